@@ -1,0 +1,1 @@
+"""Real trained models and a scored task for each."""

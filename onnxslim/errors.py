@@ -1,0 +1,80 @@
+"""Errors a person can act on: what happened, where, why, and the mend. The command line prints them without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class OnnxSlimError(Exception):
+    """Base of every error that onnxslim raises on purpose.
+
+    Args:
+        what: What went wrong, as a sentence without a full stop.
+        where: The file, node, operator, value or option it happened at.
+        why: The reason, where it is not plain from ``what``.
+        mend: What the reader can do about it.
+
+    >>> print(InputError("the file is empty", where="model.onnx", mend="export the model again"))
+    the file is empty (model.onnx); to mend it: export the model again
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", mend: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.why, self.mend = what, where, why, mend
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.where:
+            text += f" ({self.where})"
+        if self.why:
+            text += f": {self.why}"
+        if self.mend:
+            text += f"; to mend it: {self.mend}"
+        return text
+
+    def to_json(self) -> dict[str, str | int]:
+        """The same facts for ``--json``."""
+        return {
+            "error": self.what,
+            "where": self.where,
+            "why": self.why,
+            "mend": self.mend,
+            "exit_code": self.exit_code,
+        }
+
+
+class CheckFailed(OnnxSlimError):
+    """A check that the result must pass did not: parity, a budget, a regression. Exit code 1."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputError(OnnxSlimError, ValueError):
+    """Bad usage or bad input: a model, samples, a path, an option. Exit code 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SetupError(OnnxSlimError):
+    """The environment cannot do what was asked: a package or a provider is missing, or two clash. Exit code 3."""
+
+    exit_code: ClassVar[int] = 3
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A mend that lists the known names nearest to ``name``, or all of them where none is near.
+
+    >>> did_you_mean("qantize", ["quantize", "slim"])
+    "did you mean 'quantize'?"
+    >>> did_you_mean("x", ["quantize", "slim"])
+    'use one of quantize, slim'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    if near:
+        return f"did you mean {' or '.join(repr(n) for n in near)}?"
+    return f"use one of {', '.join(names)}" if names else ""

@@ -1,0 +1,63 @@
+"""What a pass is given beside the model: permission for each rewrite, samples, and where to say what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from onnxslim.pipeline.rewrite import Action, Declined, PassResult
+
+if TYPE_CHECKING:
+    from onnxslim.calibration import Samples
+    from onnxslim.runtime.target import Target
+
+MAX_DECLINED = 10_000
+"""Reasons kept of one pass; what comes after is counted in ``declined_beyond`` only, so that memory stays bounded."""
+
+
+@dataclass
+class Context:
+    """One run of one pass.
+
+    Args:
+        samples: Representative inputs, where the user gave any.
+        target: The machine that the result is for; None means this one.
+        memory: Bytes that a streaming run may hold at once.
+        threads: Threads of onnxruntime sessions; fixed, so that statistics are reproducible.
+        refused: Keys of actions that were found guilty and must not happen again.
+        limit: How many actions are allowed; None means all. The pipeline bisects with it (cf. LLVM's opt-bisect-limit).
+        progress: Called with a short text before a long step.
+    """
+
+    samples: Samples | None = None
+    target: Target | None = None
+    memory: int = 1 << 30
+    threads: int = 1
+    refused: frozenset[str] = frozenset()
+    limit: int | None = None
+    progress: Callable[[str], None] = lambda _: None
+    actions: list[Action] = field(default_factory=list, init=False)
+    declined: list[Declined] = field(default_factory=list, init=False)
+    declined_beyond: int = field(default=0, init=False)
+
+    def allow(self, action: Action) -> bool:
+        """Whether the rewrite may happen. If so it is on record, and the caller must carry it out."""
+        if action.key in self.refused:
+            self.decline(action.rule, action.site or ",".join(action.outputs), "a check failed with this rewrite")
+            return False
+        if self.limit is not None and len(self.actions) >= self.limit:
+            return False
+        self.actions.append(action)
+        return True
+
+    def decline(self, rule: str, site: str, reason: str) -> None:
+        """Puts on record that ``rule`` left ``site`` alone, and why."""
+        if len(self.declined) < MAX_DECLINED:
+            self.declined.append(Declined(rule, site, reason))
+        else:
+            self.declined_beyond += 1
+
+    def result(self) -> PassResult:
+        """What has been put on record so far, as the result of the pass."""
+        return PassResult(bool(self.actions), tuple(self.actions), tuple(self.declined))

@@ -1,0 +1,1 @@
+"""One result object for the terminal and for JSON."""

@@ -1,0 +1,1 @@
+"""Rewrites to low-precision arithmetic."""

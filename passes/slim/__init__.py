@@ -1,0 +1,1 @@
+"""Rewrites that keep what the model computes and make it smaller."""

@@ -1,0 +1,1 @@
+"""Benchmarks and other helpers of the repository; nothing here is installed."""
