@@ -1,4 +1,4 @@
-"""Errors a person can act on: what happened, where, why, and the mend. The command line prints them without a traceback."""
+"""Errors a person can act on: what happened, where, why, and the mend. The command line prints no traceback for them."""
 
 from __future__ import annotations
 
