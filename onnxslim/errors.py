@@ -1,4 +1,4 @@
-"""Errors a person can act on: what happened, where, why, and the mend. The command line prints no traceback for them."""
+"""Errors a person can act on: what happened, where, why, and the mend. No traceback is printed for them."""
 
 from __future__ import annotations
 

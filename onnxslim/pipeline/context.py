@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnxslim.pipeline.rewrite import Action, Declined, PassResult
 
@@ -28,6 +28,8 @@ class Context:
         refused: Keys of actions that were found guilty and must not happen again.
         limit: How many actions are allowed; None means all. The pipeline bisects with it (cf. LLVM's opt-bisect-limit).
         progress: Called with a short text before a long step.
+        cache: Shared by the runs of one pipeline, so that a replay need not collect the same statistics again. A pass
+            stores what depends on the model by a key that changes with it (a fingerprint).
     """
 
     samples: Samples | None = None
@@ -37,6 +39,7 @@ class Context:
     refused: frozenset[str] = frozenset()
     limit: int | None = None
     progress: Callable[[str], None] = lambda _: None
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
     actions: list[Action] = field(default_factory=list, init=False)
     declined: list[Declined] = field(default_factory=list, init=False)
     declined_beyond: int = field(default=0, init=False)

@@ -1,0 +1,248 @@
+"""Running passes so that a wrong rewrite never survives.
+
+After every pass the model is validated. Where the passes' tier changes, and at the end, the outputs are compared with
+those from before. When a check fails, the passes since the last good check are replayed on a clone with fewer and
+fewer actions allowed until the guilty one is found; it is refused by its key from then on, and reported.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onnxslim.errors import CheckFailed, OnnxSlimError
+from onnxslim.graph import problems
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.options import values_of
+from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.runtime import Feed, Reference, Tier, random_feeds
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from onnxslim.calibration import Samples
+    from onnxslim.runtime import Parity, Target
+
+MAX_REFUSALS = 32
+"""Guilty rewrites looked for in one stage before the whole stage is given up."""
+MAX_SAMPLE_FEEDS = 4
+"""Samples that parity of the exact and numeric tiers runs on; a reordering shows on the first, or hardly ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one pass of the pipeline did."""
+
+    name: str
+    options: dict[str, Any]
+    result: PassResult
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guilty:
+    """A rewrite that was taken back because a check failed with it and passed without."""
+
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The rewritten model and the evidence.
+
+    ``parity`` compares the result with the original model at the loosest tier that was used; None without verification.
+    ``evidence`` is ``samples`` or ``random inputs`` or ``none``.
+    """
+
+    model: ir.Model
+    steps: tuple[Step, ...]
+    parity: Parity | None
+    guilty: tuple[Guilty, ...]
+    evidence: str
+
+    @property
+    def modified(self) -> bool:
+        """Whether any pass changed the model."""
+        return any(step.result.modified for step in self.steps)
+
+
+@dataclass
+class Pipeline:
+    """Passes in order, run and checked.
+
+    Args:
+        passes: What to run.
+        verify: Whether to compare outputs in onnxruntime. Validation of the graph is always done.
+        samples: Representative inputs; without them parity stands on random inputs.
+        target: The machine that the result is for; None means this one.
+        memory: Bytes that a streaming run may hold.
+        threads: Threads of the sessions.
+        progress: Called with a short text before a long step.
+    """
+
+    passes: Sequence[Pass]
+    verify: bool = True
+    samples: Samples | None = None
+    target: Target | None = None
+    memory: int = 1 << 30
+    threads: int = 1
+    progress: Callable[[str], None] = lambda _: None
+    _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def run(self, model: ir.Model) -> Outcome:
+        """Runs the passes.
+
+        Args:
+            model: Is left as it was when verifying; without verification it is edited in place.
+
+        Raises:
+            CheckFailed: The model is invalid, or its outputs are wrong, and no rewrites could be found whose refusal
+                mends it. Nothing should be written then.
+        """
+        self._cache = {}
+        feeds, evidence = self._evidence(model)
+        original = model
+        if self.verify:
+            model = original.clone()
+        steps: list[Step] = []
+        guilty: list[Guilty] = []
+        parity: Parity | None = None
+        for tier, group in itertools.groupby(self.passes, key=lambda p: p.tier):
+            stage = _Stage(self, list(group), tier, feeds)
+            model, done, bad, parity = stage.run(model)
+            steps += done
+            guilty += bad
+        if self.verify and len({p.tier for p in self.passes}) > 1:
+            loosest = max(p.tier for p in self.passes)
+            self.progress("compare the result with the original")
+            parity = Reference(original, feeds, tier=loosest, threads=self.threads).check(model)
+            if not parity.passed:
+                raise CheckFailed("the result differs from the original model", where=_first_difference(parity))
+        return Outcome(model, tuple(steps), parity, tuple(guilty), evidence)
+
+    def context(self, refused: frozenset[str], limit: int | None) -> Context:
+        """The context of one run of one pass."""
+        return Context(
+            samples=self.samples,
+            target=self.target,
+            memory=self.memory,
+            threads=self.threads,
+            refused=refused,
+            limit=limit,
+            progress=self.progress,
+            cache=self._cache,
+        )
+
+    def _evidence(self, model: ir.Model) -> tuple[list[Feed], str]:
+        if not self.verify:
+            return [], "none"
+        if self.samples is not None:
+            return [sample.feed for sample in itertools.islice(self.samples, MAX_SAMPLE_FEEDS)], "samples"
+        return random_feeds(model), "random inputs"
+
+
+@dataclass
+class _Stage:
+    """Consecutive passes of one tier: the unit that is checked and, where a check fails, bisected."""
+
+    pipeline: Pipeline
+    passes: list[Pass]
+    tier: Tier
+    feeds: list[Feed]
+
+    def run(self, model: ir.Model) -> tuple[ir.Model, list[Step], list[Guilty], Parity | None]:
+        if not self.pipeline.verify:
+            steps, problem = self._replay(model, frozenset(), None)
+            if problem:
+                raise CheckFailed("a pass broke the model", where=problem)
+            return model, steps, [], None
+        before = model
+        model = before.clone()
+        reference: Reference | None = None  # made when first needed: many stages change nothing
+        guilty: list[Guilty] = []
+        while True:
+            refused = frozenset(g.action.key for g in guilty)
+            steps, problem = self._replay(model, refused, None)
+            parity = None
+            if not problem and any(step.result.modified for step in steps):
+                reference = reference or self._reference(before)
+                parity = reference.check(model)
+                problem = "" if parity.passed else _first_difference(parity)
+            if not problem:
+                return model, steps, guilty, parity
+            count = sum(len(step.result.actions) for step in steps)
+            if count == 0 or len(guilty) >= MAX_REFUSALS:
+                raise CheckFailed(
+                    "the passes break the model, and no single rewrite is to blame",
+                    where=", ".join(p.name for p in self.passes),
+                    why=problem,
+                    mend="leave the pass out, and report the model",
+                )
+            reference = reference or self._reference(before)
+            guilty.append(self._bisect(before, reference, refused, count, problem))
+            self.pipeline.progress(f"take back {guilty[-1].action.key}")
+            model = before.clone()
+
+    def _reference(self, before: ir.Model) -> Reference:
+        self.pipeline.progress("compare outputs")
+        return Reference(before, self.feeds, tier=self.tier, threads=self.pipeline.threads)
+
+    def _replay(self, model: ir.Model, refused: frozenset[str], limit: int | None) -> tuple[list[Step], str]:
+        """Runs the passes on ``model`` with at most ``limit`` actions; returns the steps and the first problem."""
+        steps: list[Step] = []
+        for instance in self.passes:
+            context = self.pipeline.context(refused, limit)
+            self.pipeline.progress(instance.name)
+            started = time.perf_counter()
+            try:
+                result = instance.run(model, context)
+            except OnnxSlimError:
+                raise
+            except Exception as error:
+                # Not swallowed: a pass that crashes has a bug, and the model it worked on is unusable.
+                raise CheckFailed(
+                    f"the pass {instance.name!r} crashed",
+                    why=f"{type(error).__name__}: {error}",
+                    mend="leave the pass out, and report the model",
+                ) from error
+            steps.append(Step(instance.name, values_of(instance), result, time.perf_counter() - started))
+            if limit is not None:
+                limit -= len(result.actions)
+            found = problems(model) if result.modified else []
+            if found:
+                return steps, f"after {instance.name}: {found[0]}"
+        return steps, ""
+
+    def _bisect(
+        self, before: ir.Model, reference: Reference, refused: frozenset[str], count: int, problem: str
+    ) -> Guilty:
+        """The first action with which the check fails.
+
+        Invariant: the check passes with ``good`` actions and fails with ``bad``.
+        """
+        good, bad = 0, count
+        at_bad, reason = _all_actions(self._replay(before.clone(), refused, count)[0]), problem
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            candidate = before.clone()
+            steps, found = self._replay(candidate, refused, middle)
+            if not found:
+                parity = reference.check(candidate)
+                found = "" if parity.passed else _first_difference(parity)
+            if found:
+                bad, at_bad, reason = middle, _all_actions(steps), found
+            else:
+                good = middle
+        return Guilty(at_bad[bad - 1], reason)
+
+
+def _all_actions(steps: Iterable[Step]) -> list[Action]:
+    return [action for step in steps for action in step.result.actions]
+
+
+def _first_difference(parity: Parity) -> str:
+    return str(parity.differences[0]) if parity.differences else "the outputs differ"

@@ -1,0 +1,77 @@
+"""Where passes are found by name. This table is the only way from the core to the passes.
+
+Third parties add theirs with an entry point of the group ``onnxslim.passes``; the entry's name is the pass's name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+
+from onnxslim.errors import InputError, SetupError, did_you_mean
+from onnxslim.pipeline.rewrite import Pass
+
+GROUP = "onnxslim.passes"
+
+BUILT_IN: dict[str, str] = {
+    "slim": "onnxslim.passes.slim:Slim",
+    "lift-constants": "onnxslim.passes.slim.lift_constants:LiftConstants",
+    "fold-constants": "onnxslim.passes.slim.fold_constants:FoldConstants",
+    "remove-identity": "onnxslim.passes.slim.remove_identity:RemoveIdentity",
+    "common-subexpressions": "onnxslim.passes.slim.common_subexpressions:CommonSubexpressions",
+    "fuse-conv-batchnorm": "onnxslim.passes.slim.fuse_conv_batchnorm:FuseConvBatchNorm",
+    "remove-unused": "onnxslim.passes.slim.remove_unused:RemoveUnused",
+    "lift-opset": "onnxslim.passes.quantize.lift_opset:LiftOpset",
+    "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
+}
+
+
+def pass_table() -> dict[str, str]:
+    """Pass name -> ``module:Class`` of every pass that is installed, built-in ones first.
+
+    Raises:
+        SetupError: Two passes claim one name; the message names both.
+    """
+    table = dict(BUILT_IN)
+    owner = dict.fromkeys(BUILT_IN, "onnxslim itself")
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+        who = f"the distribution {_distribution(entry)}"
+        if entry.name in table:
+            raise SetupError(
+                f"two passes are named {entry.name!r}",
+                where=f"{table[entry.name]} of {owner[entry.name]}, {entry.value} of {who}",
+                mend="uninstall one of them, or rename its entry point",
+            )
+        table[entry.name], owner[entry.name] = entry.value, who
+    return table
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "(unknown)"
+
+
+def get_pass(name: str) -> type[Pass]:
+    """The pass class of that name.
+
+    Raises:
+        InputError: No such pass; the message lists near names.
+        SetupError: The entry does not import, is no pass, or bears another name.
+    """
+    table = pass_table()
+    if name not in table:
+        raise InputError(f"there is no pass {name!r}", mend=did_you_mean(name, table))
+    module, _, attribute = table[name].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SetupError(
+            f"the pass {name!r} cannot be imported",
+            where=table[name],
+            why=str(error),
+            mend="install what it needs, or uninstall the package that registers it",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Pass)):
+        raise SetupError(f"the entry {name!r} is not a Pass", where=table[name])
+    if found.name != name:
+        raise SetupError(f"the entry {name!r} holds a pass that calls itself {found.name!r}", where=table[name])
+    return found
