@@ -1,0 +1,138 @@
+"""Random feeds: structural evidence for models that came without samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.runtime.feeds import Feed
+from onnxslim.runtime.session import Session
+
+SIZES = (1, 2, 7)
+"""Sizes that symbolic dimensions are tried at."""
+FALLBACK_SIZES = (8, 16, 32, 64, 128, 224)
+"""Sizes of all but the first axis, tried where a model refuses all of `SIZES`: strided nets want even images."""
+MAX_BYTES = 1 << 30
+"""Bytes that one feed may have; a declared shape may be absurd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Random feeds that the model itself runs, and what became of the others."""
+
+    feeds: list[Feed]
+    dropped: list[str]
+    """For each feed left out: its sizes and what onnxruntime said."""
+
+
+def random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Feed]:
+    """Makes feeds for the model's declared inputs.
+
+    Every symbolic dimension takes every size; a symbol has one size within a feed. With several symbols there are feeds
+    where all have the same size and feeds where they differ. Unnamed dynamic dimensions share a symbol per axis.
+    Floats are standard normal, 8-bit integers of full range, other integers 0 to 9.
+
+    Raises:
+        InputError: An input's type, dtype or rank is unknown or cannot be made up, or a feed would exceed `MAX_BYTES`.
+    """
+    symbols = _symbols(model)
+    generator = np.random.default_rng(seed)
+    return [_feed(model, assigned, generator) for assigned in _assignments(symbols, sizes)]
+
+
+def try_random_feeds(model: ir.Model, session: Session, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> Tried:
+    """Random feeds that ``session``, opened on ``model``, runs; a model may declare sizes that it cannot compute.
+
+    Where none of ``sizes`` runs, batch 1 and `FALLBACK_SIZES` elsewhere are tried.
+
+    Raises:
+        InputError: As `random_feeds`.
+    """
+    symbols, generator = _symbols(model), np.random.default_rng(seed)
+    kept: list[Feed] = []
+    dropped: list[str] = []
+    fallback = [{s: 1 if first else size for s, first in symbols.items()} for size in FALLBACK_SIZES]
+    for round_ in (_assignments(symbols, sizes), fallback if symbols else []):
+        for assigned in round_:
+            feed = _feed(model, assigned, generator)
+            try:
+                session.run(feed)
+            except OnnxSlimError as error:
+                text = ", ".join(f"{name}={size}" for name, size in assigned.items())
+                dropped.append(f"{text or 'declared shapes'}: {error.why or error.what}")
+            else:
+                kept.append(feed)
+        if kept:
+            break
+    return Tried(kept, dropped)
+
+
+def _symbols(model: ir.Model) -> dict[str, bool]:
+    """Symbol -> whether it stands only on first axes (a batch), in order of appearance."""
+    found: dict[str, bool] = {}
+    for value in _inputs(model):
+        for axis, symbol in enumerate(_dims(value)):
+            if isinstance(symbol, str):
+                found[symbol] = found.get(symbol, True) and axis == 0
+    return found
+
+
+def _inputs(model: ir.Model) -> list[ir.Value]:
+    """Inputs that must be fed: old files list initializers as inputs too."""
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def _dims(value: ir.Value) -> list[int | str]:
+    if value.shape is None:
+        raise InputError("no random data for an input of unknown rank", where=value.name or "", mend="give samples")
+    return [
+        dim if isinstance(dim, int) else (str(dim.value) if dim.value is not None else f"?{axis}")
+        for axis, dim in enumerate(value.shape)
+    ]
+
+
+def _assignments(symbols: Mapping[str, bool], sizes: Sequence[int]) -> list[dict[str, int]]:
+    """All symbols alike, at each size; then, with several symbols, each at another size than its neighbour."""
+    if not symbols:
+        return [{}]
+    count = len(sizes)
+    alike = [dict.fromkeys(symbols, size) for size in sizes]
+    if len(symbols) == 1 or count == 1:
+        return alike
+    mixed = [{s: sizes[(k + j) % count] for j, s in enumerate(symbols)} for k in range(count)]
+    return alike + mixed
+
+
+def _feed(model: ir.Model, assigned: Mapping[str, int], generator: np.random.Generator) -> Feed:
+    shapes = {
+        value.name or "": tuple(dim if isinstance(dim, int) else assigned[dim] for dim in _dims(value))
+        for value in _inputs(model)
+    }
+    total = sum(math.prod(shape) for shape in shapes.values()) * 4
+    if total > MAX_BYTES:
+        raise InputError(f"the declared inputs have {total:,} bytes", why=f"a random feed has at most {MAX_BYTES:,}")
+    return {value.name or "": _array(value, shapes[value.name or ""], generator) for value in _inputs(model)}
+
+
+def _array(value: ir.Value, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    if value.dtype is None or isinstance(value.type, ir.SequenceType):
+        raise InputError(
+            f"no random data for an input of type {value.type}", where=value.name or "", mend="give samples"
+        )
+    if value.dtype == ir.DataType.STRING:
+        return np.array([f"s{i}" for i in generator.integers(0, 10, math.prod(shape))], dtype=object).reshape(shape)
+    if value.dtype == ir.DataType.BOOL:
+        return generator.integers(0, 2, shape).astype(bool)
+    dtype = value.dtype.numpy()
+    if value.dtype.is_floating_point():
+        return np.asarray(generator.standard_normal(shape)).astype(dtype)
+    if dtype.kind == "c":
+        return np.asarray(generator.standard_normal(shape) + 1j * generator.standard_normal(shape)).astype(dtype)
+    if dtype in (np.uint8, np.int8):
+        return generator.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
+    return generator.integers(0, 10, shape).astype(dtype)
