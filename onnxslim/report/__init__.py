@@ -1,1 +1,39 @@
 """One result object for the terminal and for JSON."""
+
+from typing import TYPE_CHECKING
+
+from onnxslim.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from onnxslim.report.as_json import SCHEMA, dumps, envelope, plain, to_json
+    from onnxslim.report.facts import ModelFacts, PortFacts, describe
+    from onnxslim.report.report import Report, versions
+
+__all__ = [
+    "SCHEMA",
+    "ModelFacts",
+    "PortFacts",
+    "Report",
+    "describe",
+    "dumps",
+    "envelope",
+    "plain",
+    "to_json",
+    "versions",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "ModelFacts": ".facts",
+        "PortFacts": ".facts",
+        "Report": ".report",
+        "SCHEMA": ".as_json",
+        "describe": ".facts",
+        "dumps": ".as_json",
+        "envelope": ".as_json",
+        "plain": ".as_json",
+        "to_json": ".as_json",
+        "versions": ".report",
+    },
+)

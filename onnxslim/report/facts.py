@@ -1,0 +1,186 @@
+"""What a model is, in numbers: the facts that reports compare and ``onnxslim inspect`` prints."""
+
+from __future__ import annotations
+
+import graphlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxslim.errors import InputError
+
+Container = ir.Graph | ir.Function
+
+Dims = tuple[int | str | None, ...]
+"""Sizes of a tensor: a number, a symbol, or None where nothing is known."""
+Container = ir.Graph | ir.Function
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """An input or output of a graph. ``shape`` is None where even the rank is unknown."""
+
+    name: str
+    dtype: str
+    shape: Dims | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """One model in numbers.
+
+    ``bytes`` counts the model's file and every external data file it refers to; None for a model that is in no file.
+    ``nodes`` and ``ops`` leave Constant nodes out, count subgraphs, and count a function's body once for each call.
+    ``parameters`` and ``weight_bytes`` count the elements and bytes of initializers and of Constant nodes.
+    """
+
+    path: str
+    bytes: int | None
+    nodes: int
+    ops: dict[str, int]
+    opsets: dict[str, int]
+    ir_version: int
+    producer: str
+    inputs: tuple[PortFacts, ...]
+    outputs: tuple[PortFacts, ...]
+    parameters: int
+    weight_bytes: int
+
+
+def describe(
+    model: ir.Model,
+    path: str | os.PathLike[str] | None = None,
+    bytes: int | None = None,
+) -> ModelFacts:
+    """The facts of ``model``.
+
+    Args:
+        model: The model, as loaded from ``path`` where that is given.
+        path: Its file; shown, and measured together with the external data files that the model's tensors lie in.
+        bytes: The size, where the caller knows it; nothing is measured then.
+
+    Raises:
+        InputError: A file cannot be measured, or functions call each other in a circle.
+    """
+    ops = _count_ops(model)
+    tensors = list(_weights(model))
+    if bytes is None and path is not None:
+        bytes = file_bytes(model, path)
+    return ModelFacts(
+        path="" if path is None else os.fspath(path),
+        bytes=bytes,
+        nodes=sum(ops.values()),
+        ops=dict(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),
+        opsets=dict(sorted(model.opset_imports.items())),
+        ir_version=model.ir_version,
+        producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
+        inputs=tuple(map(_port, model.graph.inputs)),
+        outputs=tuple(map(_port, model.graph.outputs)),
+        parameters=sum(tensor.size for tensor in tensors),
+        weight_bytes=sum(tensor.nbytes for tensor in tensors),
+    )
+
+
+def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:
+    """Bytes of the model's file and of each external data file that its tensors lie in, every file once.
+
+    Raises:
+        InputError: One of the files is not there.
+    """
+    files = {os.path.realpath(path)}
+    files |= {os.path.realpath(tensor.path) for tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor)}
+    try:
+        return sum(map(os.path.getsize, sorted(files)))
+    except OSError as error:
+        raise InputError("a file of the model cannot be measured", where=os.fspath(path), why=str(error)) from error
+
+
+def _graphs(root: Container) -> list[Container]:
+    """``root`` and all its subgraphs, without recursion."""
+    found = [root]
+    for graph in found:  # grows as it is read
+        for node in graph:
+            for attribute in node.attributes.values():
+                if attribute.is_ref():
+                    continue
+                if attribute.type == ir.AttributeType.GRAPH:
+                    found.append(attribute.as_graph())
+                elif attribute.type == ir.AttributeType.GRAPHS:
+                    found += attribute.as_graphs()
+    return found
+
+
+def _count_ops(model: ir.Model) -> Counter[str]:
+    """Operators by name, ``domain.op`` outside the default domain; a function's body counts once for each call."""
+    plain: dict[ir.OperatorIdentifier | None, Counter[str]] = {}
+    calls: dict[ir.OperatorIdentifier | None, Counter[ir.OperatorIdentifier]] = {}
+    roots: list[tuple[ir.OperatorIdentifier | None, Container]] = [(None, model.graph), *model.functions.items()]
+    for owner, root in roots:
+        plain[owner], calls[owner] = Counter(), Counter()
+        for node in itertools.chain.from_iterable(_graphs(root)):
+            identifier = node.op_identifier()
+            if identifier in model.functions:
+                calls[owner][identifier] += 1
+            elif (node.domain, node.op_type) != ("", "Constant"):
+                plain[owner][f"{node.domain}.{node.op_type}" if node.domain else node.op_type] += 1
+    try:
+        callees_first = list(graphlib.TopologicalSorter(calls).static_order())
+    except graphlib.CycleError as error:
+        circle = " -> ".join(str(identifier) for identifier in error.args[1])
+        raise InputError("functions call each other in a circle", where=circle) from error
+    times: Counter[ir.OperatorIdentifier | None] = Counter({None: 1})
+    total: Counter[str] = Counter()
+    for owner in reversed(callees_first):
+        for called, count in calls[owner].items():
+            times[called] += times[owner] * count
+        for name, count in plain[owner].items():
+            total[name] += times[owner] * count
+    return Counter({name: count for name, count in total.items() if count})
+
+
+def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """The tensors of initializers and of Constant nodes, those of subgraphs and functions included."""
+    roots: list[Container] = [model.graph, *model.functions.values()]
+    for root in roots:
+        for graph in _graphs(root):
+            if isinstance(graph, ir.Graph):
+                yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+            for node in graph:
+                if node.op_type == "Constant" and not node.domain and "value" in node.attributes:
+                    attribute = node.attributes["value"]
+                    if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                        yield attribute.as_tensor()
+
+
+def _port(value: ir.Value) -> PortFacts:
+    return PortFacts(value.name or "", _type_name(value.type), _dims(value.shape))
+
+
+def _type_name(kind: ir.TypeProtocol | None) -> str:
+    """``float32`` for a tensor, ``sequence(float32)`` and the like for others.
+
+    >>> _type_name(ir.SequenceType(ir.TensorType(ir.DataType.INT64)))
+    'sequence(int64)'
+    """
+    wrappers = []
+    while isinstance(kind, ir.SequenceType | ir.OptionalType):
+        wrappers.append("sequence" if isinstance(kind, ir.SequenceType) else "optional")
+        kind = kind.elem_type
+    if isinstance(kind, ir.SparseTensorType):
+        wrappers.append("sparse")
+    name = "unknown" if kind is None else _dtype_name(kind.dtype)
+    return "".join(f"{wrapper}(" for wrapper in wrappers) + name + ")" * len(wrappers)
+
+
+def _dtype_name(dtype: ir.DataType) -> str:
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype.name, dtype.name.lower())
+
+
+def _dims(shape: ir.Shape | None) -> Dims | None:
+    if shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in shape)

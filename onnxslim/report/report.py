@@ -1,0 +1,48 @@
+"""The one object that says what a command did, from which the terminal and JSON are made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxslim.pipeline import Guilty, Step
+    from onnxslim.report.facts import ModelFacts
+    from onnxslim.runtime import Latency, Parity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a command did to a model, and the evidence.
+
+    ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept fp32``,
+    ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
+    ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
+    ``scores`` holds the user's metric by model (``input``, ``output``); ``notes`` is what a reader should know besides.
+    ``recipe`` is the pipeline as TOML, every option resolved.
+    """
+
+    command: str
+    decision: str
+    input: ModelFacts
+    output: ModelFacts | None = None
+    reason: str = ""
+    steps: Sequence[Step] = ()
+    guilty: Sequence[Guilty] = ()
+    parity: Parity | None = None
+    latency: Latency | None = None
+    evidence: str = "none"
+    notes: Sequence[str] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a result depends on."""
+    packages = {"onnxslim": "onnxslim-compiler"} | {n: n for n in ("onnx", "onnx-ir", "onnxruntime", "numpy")}
+    return {"python": platform.python_version()} | {name: version(package) for name, package in packages.items()}
