@@ -12,17 +12,20 @@ from onnxslim.runtime.feeds import Feed, Outputs, Run
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
+    from onnxslim.runtime.latency import Latency, compare_latency
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds
     from onnxslim.runtime.session import AnyModel, Port, Session, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
 
 _HOME = {
     "AnyModel": "session",
+    "Latency": "latency",
     "Port": "session",
     "Session": "session",
     "TARGETS": "target",
     "Target": "target",
     "Tried": "random",
+    "compare_latency": "latency",
     "host_target": "target",
     "open_session": "session",
     "optimized_graph": "session",
@@ -34,6 +37,7 @@ __all__ = [
     "TARGETS",
     "AnyModel",
     "Feed",
+    "Latency",
     "Outputs",
     "Port",
     "Run",
@@ -41,6 +45,7 @@ __all__ = [
     "Target",
     "Tier",
     "Tried",
+    "compare_latency",
     "host_target",
     "open_session",
     "optimized_graph",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from onnxslim.errors import SetupError
+import numpy as np
+
+from onnxslim.errors import InputError, SetupError, did_you_mean
 
 QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 """Environment that onnxruntime must find before its first import, in this process and in children: since 1.31 it
@@ -15,6 +18,18 @@ otherwise writes a telemetry database into the home folder's cache."""
 
 FATAL = 4
 """onnxruntime's log severity for fatal errors only; everything else also arrives as an exception."""
+
+LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "layout": "ORT_ENABLE_LAYOUT",
+    "all": "ORT_ENABLE_ALL",
+}
+"""onnxruntime's graph optimization levels by the names used here."""
+
+_ONNX_TYPES = {"bfloat16": 16, "float8_e4m3fn": 17, "float8_e4m3fnuz": 18, "float8_e5m2": 19, "float8_e5m2fnuz": 20}
+"""TensorProto.DataType of the ml_dtypes types, without importing onnx."""
 
 MESSAGE_LENGTH = 400
 """Characters of onnxruntime's own words that an error message quotes."""
@@ -45,6 +60,34 @@ def failures() -> tuple[type[Exception], ...]:
     state: Any = onnxruntime().capi.onnxruntime_pybind11_state
     own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     return (*own, RuntimeError, ValueError, TypeError)
+
+
+def session_options(threads: int, optimize: bool | str, config: Mapping[str, str] | None, spin: bool) -> Any:
+    """SessionOptions as `onnxslim.runtime.session.open_session` describes them."""
+    if threads < 1:
+        raise InputError(f"threads is {threads}", mend="use 1 or more")
+    ort = onnxruntime()
+    level = {True: "all", False: "disabled"}.get(optimize, optimize) if isinstance(optimize, bool) else optimize
+    if level not in LEVELS:
+        raise InputError(f"unknown optimization level {level!r}", mend=did_you_mean(str(level), LEVELS))
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def lend(array: np.ndarray) -> Any:
+    """An OrtValue over the memory of ``array``, which it keeps alive; a copy only where the array is not contiguous."""
+    array, ort_value = np.asarray(array, order="C"), onnxruntime().OrtValue
+    if array.dtype.kind != "V":
+        return ort_value.ortvalue_from_numpy(array)
+    return ort_value.ortvalue_from_numpy_with_onnx_type(array, _ONNX_TYPES[array.dtype.name])
 
 
 def child_environment() -> dict[str, str]:

@@ -19,20 +19,11 @@ import onnx_ir as ir
 
 from onnxslim.errors import CheckFailed, InputError, SetupError, did_you_mean
 from onnxslim.runtime.feeds import Feed, Outputs
-from onnxslim.runtime.ort import FATAL, brief, failures, onnxruntime
-from onnxslim.runtime.weights import Packed, lend, pack
+from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
+from onnxslim.runtime.weights import Packed, pack
 
 AnyModel = ir.Model | onnx.ModelProto | bytes | str | os.PathLike[str]
 """Every form of a model that a session can be opened on."""
-
-LEVELS = {
-    "disabled": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "layout": "ORT_ENABLE_LAYOUT",
-    "all": "ORT_ENABLE_ALL",
-}
-"""onnxruntime's graph optimization levels by the names used here."""
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -83,7 +74,7 @@ class Session:
             outputs: Names of the outputs wanted; None means all.
 
         Returns:
-            Arrays in the order of the graph's outputs, or of ``outputs``; lists for sequences, None for absent optionals.
+            Arrays in the order of the outputs, or of ``outputs``; lists for sequences, None for absent optionals.
 
         Raises:
             InputError: The feed does not fit the inputs, or an output's name is unknown.
@@ -169,7 +160,7 @@ def open_session(
         InputError: onnxruntime does not accept the model; the message says why.
         SetupError: onnxruntime or the provider is not there.
     """
-    options = _options(threads, optimize, config, spin)
+    options = session_options(threads, optimize, config, spin)
     if profile_to is not None:
         options.enable_profiling = True
         options.profile_file_prefix = os.fspath(profile_to)
@@ -189,7 +180,7 @@ def optimized_graph(
     """
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
         path = os.path.join(folder, "optimized.onnx")
-        options = _options(threads, True, config, True)
+        options = session_options(threads, True, config, True)
         options.optimized_model_filepath = path
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.data")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
@@ -202,25 +193,6 @@ def optimized_graph(
                     if entry.key == "location":
                         entry.value = "dropped"
     return proto
-
-
-def _options(threads: int, optimize: bool | str, config: Mapping[str, str] | None, spin: bool) -> Any:
-    if threads < 1:
-        raise InputError(f"threads is {threads}", mend="use 1 or more")
-    ort = onnxruntime()
-    level = {True: "all", False: "disabled"}.get(optimize, optimize) if isinstance(optimize, bool) else optimize
-    if level not in LEVELS:
-        raise InputError(f"unknown optimization level {level!r}", mend=did_you_mean(str(level), LEVELS))
-    options = ort.SessionOptions()
-    options.log_severity_level = FATAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
-    return options
 
 
 def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None) -> Session:

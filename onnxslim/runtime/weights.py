@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import InputError
-from onnxslim.runtime.ort import onnxruntime
+from onnxslim.runtime.ort import lend
 
 LENT_FROM = 1 << 16
 """Bytes from which a weight is lent. Smaller ones are inline, where onnxruntime's shape inference can read them."""
@@ -83,16 +85,23 @@ def _stubbed(values: list[ir.Value]) -> Iterator[None]:
             value.const_value = tensor
 
 
-def lend(array: np.ndarray) -> Any:
-    """An OrtValue over the memory of ``array``, which it keeps alive; a copy only where the array is not contiguous."""
-    array, ort_value = np.asarray(array, order="C"), onnxruntime().OrtValue
-    if array.dtype.kind != "V":
-        return ort_value.ortvalue_from_numpy(array)
-    return ort_value.ortvalue_from_numpy_with_onnx_type(array, int(ir.DataType.from_numpy(array.dtype)))
-
-
 def _read(tensor: ir.TensorProtocol, name: str) -> np.ndarray:
     try:
         return tensor.numpy()
     except (OSError, ValueError) as error:
         raise InputError("the data of a weight cannot be read", where=name, why=str(error)) from error
+
+
+def write(model: ir.Model | onnx.ModelProto | bytes, folder: str, name: str) -> str:
+    """Writes a model into a scratch folder for another process to open; returns its path. Nothing here is atomic."""
+    path = os.path.join(folder, f"{name}.onnx")
+    if isinstance(model, onnx.ModelProto):
+        small = model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF
+        model = model.SerializeToString() if small else ir.from_proto(model)
+    if isinstance(model, bytes):
+        with open(path, "wb") as file:
+            file.write(model)
+        return path
+    external = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value) > 1 << 30
+    ir.save(model, path, external_data=f"{name}.data" if external else None)
+    return path
