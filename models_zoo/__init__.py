@@ -18,7 +18,7 @@ from onnxslim.errors import InputError, did_you_mean
 
 __all__ = ["SPLITS", "Entry", "LazySamples", "Tally", "Task", "catalogue", "get", "paired_interval", "ratio"]
 
-_MODULES = ("ppocrv4_rec",)
+_MODULES = ("ppocrv4_rec", "digits_cnn")
 """The modules of models_zoo.entries, in the order of the list; each has its ``ENTRIES``."""
 
 
