@@ -1,1 +1,75 @@
-"""An ONNX compiler that makes trained models smaller and faster on CPUs, and proves what it did."""
+"""An ONNX compiler that makes trained models smaller and faster on CPUs, and proves what it did.
+
+The verbs of the command line are functions here: ``slim``, ``quantize``, ``compress``, ``verify``, ``bench``,
+``inspect``; ``load`` and ``save`` move models between files and the IR (``onnx_ir.Model``), and ``Pass`` and
+``Pipeline`` are what passes are written with. Everything is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from onnxslim.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from onnxslim.api.bench import bench
+    from onnxslim.api.compress import compress
+    from onnxslim.api.inspect import inspect
+    from onnxslim.api.quantize import quantize
+    from onnxslim.api.result import Result
+    from onnxslim.api.slim import slim
+    from onnxslim.api.verify import verify
+    from onnxslim.calibration import Sample
+    from onnxslim.errors import CheckFailed, InputError, OnnxSlimError, SetupError
+    from onnxslim.graph import load, save
+    from onnxslim.pipeline import Action, Context, GraphSurgeonPass, Pass, PassResult, Pipeline
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Action",
+    "CheckFailed",
+    "Context",
+    "GraphSurgeonPass",
+    "InputError",
+    "OnnxSlimError",
+    "Pass",
+    "PassResult",
+    "Pipeline",
+    "Result",
+    "Sample",
+    "SetupError",
+    "__version__",
+    "bench",
+    "compress",
+    "inspect",
+    "load",
+    "quantize",
+    "save",
+    "slim",
+    "verify",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Action": ".pipeline",
+        "CheckFailed": ".errors",
+        "Context": ".pipeline",
+        "GraphSurgeonPass": ".pipeline",
+        "InputError": ".errors",
+        "OnnxSlimError": ".errors",
+        "Pass": ".pipeline",
+        "PassResult": ".pipeline",
+        "Pipeline": ".pipeline",
+        "Result": ".api.result",
+        "Sample": ".calibration",
+        "SetupError": ".errors",
+        "bench": ".api.bench",
+        "compress": ".api.compress",
+        "inspect": ".api.inspect",
+        "load": ".graph",
+        "quantize": ".api.quantize",
+        "save": ".graph",
+        "slim": ".api.slim",
+        "verify": ".api.verify",
+    },
+)

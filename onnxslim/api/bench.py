@@ -1,0 +1,44 @@
+"""How fast is a model, and is another one faster?"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
+from onnxslim.runtime import Latency, compare_latency, random_feeds
+
+MAX_FEEDS = 8
+
+
+def bench(
+    a: AnyModel,
+    b: AnyModel | None = None,
+    *,
+    samples: AnySamples | None = None,
+    threads: int = 1,
+    trust_data_dir: str | os.PathLike[str] | None = None,
+) -> Latency:
+    """Times two models against each other, interleaved, or one model alone.
+
+    Args:
+        a: The model to compare with.
+        b: The other one; None times ``a`` against itself, which shows how fine a difference this machine can tell.
+        samples: Inputs to run on; random ones otherwise.
+        threads: Threads of the sessions.
+        trust_data_dir: A folder outside the models' own in which their external data may lie.
+
+    Returns:
+        Milliseconds of both, the ratio with its interval, and the verdict.
+
+    Raises:
+        InputError: A model or the samples cannot be used.
+    """
+    first = open_source(a, trust_data_dir=trust_data_dir)
+    second = first if b is None else open_source(b, trust_data_dir=trust_data_dir)
+    found = open_samples(samples, first.model)
+    if found is None:
+        feeds = random_feeds(first.model)[:1]
+    else:
+        feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
+    return compare_latency(first.model, second.model, feeds, threads=threads)

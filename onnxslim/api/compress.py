@@ -1,0 +1,43 @@
+"""Convert-then-optimize in one call: slim, quantize, verify, bench."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from onnxslim.api.result import Result
+from onnxslim.api.rewriting import Settings, rewrite
+from onnxslim.api.source import AnyModel
+from onnxslim.pipeline import Pass, get_pass, load_recipe
+
+
+def compress(
+    model: AnyModel,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    recipe: str | os.PathLike[str] | Sequence[Pass] | None = None,
+    **settings: Any,
+) -> Result:
+    """Makes a model smaller and faster, measures what came of it, and keeps only what is right.
+
+    Args:
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
+        output: Where to write the result; the input's own path needs ``in_place=True``.
+        recipe: A TOML file or a list of passes to run instead of slim and quantize.
+        settings: Fields of `onnxslim.api.rewriting.Settings`; ``samples`` is needed where a pass needs them.
+
+    Returns:
+        The model and the report.
+
+    Raises:
+        InputError: The model, the samples, the recipe or an option cannot be used.
+        CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
+    """
+    if recipe is None:
+        passes: list[Pass] = [get_pass("slim")(), get_pass("quantize")()]
+    elif isinstance(recipe, str | os.PathLike):
+        passes = load_recipe(recipe)
+    else:
+        passes = list(recipe)
+    return rewrite("compress", model, output, passes, Settings(**settings))

@@ -1,0 +1,36 @@
+"""Run a model's contractions in int8, where that is faster and still right."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from onnxslim.api.result import Result
+from onnxslim.api.rewriting import Settings, rewrite
+from onnxslim.api.source import AnyModel
+from onnxslim.pipeline import get_pass, make_pass
+
+_SETTINGS = {field.name for field in dataclasses.fields(Settings)}
+
+
+def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **options: Any) -> Result:
+    """Quantizes a model to static int8 in QDQ form, after slimming it.
+
+    Args:
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
+        output: Where to write the result; the input's own path needs ``in_place=True``.
+        options: ``samples`` (needed: a path, ``module:function`` or an iterable of ``Sample``), the other fields of
+            `onnxslim.api.rewriting.Settings`, and the fields of the ``quantize`` pass.
+
+    Returns:
+        The model and the report. Where int8 is wrong, larger or slower, the model is the slimmed float one and
+        ``report.decision`` is ``kept fp32``.
+
+    Raises:
+        InputError: The model, the samples or an option cannot be used.
+        CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
+    """
+    settings = Settings(**{name: options.pop(name) for name in _SETTINGS & set(options)})
+    passes = [get_pass("slim")(), make_pass(get_pass("quantize"), options)]
+    return rewrite("quantize", model, output, passes, settings)

@@ -1,0 +1,226 @@
+"""What slim, quantize and compress have in common: run passes, weigh the result, keep it or not, write it, report."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxslim.api.result import Result
+from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
+from onnxslim.calibration import Metric, Samples, split
+from onnxslim.errors import InputError
+from onnxslim.graph import save, to_bytes
+from onnxslim.pipeline import Guilty, Outcome, Pass, Pipeline, Step, dump_recipe
+from onnxslim.report import Report, describe, versions
+from onnxslim.runtime import Feed, Latency, Parity, Reference, Tier, compare_latency, open_session
+
+MIN_SQNR = 5.0
+"""dB on held-back samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
+accuracy of 94 %; results that keep their task's score were measured at 9 dB and more)."""
+MAX_HELD_BACK = 64
+"""Held-back samples that the report's SQNR and latency are taken on."""
+INLINE_LIMIT = 1 << 30
+"""Above it a model's weights stay in their file, and its size is not found by serializing it."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a verb runs; the fields are the keyword arguments that the verbs share."""
+
+    samples: AnySamples | None = None
+    verify: bool = True
+    bench: bool = True
+    metric: Metric | None = None
+    min_sqnr: float = MIN_SQNR
+    in_place: bool = False
+    external_data: bool | None = None
+    trust_data_dir: str | os.PathLike[str] | None = None
+    memory: int = 1 << 30
+    threads: int = 1
+    record: bool = False
+    progress: Progress = lambda _: None
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A candidate for the output, and what was measured of it."""
+
+    model: ir.Model
+    steps: tuple[Step, ...]
+    guilty: tuple[Guilty, ...]
+    parity: Parity | None
+    latency: Latency | None
+    evidence: str
+    veto: str = ""
+    """Why it must not be the output; empty where it may."""
+
+
+def rewrite(
+    command: str,
+    model: AnyModel,
+    output: str | os.PathLike[str] | None,
+    passes: Sequence[Pass],
+    settings: Settings,
+) -> Result:
+    """Runs passes on a model and returns the best result that may be trusted.
+
+    The lossless passes come first, then the lossy ones. A lossy result that is wrong, larger or slower is dropped for
+    the lossless one, and a lossless one that is larger for the model as it came; the report says so.
+
+    Raises:
+        InputError: The model, the samples, the output or a combination of options cannot be used.
+        CheckFailed: A check failed, and no rewrite could be found whose refusal mends it. Nothing is written.
+    """
+    started = time.perf_counter()
+    source = open_source(model, trust_data_dir=settings.trust_data_dir)
+    check_output(source, output, in_place=settings.in_place)
+    samples = open_samples(settings.samples, source.model)
+    lossy = [p for p in passes if p.tier is Tier.LOSSY]
+    lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
+    if samples is None and any(p.needs_samples for p in lossy):
+        raise InputError(
+            f"{command} needs samples", mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function"
+        )
+    trial = _lossless(source, lossless, samples, settings)
+    decision, reason, notes = _decide_lossless(source, trial, command)
+    if decision == "unchanged":
+        trial = _Trial(source.model, trial.steps, trial.guilty, trial.parity, None, trial.evidence)
+    scores: dict[str, float] = {}
+    if lossy:
+        parts = split(samples) if samples is not None else None
+        notes += parts.notes if parts is not None else ()
+        attempt = _lossy(source, trial, passes[len(lossless) :], parts and (parts.calibration, parts.report), settings)
+        if attempt.veto:
+            decision, reason = "kept fp32", attempt.veto
+            trial = _Trial(
+                trial.model, attempt.steps, attempt.guilty, trial.parity, attempt.latency, trial.evidence, attempt.veto
+            )
+        else:
+            decision, reason, trial = _DONE[command], "", attempt
+        if settings.metric is not None and parts is not None:
+            scores = {
+                name: settings.metric(open_session(each, threads=settings.threads).run, parts.report)
+                for name, each in (("input", source.model), ("output", trial.model))
+            }
+    recipe = dump_recipe(passes)
+    if settings.record:
+        trial.model.metadata_props["onnxslim.recipe"] = recipe
+    if output is not None:
+        settings.progress(f"write {os.fspath(output)}")
+        _write(source, trial.model, output, unchanged=decision == "unchanged" and not settings.record, settings=settings)
+    report = Report(
+        command=command,
+        decision=decision,
+        reason=reason,
+        input=source.facts,
+        output=describe(trial.model, output, None if output is not None else size_of(trial.model)),
+        steps=trial.steps,
+        guilty=trial.guilty,
+        parity=trial.parity,
+        latency=trial.latency,
+        evidence=trial.evidence,
+        notes=tuple(notes),
+        scores=scores,
+        seconds=time.perf_counter() - started,
+        versions=versions(),
+        recipe=recipe,
+    )
+    return Result(trial.model, report)
+
+
+_DONE = {"slim": "slimmed", "quantize": "quantized", "compress": "compressed"}
+
+
+def _lossless(source: Source, passes: list[Pass], samples: Samples | None, settings: Settings) -> _Trial:
+    outcome = _pipeline(passes, samples, settings).run(source.model)
+    return _Trial(outcome.model, outcome.steps, outcome.guilty, outcome.parity, None, outcome.evidence)
+
+
+def _decide_lossless(source: Source, trial: _Trial, command: str) -> tuple[str, str, tuple[str, ...]]:
+    """(decision, reason, notes) where only lossless passes ran: never larger than what came in."""
+    if not any(step.result.modified for step in trial.steps):
+        return "unchanged", "no rewrite applies", ()
+    size = size_of(trial.model)
+    if source.bytes is not None and size is not None and size > source.bytes:
+        return "unchanged", f"the result would be larger: {size:,} bytes instead of {source.bytes:,}", ()
+    return _DONE[command], "", ()
+
+
+def _lossy(
+    source: Source,
+    base: _Trial,
+    passes: Sequence[Pass],
+    parts: tuple[Samples, Samples] | None,
+    settings: Settings,
+) -> _Trial:
+    """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
+    calibration, held_back = parts if parts is not None else (None, None)
+    outcome = _pipeline(passes, calibration, settings).run(base.model)
+    steps, guilty = base.steps + outcome.steps, base.guilty + outcome.guilty
+    if not outcome.modified:
+        return _Trial(outcome.model, steps, guilty, None, None, base.evidence, "nothing could be quantized")
+    parity, latency, veto = None, None, ""
+    feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
+    if settings.verify and feeds:
+        settings.progress(f"compare outputs on {len(feeds)} held-back samples")
+        parity = Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads).check(outcome.model)
+        veto = _parity_veto(parity, settings.min_sqnr)
+    veto = veto or _size_veto(source, outcome)
+    if settings.bench and feeds and not veto:
+        settings.progress("measure the latency")
+        latency = compare_latency(source.model, outcome.model, feeds[:8], threads=settings.threads)
+        if latency.verdict == "slower":
+            veto = f"int8 is slower here: {1 / latency.ratio:.2f}x the speed of fp32"
+    return _Trial(outcome.model, steps, guilty, parity, latency, "samples", veto)
+
+
+def _parity_veto(parity: Parity, min_sqnr: float) -> str:
+    if not parity.passed:
+        return f"the outputs are broken: {parity.differences[0]}"
+    sqnr = parity.sqnr
+    if sqnr is not None and sqnr < min_sqnr:
+        return f"the outputs drown in noise: SQNR {sqnr:.1f} dB on held-back samples, under {min_sqnr:g} dB"
+    return ""
+
+
+def _size_veto(source: Source, outcome: Outcome) -> str:
+    size = size_of(outcome.model)
+    if source.bytes is not None and size is not None and size > source.bytes:
+        return f"the result would be larger: {size:,} bytes instead of {source.bytes:,}"
+    return ""
+
+
+def _pipeline(passes: Sequence[Pass], samples: Samples | None, settings: Settings) -> Pipeline:
+    return Pipeline(
+        passes,
+        verify=settings.verify,
+        samples=samples,
+        memory=settings.memory,
+        threads=settings.threads,
+        progress=settings.progress,
+    )
+
+
+def size_of(model: ir.Model) -> int | None:
+    """Bytes of the model in one file; None where its weights are so large that serializing it is no way to find out."""
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    return len(to_bytes(model)) if weights < INLINE_LIMIT else None
+
+
+def _write(
+    source: Source, model: ir.Model, output: str | os.PathLike[str], *, unchanged: bool, settings: Settings
+) -> None:
+    del unchanged, source
+    save(model, output, external_data=settings.external_data)
+
+
+def held_feeds(samples: Samples, count: int = MAX_HELD_BACK) -> list[Feed]:
+    """The first feeds of the samples that nothing was calibrated or chosen on."""
+    return [sample.feed for sample in itertools.islice(split(samples).report, count)]

@@ -1,0 +1,75 @@
+"""What a verb is given: the model and the samples, in any of the forms that callers have them in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from onnxslim.calibration import Samples, load_samples
+from onnxslim.errors import InputError
+from onnxslim.graph import load, same_file
+from onnxslim.report.facts import ModelFacts, describe
+from onnxslim.runtime import open_session
+
+AnyModel = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+AnySamples = str | os.PathLike[str] | Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A loaded model, where it came from and what it weighs.
+
+    ``bytes`` counts external data files too; None for an ``onnx_ir.Model``, which is in no file.
+    """
+
+    model: ir.Model
+    path: str | None
+    bytes: int | None
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model in numbers."""
+        return describe(self.model, self.path, self.bytes)
+
+
+def open_source(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | None = None) -> Source:
+    """Loads a model from any of its forms; a proto or an onnx_ir.Model of the caller's is not changed.
+
+    Raises:
+        InputError: As ``onnxslim.load`` does.
+    """
+    loaded = load(model, trust_data_dir=trust_data_dir)
+    if isinstance(model, ir.Model):
+        return Source(model.clone(), None, None)
+    if isinstance(model, bytes):
+        return Source(loaded, None, len(model))
+    if isinstance(model, onnx.ModelProto):
+        return Source(loaded, None, model.ByteSize())
+    return Source(loaded, os.fspath(model), describe(loaded, model).bytes)
+
+
+def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
+    """Samples from a path, ``module:function`` or an iterable, checked against the model's inputs when they are read.
+
+    Raises:
+        InputError: The source is unusable, or does not fit the model.
+    """
+    if samples is None or not isinstance(samples, str | os.PathLike):
+        return samples
+    return load_samples(samples, inputs=open_session(model, optimize=False).inputs)
+
+
+def check_output(source: Source, output: str | os.PathLike[str] | None, *, in_place: bool) -> None:
+    """Refuses to overwrite the input unasked.
+
+    Raises:
+        InputError: The output is the input's file, and ``in_place`` is not set.
+    """
+    if output is None or source.path is None or in_place or not same_file(source.path, output):
+        return
+    raise InputError(
+        "the output is the input", where=os.fspath(output), mend="give --in-place to replace it, or another output"
+    )

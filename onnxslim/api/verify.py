@@ -1,0 +1,56 @@
+"""Do two models compute the same?"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
+from onnxslim.errors import InputError, did_you_mean
+from onnxslim.runtime import Parity, Reference, Tier, random_feeds
+
+MAX_SAMPLES = 64
+
+
+def verify(
+    reference: AnyModel,
+    candidate: AnyModel,
+    *,
+    samples: AnySamples | None = None,
+    tier: Tier | str | None = None,
+    threads: int = 1,
+    trust_data_dir: str | os.PathLike[str] | None = None,
+) -> Parity:
+    """Compares interfaces and outputs of two models.
+
+    Args:
+        reference: The model that is right.
+        candidate: The model to judge.
+        samples: Representative inputs; without them random ones give structural evidence.
+        tier: ``exact``, ``numeric`` or ``lossy``. None means lossy where the candidate has quantized nodes that the
+            reference has not, else numeric.
+        threads: Threads of the sessions.
+        trust_data_dir: A folder outside the models' own in which their external data may lie.
+
+    Returns:
+        What was found; ``parity.passed`` says whether the candidate may stand for the reference.
+
+    Raises:
+        InputError: A model, the samples or the tier cannot be used.
+    """
+    first = open_source(reference, trust_data_dir=trust_data_dir)
+    second = open_source(candidate, trust_data_dir=trust_data_dir)
+    if isinstance(tier, str):
+        names = {t.name.lower(): t for t in Tier}
+        if tier not in names:
+            raise InputError(f"there is no tier {tier!r}", mend=did_you_mean(tier, names))
+        tier = names[tier]
+    if tier is None:
+        quantized = [any("Quantize" in op for op in source.facts.ops) for source in (first, second)]
+        tier = Tier.LOSSY if quantized == [False, True] else Tier.NUMERIC
+    found = open_samples(samples, first.model)
+    if found is None:
+        feeds = random_feeds(first.model)
+    else:
+        feeds = [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
+    return Reference(first.model, feeds, tier=tier, threads=threads).check(second.model)

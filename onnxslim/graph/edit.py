@@ -1,0 +1,79 @@
+"""Small edits that every pass needs: fresh names, new initializers, nodes put beside others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+
+
+class Names:
+    """Fresh value and node names for one model: never one that any scope of it uses already.
+
+    >>> names = Names(["x"])
+    >>> names.fresh("x"), names.fresh("y")
+    ('x_1', 'y')
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._next: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Names:
+        """Collects every value and node name of the model, subgraphs and functions included."""
+        names = cls()
+        taken = names._taken
+        for graph in model.graphs():
+            taken.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
+            for node in graph:
+                taken.add(node.name or "")
+                taken.update(value.name or "" for value in node.outputs)
+        for function in model.functions.values():
+            taken.update(value.name or "" for value in function.inputs)
+            for node in function.all_nodes():
+                taken.add(node.name or "")
+                taken.update(value.name or "" for value in node.outputs)
+        return names
+
+    def fresh(self, base: str) -> str:
+        """``base`` itself where it is free, else ``base_1``, ``base_2``, ..."""
+        name, count = base, self._next.get(base, 0)
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._next[base] = count
+        self._taken.add(name)
+        return name
+
+
+def add_initializer(graph: ir.Graph, name: str, array: np.ndarray | ir.TensorProtocol) -> ir.Value:
+    """Registers a new initializer; ``name`` must be free. The array is not copied."""
+    tensor = ir.Tensor(array, name=name) if isinstance(array, np.ndarray) else array
+    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor that ``value`` always is: an initializer that no caller can override, or a Constant node's; else None.
+
+    An initializer that is a graph input too is only a default (IR version >= 4), so it is no constant.
+    """
+    if value is None:
+        return None
+    if value.is_initializer():
+        return None if value.is_graph_input() else value.const_value
+    node = value.producer()
+    if node is not None and node.op_type == "Constant" and node.domain == "":
+        attribute = node.attributes.get("value")
+        if attribute is not None and not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
+            return attribute.as_tensor()
+    return None
+
+
+def site(node: ir.Node) -> str:
+    """How actions and reasons name a node: its operator and its name, or its first output where it has none."""
+    name = node.name or next((value.name for value in node.outputs if value.name), "")
+    return f"{node.op_type} {name}"

@@ -1,0 +1,82 @@
+"""Which operators onnxruntime's CPU provider runs in int8, and in what surroundings.
+
+Read from onnxruntime 1.31's QDQ selectors (core/optimizer/qdq_transformer/selectors_actions) and from the graphs that it
+makes; the speeds were measured on x86 with AVX512-VNNI, one thread. A group of QuantizeLinear / DequantizeLinear nodes
+that matches no kernel is not merely useless: its weights are dequantized in every run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """An operator that multiplies an activation by a constant weight.
+
+    Inputs 0, 1 and 2 are the activation, the weight and the bias. ``quantized_output`` is whether the kernel is formed
+    only with a QuantizeLinear on the output; where it is not, leaving the output in float is faster and more accurate.
+    """
+
+    op_type: str
+    kernel: str
+    quantized_output: bool
+    ranks: tuple[int, ...]
+    """Ranks of the weight that the kernel takes."""
+
+    def channel_axis(self, node: ir.Node) -> int:
+        """The weight's axis that holds the output channels."""
+        if self.op_type == "Conv":
+            return 0
+        if self.op_type == "Gemm":
+            return 0 if _int(node, "transB", 0) else 1
+        return 1
+
+
+CONTRACTIONS: dict[str, Contraction] = {
+    "Conv": Contraction("Conv", "QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
+    "MatMul": Contraction("MatMul", "MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
+    "Gemm": Contraction("Gemm", "QGemm", quantized_output=False, ranks=(2,)),
+}
+
+ABSORBED = frozenset({"Relu", "Clip"})
+"""Between a Conv and the QuantizeLinear on its output these vanish: the quantized range already ends where they do."""
+
+
+def no_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
+    """Why onnxruntime has no int8 kernel for a contraction with a constant weight; empty where it has one."""
+    contraction = CONTRACTIONS[node.op_type]
+    if len(weight_shape) not in contraction.ranks:
+        return f"{contraction.kernel} takes no weight of rank {len(weight_shape)}"
+    if node.op_type == "Gemm" and (_float(node, "alpha", 1.0) != 1.0 or _float(node, "beta", 1.0) != 1.0):
+        return "QGemm takes no alpha or beta other than 1"
+    if node.op_type == "Gemm" and _int(node, "transA", 0):
+        return "a transposed activation"
+    return ""
+
+
+def slow_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
+    """Why the int8 kernel is slower than the float one, as measured; empty where it is not known to be."""
+    if node.op_type == "Conv":
+        out_channels, in_channels, *kernel = weight_shape
+        group = _int(node, "group", 1)
+        if group > 1 and in_channels == 1:
+            return "depthwise: QLinearConv is slower (0.70-0.98x)"
+        if all(size == 1 for size in kernel):
+            if min(in_channels, out_channels) < 24:
+                return f"1x1 with {in_channels} -> {out_channels} channels: too few to pay (0.84x at 16)"
+        elif in_channels < 8:
+            return f"only {in_channels} input channels: QLinearConv is slower (0.53-0.69x on stems)"
+    elif min(weight_shape) < 8:
+        return f"a {weight_shape[0]}x{weight_shape[1]} product is too small to pay"
+    return ""
+
+
+def _int(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def _float(node: ir.Node, name: str, default: float) -> float:
+    return node.attributes[name].as_float() if name in node.attributes else default

@@ -1,0 +1,78 @@
+"""Affine grids: real = scale * (integer - zero_point), as QuantizeLinear and DequantizeLinear define them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TINY = float(np.finfo(np.float32).tiny) * 2**23
+"""Smallest scale: a scale that underflows to a subnormal number makes 0/0 of a constant tensor."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """The integers that stand for a tensor.
+
+    ``scale`` is float32 and ``zero_point`` uint8 or int8, both of shape [] or [channels]; ``axis`` is the channel axis,
+    None per tensor. ``low`` and ``high`` are the integers used, which may be fewer than the dtype's.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int | None
+    low: int
+    high: int
+
+    def quantize(self, array: np.ndarray) -> np.ndarray:
+        """``array`` on the grid, rounded half to even and saturated.
+
+        Args:
+            array: float32, any shape.
+
+        Returns:
+            Integers of the zero point's dtype, the same shape.
+        """
+        scale, zero = self.scale.astype(np.float64), self.zero_point.astype(np.float64)
+        if self.axis is not None:
+            shape = [1] * array.ndim
+            shape[self.axis] = -1
+            scale, zero = scale.reshape(shape), zero.reshape(shape)
+        return np.clip(np.rint(array / scale) + zero, self.low, self.high).astype(self.zero_point.dtype)
+
+
+def activation_grid(low: float, high: float, dtype: str) -> Grid:
+    """The asymmetric grid that covers [low, high] and zero; symmetric where ``dtype`` is int8.
+
+    Args:
+        low: Smallest value to represent.
+        high: Largest value to represent.
+        dtype: ``uint8`` or ``int8``.
+
+    >>> grid = activation_grid(0.0, 2.55, "uint8")
+    >>> round(float(grid.scale), 6), int(grid.zero_point)
+    (0.01, 0)
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    if dtype == "int8":
+        scale = max(abs(low), high) / 127
+        return Grid(np.float32(max(scale, TINY)).reshape(()), np.zeros((), np.int8), None, -128, 127)
+    scale = max((high - low) / 255, TINY)
+    zero = int(np.clip(np.rint(-low / scale), 0, 255))
+    return Grid(np.float32(scale).reshape(()), np.array(zero, np.uint8), None, 0, 255)
+
+
+def weight_grid(weight: np.ndarray, axis: int | None, *, bits: int = 8, floor: np.ndarray | None = None) -> Grid:
+    """The symmetric int8 grid of a weight.
+
+    Args:
+        weight: float32, any shape.
+        axis: Channel axis; None for one scale.
+        bits: 8, or 7 where products of 8 bits saturate.
+        floor: Smallest scales allowed, [channels] or []; a bias that would overflow int32 needs them.
+    """
+    top = 2 ** (bits - 1) - 1
+    others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis)
+    largest = np.abs(weight).max(axis=others, initial=0.0).astype(np.float64)
+    scale = np.maximum(largest / top, TINY if floor is None else np.maximum(floor, TINY)).astype(np.float32)
+    return Grid(scale, np.zeros(scale.shape, np.int8), axis, -top, top)
