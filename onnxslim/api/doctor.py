@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from typing import Literal
@@ -35,32 +34,37 @@ class Finding:
 
 def doctor() -> list[Finding]:
     """Looks at everything that a result depends on. Nothing is changed, and nothing is sent anywhere."""
-    checks: list[Callable[[], list[Finding]]] = [
-        _python,
-        _packages,
-        _clash,
-        _cpu,
-        _threads,
-        _telemetry,
-        _space,
-        _tiny_model,
+    return [
+        _python(),
+        *_packages(),
+        find_clash(),
+        _cpu(),
+        _threads(),
+        Finding("telemetry", "ok", "onnxruntime's is turned off wherever onnxslim runs it; onnxslim has none"),
+        _space(),
+        _tiny_model(),
     ]
-    return [finding for check in checks for finding in check()]
 
 
-def other_distribution() -> str | None:
-    """Version of PyPI's OnnxSlim where it is installed beside this project, which mixes the files of both."""
+def find_clash() -> Finding:
+    """Whether PyPI's OnnxSlim is installed too: both own the folder ``onnxslim``, and pip mixes their files."""
     try:
-        return distribution(THEIRS).version
+        other = distribution(THEIRS).version
     except PackageNotFoundError:
-        return None
+        return Finding("clash", "ok", "PyPI's onnxslim is not installed beside this project")
+    return Finding(
+        "clash",
+        "bad",
+        f"PyPI's {THEIRS} {other} is installed too, and the files of both are mixed",
+        f"pip uninstall {THEIRS}, then pip install --force-reinstall --no-deps {OURS}",
+    )
 
 
-def _python() -> list[Finding]:
+def _python() -> Finding:
     found = f"{platform.python_implementation()} {platform.python_version()}"
     if sys.version_info < MIN_PYTHON:
-        return [Finding("python", "bad", found, f"use Python {'.'.join(map(str, MIN_PYTHON))} or later")]
-    return [Finding("python", "ok", found)]
+        return Finding("python", "bad", found, f"use Python {'.'.join(map(str, MIN_PYTHON))} or later")
+    return Finding("python", "ok", found)
 
 
 def _packages() -> list[Finding]:
@@ -96,45 +100,33 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _clash() -> list[Finding]:
-    found = other_distribution()
-    if found is None:
-        return [Finding("clash", "ok", "PyPI's onnxslim is not installed beside this project")]
-    mend = f"pip uninstall {THEIRS}, then pip install --force-reinstall --no-deps {OURS}"
-    return [Finding("clash", "bad", f"PyPI's onnxslim {found} is installed and shares our files", mend)]
-
-
-def _cpu() -> list[Finding]:
+def _cpu() -> Finding:
     from onnxslim.runtime import host_target
 
     target = host_target()
     fact = f"{platform.machine()}, target {target.name}: {target.notes}"
     if target.name == "x86-avx2":
-        return [Finding("cpu", "warn", fact, "measure int8 models on the machine that they are for")]
-    return [Finding("cpu", "ok", fact)]
+        return Finding("cpu", "warn", fact, "measure int8 models on the machine that they are for")
+    return Finding("cpu", "ok", fact)
 
 
-def _threads() -> list[Finding]:
+def _threads() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if usable < 2:
-        return [Finding("threads", "warn", "1 CPU: whatever else runs disturbs latencies", "measure on 2 or more CPUs")]
-    return [Finding("threads", "ok", f"{usable} CPUs usable; sessions use 1 thread unless --threads says otherwise")]
+        return Finding("threads", "warn", "1 CPU: whatever else runs disturbs latencies", "measure on 2 or more CPUs")
+    return Finding("threads", "ok", f"{usable} CPUs usable; sessions use 1 thread unless --threads says otherwise")
 
 
-def _telemetry() -> list[Finding]:
-    return [Finding("telemetry", "ok", "onnxruntime's is turned off wherever onnxslim runs it; onnxslim has none")]
-
-
-def _space() -> list[Finding]:
+def _space() -> Finding:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     fact = f"{free / 1e9:.1f} GB free in {folder}"
     if free < MIN_FREE:
-        return [Finding("space", "warn", fact, "free some, or set TMPDIR to a folder with more")]
-    return [Finding("space", "ok", fact)]
+        return Finding("space", "warn", fact, "free some, or set TMPDIR to a folder with more")
+    return Finding("space", "ok", fact)
 
 
-def _tiny_model() -> list[Finding]:
+def _tiny_model() -> Finding:
     """Loads and runs a model of one node, and compares what comes out."""
     try:
         import numpy as np
@@ -145,9 +137,7 @@ def _tiny_model() -> list[Finding]:
         text = '<ir_version: 8, opset_import: ["" : 13]> tiny (float[2] x) => (float[2] y) { y = Add(x, x) }'
         found = open_session(parse(text)).run({"x": np.array([1, -2], np.float32)})["y"]
     except (ImportError, OnnxSlimError) as error:
-        return [
-            Finding("run", "bad", f"a model of one node does not run: {error}", f"reinstall {OURS} and onnxruntime")
-        ]
+        return Finding("run", "bad", f"a model of one node does not run: {error}", f"reinstall {OURS} and onnxruntime")
     if found.tolist() != [2.0, -4.0]:
-        return [Finding("run", "bad", f"1 + 1, -2 - 2 came out as {found.tolist()}", "reinstall onnxruntime")]
-    return [Finding("run", "ok", "a model of one node loads and gives the right numbers")]
+        return Finding("run", "bad", f"1 + 1, -2 - 2 came out as {found.tolist()}", "reinstall onnxruntime")
+    return Finding("run", "ok", "a model of one node loads and gives the right numbers")

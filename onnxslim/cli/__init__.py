@@ -1,1 +1,5 @@
-"""The entry point of the command line."""
+"""The entry point of the command line, ``onnxslim.cli:main``."""
+
+from onnxslim.cli.dispatch import main
+
+__all__ = ["main"]

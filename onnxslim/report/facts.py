@@ -13,8 +13,6 @@ import onnx_ir as ir
 
 from onnxslim.errors import InputError
 
-Container = ir.Graph | ir.Function
-
 Dims = tuple[int | str | None, ...]
 """Sizes of a tensor: a number, a symbol, or None where nothing is known."""
 Container = ir.Graph | ir.Function

@@ -1,0 +1,121 @@
+"""Which of the two command lines answers, and what becomes of every error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from onnxslim.api.doctor import find_clash
+from onnxslim.commands.table import VERBS, group
+from onnxslim.errors import InputError, OnnxSlimError, SetupError, did_you_mean
+
+INTERRUPTED = 130
+DEBUG = "ONNXSLIM_DEBUG"
+"""Environment variable that shows the traceback of an error that is a bug."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments without the program's name; None means the process's own.
+
+    Returns:
+        The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # here, where a closed pipe can still be answered
+        return code
+    except OnnxSlimError as error:
+        return _fail(error, arguments)
+    except click.ClickException as error:
+        return _fail(_usage(error), arguments)
+    except (KeyboardInterrupt, click.Abort):
+        print("onnxslim: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, e.g. `| head`. The interpreter flushes once more at exit, and that must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = os.fsdecode(error.filename) if error.filename is not None else ""
+        return _fail(SetupError("the system refused", where=where, why=error.strerror or str(error)), arguments)
+    except MemoryError:
+        mend = "give --memory a smaller size, or use a machine with more"
+        return _fail(SetupError("the memory does not suffice", mend=mend), arguments)
+    except Exception as error:  # the last resort: whatever arrives here is our own bug
+        return _bug(error, arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first != "doctor":  # which reports the clash among the rest
+        _check_clash()
+    if not arguments:
+        group.main(["--help"], prog_name="onnxslim", standalone_mode=False)
+        return InputError.exit_code
+    if first in VERBS or first in ("-h", "--help"):
+        return int(group.main(arguments, prog_name="onnxslim", standalone_mode=False) or 0)
+    if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:
+        raise InputError(
+            f"{first!r} is neither a verb nor a file", mend=f"{did_you_mean(first, VERBS)}; onnxslim --help lists them"
+        )
+    from onnxslim.cli import compat
+
+    return compat.run(arguments)
+
+
+def _check_clash() -> None:
+    clash = find_clash()
+    if clash.state == "bad":
+        raise SetupError(clash.fact, mend=clash.mend)
+
+
+def _usage(error: click.ClickException) -> InputError:
+    """The errors of click in this project's form."""
+    context = getattr(error, "ctx", None)
+    help_text = f"{context.command_path if context else 'onnxslim'} --help shows the usage"
+    if isinstance(error, click.NoSuchOption):
+        known = (
+            [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
+            if context
+            else []
+        )
+        near = did_you_mean(error.option_name, known)
+        mend = f"{near}; {help_text}" if near.startswith("did") else help_text
+        return InputError(f"there is no option {error.option_name!r}", mend=mend)
+    verb = context.info_name if context else ""
+    if verb in VERBS and os.path.exists(verb):
+        help_text += f"; the file {verb!r} is named as ./{verb}"
+    return InputError(error.format_message().rstrip("."), mend=help_text)
+
+
+def _fail(error: OnnxSlimError, arguments: list[str]) -> int:
+    if "--json" in arguments:
+        print(json.dumps(error.to_json(), indent=2, ensure_ascii=False))
+    else:
+        click.secho("onnxslim: error: ", fg="red", bold=True, err=True, nl=False)
+        click.echo(str(error), err=True)
+    return error.exit_code
+
+
+def _bug(error: Exception, arguments: list[str]) -> int:
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return _fail(
+        OnnxSlimError(
+            "this is a bug of onnxslim, and nothing was written after it",
+            where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
+            why=f"{type(error).__name__}: {error}",
+            mend=f"report it with the model and the traceback that {DEBUG}=1 shows",
+        ),
+        arguments,
+    )

@@ -1,0 +1,41 @@
+"""``onnxslim inspect``."""
+
+from __future__ import annotations
+
+import click
+
+from onnxslim.commands import options
+from onnxslim.commands.output import console, print_json
+
+
+@click.command("inspect", short_help="Show what a model is made of")
+@options.model_argument
+@click.option("--text", is_flag=True, help="Print the graph as text instead")
+@options.trust_option
+@options.json_option
+def inspect(model: str, text: bool, trust_data_dir: str | None, as_json: bool) -> int:
+    """Show what a model is made of: size, inputs and outputs, opsets, operators, weights.
+
+    Subgraphs are counted, a function's body once for each call, Constant nodes as weights.
+    """
+    from onnxslim.api.inspect import inspect as run
+    from onnxslim.errors import InputError
+
+    if text and as_json:
+        raise InputError("--text and --json exclude each other", mend="leave one out")
+    if text:
+        from onnxslim.graph import load
+        from onnxslim.graph import show as as_text
+
+        click.echo(as_text(load(model, trust_data_dir=trust_data_dir)))
+        return 0
+    facts = run(model, trust_data_dir=trust_data_dir)
+    if as_json:
+        from onnxslim.report import envelope
+
+        print_json(envelope("inspect", model=facts))
+    else:
+        from onnxslim.report.terminal import print_facts
+
+        print_facts(facts, console())
+    return 0

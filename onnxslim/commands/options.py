@@ -1,0 +1,205 @@
+"""Options that several verbs share, and those made from the fields of passes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+from onnxslim.errors import InputError
+
+if TYPE_CHECKING:
+    from onnxslim.pipeline import Option, Pass
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+class Decorator(Protocol):
+    """Adds options to a command's function and returns it."""
+
+    def __call__(self, function: F, /) -> F: ...
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes: ``1GiB``, ``500 MB``, ``1048576``.
+
+    >>> byte_size("1.5KiB")
+    1536
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.IGNORECASE)
+    if match is None or match[2].lower() not in UNITS:
+        raise click.BadParameter(f"{text!r} is not a size; write it like 1GiB, 500MB or 1048576")
+    size = int(float(match[1]) * UNITS[match[2].lower()])
+    if size <= 0:
+        raise click.BadParameter("the size must be more than 0 bytes")
+    return size
+
+
+def chain(*decorators: Callable[[Any], Any]) -> Decorator:
+    """One decorator that adds the options of several, listed in ``--help`` in the order given."""
+
+    def apply(function: F, /) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+model_argument = click.argument("model", metavar="IN", type=click.Path())
+
+output_options = chain(
+    click.option("-o", "--output", type=click.Path(), help="Where the model goes"),
+    click.option("--in-place", is_flag=True, help="Allow the output to replace the input; without -o, it does"),
+    click.option(
+        "--external-data/--no-external-data",
+        default=None,
+        help="Put the weights into a file of their own, or not; unless said, only above 2 GB",
+    ),
+)
+
+trust_option = click.option(
+    "--trust-data-dir",
+    type=click.Path(),
+    help="Also read external data that lies in this folder; otherwise only beside the model",
+)
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of onnxruntime"
+)
+
+memory_option = click.option(
+    "--memory",
+    type=byte_size,
+    metavar="SIZE",
+    default="1GiB",
+    show_default=True,
+    help="Memory that statistics may take",
+)
+
+bench_option = click.option(
+    "--bench/--no-bench", default=True, help="Measure latency and refuse a slower result (the default), or do not"
+)
+
+metric_option = click.option(
+    "--metric", metavar="NAME", help="module:function(run, samples) -> score, or top1, sqnr, cosine, agreement"
+)
+
+verify_option = click.option(
+    "--verify/--no-verify", default=True, help="Compare outputs with the original's (the default), or only the graph"
+)
+
+recipe_option = click.option("--recipe", type=click.Path(), help="TOML file of [[pass]] tables to run instead")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else")
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors")
+
+report_options = chain(
+    json_option,
+    click.option("--explain", is_flag=True, help="Print every rewrite, and why others were not made"),
+    quiet_option,
+)
+
+
+def output_path(model: str, output: str | None, in_place: bool) -> str:
+    """Where the result goes.
+
+    Raises:
+        InputError: Neither ``-o`` nor ``--in-place`` was given.
+    """
+    if output is None and not in_place:
+        raise InputError("no output was named", where="-o", mend="add -o OUT.onnx, or --in-place to replace the input")
+    return model if output is None else output
+
+
+def pass_options(name: str) -> Decorator:
+    """Adds the fields of a pass as options. None of them has a default here: what is not given is not passed on."""
+    return chain(*(_click_option(name, option) for option in _options(name)))
+
+
+def take_pass_options(arguments: dict[str, Any], name: str) -> dict[str, Any]:
+    """Removes the options of the pass ``name`` from a command's arguments, and returns those that were given."""
+    given = {option.name: arguments.pop(_parameter(name, option)) for option in _options(name)}
+    return {key: value for key, value in given.items() if value is not None and value != ()}
+
+
+def _options(name: str) -> Iterator[Option]:
+    from onnxslim.pipeline import get_pass, options_of
+
+    yield from options_of(get_pass(name))
+
+
+def _parameter(name: str, option: Option) -> str:
+    return f"{name}__{option.name}".replace("-", "_")
+
+
+def _click_option(name: str, option: Option) -> Callable[[Any], Any]:
+    shown = f"{option.help}  [{name}; default: {_show(option.default)}]"
+    if option.kind is bool:
+        flags = f"{option.flag}/--no-{option.flag[2:]}"
+        return click.option(flags, _parameter(name, option), default=None, help=shown)
+    kind: Any = click.Choice([str(choice) for choice in option.choices]) if option.choices else option.kind
+    return click.option(
+        option.flag,
+        _parameter(name, option),
+        type=kind,
+        multiple=option.many,
+        default=None,
+        callback=_retyped(option) if option.choices else None,
+        help=shown,
+    )
+
+
+def _retyped(option: Option) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """click.Choice yields strings; the pass wants its own type."""
+    back = {str(choice): choice for choice in option.choices}
+
+    def callback(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(back[item] for item in value)
+        return None if value is None else back[value]
+
+    return callback
+
+
+def _show(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default)) or "none"
+    return "none" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def make_recipe(recipe: str | None, passes: Mapping[str, Mapping[str, Any]]) -> list[Pass] | None:
+    """What the API runs: a recipe's passes, passes with the options given, or None for the verb's own.
+
+    Args:
+        recipe: ``--recipe``.
+        passes: The passes that the verb runs, in order, with the options that were given.
+
+    Raises:
+        InputError: The recipe is bad, both a recipe and options of a pass were given, or an option has a bad value.
+    """
+    given = {name: values for name, values in passes.items() if values}
+    if recipe is not None:
+        if given:
+            name, values = next(iter(given.items()))
+            raise InputError(
+                "a recipe and options of a pass were both given",
+                where=f"--recipe, --{next(iter(values)).replace('_', '-')}",
+                mend=f"write the option into the recipe's table of {name!r}",
+            )
+        from onnxslim.pipeline import load_recipe
+
+        return load_recipe(recipe)
+    if not given:
+        return None
+    from onnxslim.pipeline import get_pass, make_pass
+
+    return [make_pass(get_pass(name), values, where="command line") for name, values in passes.items()]

@@ -1,0 +1,41 @@
+"""``onnxslim quantize``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxslim.commands import options
+from onnxslim.commands.output import progress, show
+from onnxslim.commands.samples import samples_options, take_samples
+
+
+@click.command("quantize", short_help="Quantize a model to int8 (static, QDQ) from sample inputs")
+@options.model_argument
+@options.output_options
+@samples_options(required=True)
+@options.pass_options("quantize")
+@options.verify_option
+@options.bench_option
+@options.trust_option
+@options.threads_option
+@options.memory_option
+@options.report_options
+def quantize(
+    model: str, output: str | None, in_place: bool, as_json: bool, explain: bool, quiet: bool, **arguments: Any
+) -> int:
+    """Quantize a model to int8 (static, QDQ) from sample inputs.
+
+    What does not become an int8 kernel of onnxruntime stays in floating point. Where the result would be larger or
+    slower, the model is written as it was, and the report says so.
+    """
+    from onnxslim.api.quantize import quantize as run
+
+    given = options.take_pass_options(arguments, "quantize")
+    target = options.output_path(model, output, in_place)
+    samples = take_samples(arguments, model)
+    with progress(quiet) as say:
+        result = run(model, target, samples=samples, in_place=in_place, progress=say, **arguments, **given)
+    show(result.report, as_json=as_json, explain=explain, quiet=quiet)
+    return 0

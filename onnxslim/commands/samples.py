@@ -1,0 +1,98 @@
+"""``--samples`` and how its images become inputs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxslim.commands.options import Decorator, chain
+from onnxslim.errors import InputError
+
+if TYPE_CHECKING:
+    from onnxslim.calibration import Samples
+
+IMAGE_OPTIONS = ("size", "mean", "std", "scale", "layout", "channels", "resize", "filter", "pad")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Comma-separated numbers.
+
+    >>> numbers("0.485,0.456")
+    (0.485, 0.456)
+
+    Raises:
+        click.BadParameter: One of them is none.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number or several with commas between them") from error
+
+
+def dimensions(text: str) -> tuple[int, int]:
+    """Width and height in pixels, or one number for a square.
+
+    >>> dimensions("320x48"), dimensions("224")
+    ((320, 48), (224, 224))
+
+    Raises:
+        click.BadParameter: It is no size.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a size; write it like 320x48")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def samples_options(*, required: bool = False) -> Decorator:
+    """``--samples`` and the preprocessing of images."""
+    return chain(
+        click.option(
+            "--samples",
+            required=required,
+            metavar="SOURCE",
+            help="Folder of .npz or of images, one .npz or .npy, a .txt that lists images, or module:function",
+        ),
+        click.option(
+            "--size", type=dimensions, metavar="WxH", help="Images: width x height; read off the model where it says"
+        ),
+        click.option(
+            "--mean", type=numbers, metavar="A,B,C", help="Images: subtracted after scaling, one value or one a channel"
+        ),
+        click.option("--std", type=numbers, metavar="A,B,C", help="Images: divided by, one value or one a channel"),
+        click.option("--scale", type=float, help="Images: factor on pixels of 0 to 255; 1/255 for a float input"),
+        click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Images: order of the axes"),
+        click.option("--channels", type=click.Choice(["RGB", "BGR", "GRAY"]), help="Images: order of the channels"),
+        click.option("--resize", type=click.Choice(["stretch", "fit", "crop"]), help="Images: how the size is reached"),
+        click.option("--filter", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="Images: interpolation"),
+        click.option("--pad", type=click.IntRange(0, 255), help="Images: pixel value of the padding of --resize fit"),
+    )
+
+
+def take_samples(arguments: dict[str, Any], model: str) -> Samples | str | None:
+    """Removes the options of ``samples_options`` from a command's arguments and returns what they ask for.
+
+    Args:
+        arguments: The command's keyword arguments.
+        model: The model that the samples are for; its inputs say what an image option leaves open.
+
+    Raises:
+        InputError: Image options without samples, or what `load_samples` refuses.
+    """
+    source: str | None = arguments.pop("samples")
+    image = {name: value for name in IMAGE_OPTIONS if (value := arguments.pop(name)) is not None}
+    if not image:
+        return source
+    if source is None:
+        raise InputError(
+            "image options say nothing without images", where=f"--{next(iter(image))}", mend="add --samples"
+        )
+    from onnxslim.calibration import load_samples
+    from onnxslim.calibration.images import ImageOptions
+    from onnxslim.graph import load
+    from onnxslim.runtime import open_session
+
+    ports = open_session(load(model, trust_data_dir=arguments.get("trust_data_dir"))).inputs
+    return load_samples(source, inputs=ports, image=ImageOptions(**image))
