@@ -112,7 +112,7 @@ def _bug(error: Exception, arguments: list[str]) -> int:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return _fail(
         OnnxSlimError(
-            "this is a bug of onnxslim, and nothing was written after it",
+            "this is a bug of onnxslim",
             where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
             why=f"{type(error).__name__}: {error}",
             mend=f"report it with the model and the traceback that {DEBUG}=1 shows",

@@ -8,7 +8,7 @@ import click
 
 from onnxslim.commands import options
 from onnxslim.commands.output import progress, show
-from onnxslim.commands.samples import samples_options, take_samples
+from onnxslim.commands.samples import samples_options, take_metric, take_samples
 
 
 @click.command("compress", short_help="Slim, quantize, verify and measure: the whole job")
@@ -44,11 +44,13 @@ def compress(
     passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
     target = options.output_path(model, output, in_place)
     samples = take_samples(arguments, model)
+    metric = take_metric(arguments, model)
     with progress(quiet) as say:
         result = run(
             model,
             target,
             samples=samples,
+            metric=metric,
             in_place=in_place,
             recipe=options.make_recipe(recipe, passes),
             progress=say,

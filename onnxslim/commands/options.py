@@ -21,7 +21,9 @@ UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "
 class Decorator(Protocol):
     """Adds options to a command's function and returns it."""
 
-    def __call__(self, function: F, /) -> F: ...
+    def __call__(self, function: F, /) -> F:
+        """The function itself."""
+        ...
 
 
 def byte_size(text: str) -> int:

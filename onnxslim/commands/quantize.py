@@ -8,13 +8,14 @@ import click
 
 from onnxslim.commands import options
 from onnxslim.commands.output import progress, show
-from onnxslim.commands.samples import samples_options, take_samples
+from onnxslim.commands.samples import samples_options, take_metric, take_samples
 
 
 @click.command("quantize", short_help="Quantize a model to int8 (static, QDQ) from sample inputs")
 @options.model_argument
 @options.output_options
 @samples_options(required=True)
+@options.metric_option
 @options.pass_options("quantize")
 @options.verify_option
 @options.bench_option
@@ -35,7 +36,10 @@ def quantize(
     given = options.take_pass_options(arguments, "quantize")
     target = options.output_path(model, output, in_place)
     samples = take_samples(arguments, model)
+    metric = take_metric(arguments, model)
     with progress(quiet) as say:
-        result = run(model, target, samples=samples, in_place=in_place, progress=say, **arguments, **given)
+        result = run(
+            model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given
+        )
     show(result.report, as_json=as_json, explain=explain, quiet=quiet)
     return 0

@@ -11,7 +11,8 @@ from onnxslim.commands.options import Decorator, chain
 from onnxslim.errors import InputError
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Samples
+    from onnxslim.calibration import Metric, Samples
+    from onnxslim.runtime import Session
 
 IMAGE_OPTIONS = ("size", "mean", "std", "scale", "layout", "channels", "resize", "filter", "pad")
 
@@ -56,12 +57,12 @@ def samples_options(*, required: bool = False) -> Decorator:
             help="Folder of .npz or of images, one .npz or .npy, a .txt that lists images, or module:function",
         ),
         click.option(
-            "--size", type=dimensions, metavar="WxH", help="Images: width x height; read off the model where it says"
+            "--size", type=dimensions, metavar="WxH", help="Images: size in pixels; the model's where it says"
         ),
         click.option(
-            "--mean", type=numbers, metavar="A,B,C", help="Images: subtracted after scaling, one value or one a channel"
+            "--mean", type=numbers, metavar="A,B,C", help="Images: subtracted after scaling, one or one a channel"
         ),
-        click.option("--std", type=numbers, metavar="A,B,C", help="Images: divided by, one value or one a channel"),
+        click.option("--std", type=numbers, metavar="A,B,C", help="Images: divided by, one or one a channel"),
         click.option("--scale", type=float, help="Images: factor on pixels of 0 to 255; 1/255 for a float input"),
         click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Images: order of the axes"),
         click.option("--channels", type=click.Choice(["RGB", "BGR", "GRAY"]), help="Images: order of the channels"),
@@ -91,8 +92,27 @@ def take_samples(arguments: dict[str, Any], model: str) -> Samples | str | None:
         )
     from onnxslim.calibration import load_samples
     from onnxslim.calibration.images import ImageOptions
+
+    return load_samples(source, inputs=_session(arguments, model).inputs, image=ImageOptions(**image))
+
+
+def take_metric(arguments: dict[str, Any], model: str) -> Metric | None:
+    """Removes ``--metric`` from a command's arguments and returns the metric that it names.
+
+    Raises:
+        InputError: There is no such metric, or it cannot be imported.
+    """
+    name: str | None = arguments.pop("metric")
+    if name is None:
+        return None
+    from onnxslim.calibration import load_metric
+    from onnxslim.calibration.metrics import RELATIVE
+
+    return load_metric(name, reference=_session(arguments, model).run if name in RELATIVE else None)
+
+
+def _session(arguments: dict[str, Any], model: str) -> Session:
     from onnxslim.graph import load
     from onnxslim.runtime import open_session
 
-    ports = open_session(load(model, trust_data_dir=arguments.get("trust_data_dir"))).inputs
-    return load_samples(source, inputs=ports, image=ImageOptions(**image))
+    return open_session(load(model, trust_data_dir=arguments["trust_data_dir"]), threads=arguments["threads"])

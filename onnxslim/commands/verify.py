@@ -18,9 +18,8 @@ from onnxslim.commands.samples import samples_options, take_samples
 @click.option(
     "--tier",
     type=click.Choice(["exact", "numeric", "lossy"]),
-    help="How closely: the same bits, floats reordered, or quantized; unless said, numeric",
+    help="How closely: the same bits, floats reordered, or quantized; chosen by what CANDIDATE is, unless said",
 )
-@options.metric_option
 @options.trust_option
 @options.threads_option
 @options.json_option
@@ -32,10 +31,9 @@ def verify(reference: str, candidate: str, tier: str | None, as_json: bool, quie
     code is 1 where they do not agree.
     """
     from onnxslim.api.verify import verify as run
-    from onnxslim.runtime import Tier
 
     samples = take_samples(arguments, reference)
-    parity = run(reference, candidate, samples=samples, tier=Tier[tier.upper()] if tier else None, **arguments)
+    parity = run(reference, candidate, samples=samples, tier=tier, **arguments)
     if as_json:
         from onnxslim.report import envelope
 
