@@ -1,0 +1,348 @@
+"""Saving: one commit point, so that whoever is killed at any moment leaves the old model or the new one, each whole.
+
+External data goes to a new name, made of the model's file name and a hash of the content, and is on the disk before the
+model file is replaced; the replacement is the commit. Only then the data file of the old model is removed, and only if it
+bears such a name, the old model referred to it and no other model in the folder does. Data files are never written over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped, unused-ignore]
+
+from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sync_folder
+from onnxslim.graph.reader import MAX_BYTES
+from onnxslim.graph.sidecar import restore
+from onnxslim.graph.sparse import MARK
+from onnxslim.graph.walk import bodies, tensor_protos, tensors
+
+INLINE_BELOW = 1024
+"""Tensors of fewer bytes stay in the model file."""
+_CHUNK = 8 << 20
+_HEADROOM = 64 << 20
+"""Bytes of a model file that are left for all but its weights, when it is judged before it is made."""
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as a proto, weights inline, sparse tensors and all that the IR cannot carry put back.
+
+    Raises:
+        InputError: Something of it cannot be written; the message names it.
+    """
+    return _serialize(model, {})
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """The model as the bytes of a file, weights inline.
+
+    Raises:
+        InputError: They exceed 2 GiB, or something of the model cannot be written.
+    """
+    return _encode(to_proto(model))
+
+
+def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file, also through links, and also where it is not there yet."""
+    if os.path.realpath(a) == os.path.realpath(b):
+        return True
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+    """Writes a model, whole or not at all; also to the very path that it was loaded from.
+
+    The same model gives the same bytes. Where the save removes the data file that the model's weights are mapped from, they are
+    mapped anew.
+
+    Args:
+        model: The model; its content is not changed.
+        path: The file; a link is written through, permissions of an existing file are kept.
+        external_data: Whether weights go to a file of their own, ``<name>.<hash>.data``; None where they exceed 2 GiB.
+
+    Raises:
+        InputError: The path cannot be written, or something of the model cannot.
+        SetupError: The disk is full or fails.
+    """
+    target = resolve_target(path)
+    if external_data is None:
+        external_data = (
+            sum(tensor.nbytes for tensor in tensors(model) if tensor.dtype != ir.DataType.STRING)
+            > MAX_BYTES - _HEADROOM
+        )
+    with contextlib.ExitStack() as stack:
+        placed: dict[ir.Value, _Placed] = {}
+        data: tuple[Path, str, int] | None = None
+        if external_data:
+            file, temporary = stack.enter_context(staged(target))
+            placed, digest, size = _write_data(model, file, target)
+            data = (temporary, digest, size) if placed else None
+        stack.enter_context(explained(target))
+        stack.enter_context(locked(target.parent))
+        _commit(model, target, placed, data)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    offset: int
+    length: int
+
+
+def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.Value, _Placed], str, int]:
+    """Writes the weights of ``model``, each tensor once; returns their places, a hash of all and the size."""
+    sink = _Sink(file)
+    placed: dict[ir.Value, _Placed] = {}
+    known: dict[int, _Placed] = {}
+    for body in bodies(model):
+        for value in body.initializers.values() if isinstance(body, ir.Graph) else ():
+            tensor = value.const_value
+            if (
+                tensor is None
+                or tensor.dtype == ir.DataType.STRING
+                or tensor.nbytes < INLINE_BELOW
+                or MARK in tensor.meta
+            ):
+                continue
+            if id(tensor) not in known:
+                sink.align(4096 if tensor.nbytes >= 1 << 20 else 64)
+                start = sink.size
+                _copy(tensor, sink)
+                if sink.size - start != tensor.nbytes:
+                    raise InputError(
+                        "a tensor holds other data than it declares",
+                        where=f"initializer {value.name!r}",
+                        mend="report it",
+                    )
+                known[id(tensor)] = _Placed(start, tensor.nbytes)
+            placed[value] = known[id(tensor)]
+    finish(file)
+    return placed, sink.hash.hexdigest()[:16], sink.size
+
+
+class _Sink:
+    """A file that hashes what goes into it. It has no ``fileno``, so that onnx-ir hands over the bytes in small chunks."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.hash = file, 0, hashlib.sha256()
+
+    def write(self, chunk: Any) -> int:
+        view = memoryview(chunk).cast("B")
+        self.hash.update(view)
+        self.file.write(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    def align(self, to: int) -> None:
+        self.write(bytes(-self.size % to))
+
+
+def _copy(tensor: ir.TensorProtocol, sink: _Sink) -> None:
+    if isinstance(tensor, ir.ExternalTensor):
+        if tensor.raw is None:
+            tensor.tofile(sink)
+            return
+        start, end = tensor.offset or 0, (tensor.offset or 0) + tensor.nbytes  # mapped: the file may have been removed
+        with memoryview(tensor.raw) as view:
+            for at in range(start, end, _CHUNK):
+                with view[at : min(at + _CHUNK, end)] as chunk:
+                    sink.write(chunk)
+    else:
+        data = tensor.tobytes()
+        for at in range(0, len(data), _CHUNK):
+            sink.write(data[at : at + _CHUNK])
+
+
+def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data: tuple[Path, str, int] | None) -> None:
+    """Puts the data file, then the model file in place; then removes the data files of the old model. Under the folder's lock."""
+    old_files = _own_data(target)
+    location, created = "", False
+    if data is not None:
+        location, created = _place_data(target, *data)
+    try:
+        stubs: dict[ir.Value, ir.ExternalTensor] = {}
+        for value, place in placed.items():
+            tensor = value.const_value
+            assert tensor is not None
+            stubs[value] = _Stub(
+                location,
+                place.offset,
+                place.length,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=value.name or "",
+                doc_string=tensor.doc_string,
+                metadata_props=dict(tensor.metadata_props),
+                base_dir=str(target.parent),
+            )
+        content = _encode(_serialize(model, stubs))
+        with staged(target) as (file, temporary):
+            file.write(content)
+            finish(file)
+            commit(temporary, target)
+    except BaseException:
+        if created and location not in _names_in(target):
+            target.with_name(location).unlink(missing_ok=True)
+        raise
+    for old in old_files:
+        if old.name != location and not _used_by_others(old, target):
+            _let_go(model, old, stubs)
+            old.unlink(missing_ok=True)
+
+
+class _Stub(ir.ExternalTensor):
+    """Stands for a tensor whose bytes are in the data file already."""
+
+    __slots__ = ()
+
+
+def _serialize(model: ir.Model, stubs: dict[ir.Value, ir.ExternalTensor]) -> onnx.ModelProto:
+    """The proto of ``model``, with the values of ``stubs`` external and everything else inline."""
+    originals = {value: value.const_value for value in stubs}
+    try:
+        for value, stub in stubs.items():
+            value.const_value = stub
+        try:
+            proto = ir.serde.serialize_model(model)
+        except (ir.serde.SerdeError, ValueError, TypeError, NotImplementedError) as error:
+            last: BaseException = error
+            while last.__cause__ is not None:
+                last = last.__cause__
+            raise InputError(
+                "the model cannot be written",
+                where="the rewritten model",
+                why=f"{type(last).__name__}: {str(last)[:300]}",
+                mend="report it",
+            ) from error
+        for tensor, written in zip(tensors(model), tensor_protos(proto), strict=True):
+            if isinstance(tensor, ir.ExternalTensor) and not isinstance(tensor, _Stub):
+                written.ClearField("external_data")
+                written.ClearField("data_location")
+                written.raw_data = tensor.tobytes() if tensor.size else b""
+    finally:
+        for value, original in originals.items():
+            value.const_value = original
+    restore(model, proto)
+    return proto
+
+
+def _encode(proto: onnx.ModelProto) -> bytes:
+    try:
+        size = proto.ByteSize()
+        if size <= MAX_BYTES:
+            content: bytes = proto.SerializeToString(deterministic=True)
+            return content
+        why = f"it takes {size:,} bytes, and protobuf writes at most 2 GiB"
+    except (EncodeError, ValueError) as error:
+        why = str(error)
+    raise InputError(
+        "the model does not fit into one file",
+        where="the model",
+        why=why,
+        mend="save it to a path, with external_data=True",
+    )
+
+
+def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[str, bool]:
+    """Gives the finished data file a name that is new, or finds the same content in place; returns the name and whether it is new."""
+    for count in range(1000):
+        name = f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
+        place = target.with_name(name)
+        if not os.path.lexists(place):
+            os.rename(temporary, place)
+            sync_folder(place.parent)
+            return name, True
+        if _holds(place, digest, size):
+            return name, False
+    raise InputError("no free name for the data file", where=str(target), mend="remove old .data files")
+
+
+def _holds(path: Path, digest: str, size: int) -> bool:
+    """Whether a file holds just that content; its name alone proves nothing."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != size or path.stat().st_nlink > 1:
+        return False
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+        os.fsync(file.fileno())
+    return found.hexdigest()[:16] == digest
+
+
+def _own_data(target: Path) -> list[Path]:
+    """Data files that bear our name for ``target`` and that the model there now refers to."""
+    pattern = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}(-\d+)?\.data")
+    candidates = [
+        entry.name
+        for entry in os.scandir(target.parent)
+        if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+    ]
+    used = _names_in(target) if candidates else set()
+    return [target.with_name(name) for name in sorted(candidates) if name in used]
+
+
+def _names_in(target: Path) -> set[str]:
+    """Locations of external data in the model file, where it is one."""
+    if not target.is_file() or target.stat().st_size > MAX_BYTES:
+        return set()
+    try:
+        proto = onnx.ModelProto.FromString(target.read_bytes())
+        return {
+            entry.value for tensor in tensor_protos(proto) for entry in tensor.external_data if entry.key == "location"
+        }
+    except (DecodeError, OnnxSlimError):
+        return set()
+
+
+def _used_by_others(data: Path, target: Path) -> bool:
+    """Whether another model in the folder may refer to the data file, as copies of a model do."""
+    needle = os.fsencode(data.name)
+    for entry in os.scandir(target.parent):
+        if not entry.name.endswith(".onnx") or entry.name == target.name or not entry.is_file():
+            continue
+        try:
+            with open(entry.path, "rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    continue
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    if content.find(needle) >= 0:
+                        return True
+        except OSError:
+            return True  # what cannot be read may refer to it
+    return False
+
+
+def _let_go(model: ir.Model, old: Path, stubs: dict[ir.Value, ir.ExternalTensor]) -> None:
+    """Before ``old`` is removed, moves the model's weights off it: onto the new data file, else into a lasting mapping."""
+    for body in bodies(model):
+        for value in body.initializers.values() if isinstance(body, ir.Graph) else ():
+            tensor = value.const_value
+            if not isinstance(tensor, ir.ExternalTensor) or not same_file(tensor.path, old):
+                continue
+            if value in stubs:
+                stub = stubs[value]
+                value.const_value = ir.ExternalTensor(
+                    stub.location,
+                    stub.offset,
+                    stub.length,
+                    stub.dtype,
+                    shape=stub.shape,
+                    name=stub.name,
+                    doc_string=stub.doc_string,
+                    metadata_props=stub.metadata_props,
+                    base_dir=stub.base_dir,
+                )
+            else:
+                tensor.numpy()
