@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from onnxslim.runtime.feeds import Feed, Run
 
@@ -27,6 +27,15 @@ class Samples(Protocol):
     """A source of samples that can be read more than once, each time in the same order."""
 
     def __iter__(self) -> Iterator[Sample]: ...
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """Samples of which any one can be read without the others. A list of samples is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
 
 
 Metric = Callable[[Run, Iterable[Sample]], float]

@@ -1,0 +1,190 @@
+"""The Gram matrix of what a contraction contracts: for rows X of inputs, X^T X and the sums of the columns.
+
+Refitting after pruning, error-compensated rounding and compensated sparsification are linear algebra on it: the squared
+error of an output is ``(w - v)^T X^T X (w - v)`` (Optimal Brain Surgeon, Hassibi & Stork 1993; Frantar & Alistarh,
+Optimal Brain Compression, 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.calibration.blocks import BlockSum
+from onnxslim.calibration.moments import Uneven
+
+CHUNK = 1 << 20
+"""Entries of X in float64 that are held at a time. A constant: it decides the order of the sums, hence the bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfold:
+    """How a tensor becomes rows of inputs: along ``axis``, or the patches of a convolution where there is a kernel."""
+
+    features: int
+    """Columns of X (of each group)."""
+    groups: int = 1
+    axis: int = -1
+    kernel: tuple[int, ...] = ()
+    """Sizes of the kernel; empty means rows along ``axis``."""
+    strides: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    """Begins, then ends, as in ONNX."""
+    auto_pad: str = "NOTSET"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one Gram matrix with its sums."""
+        return self.groups * self.features * (self.features + 1) * 8
+
+    def rows(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields ``float64[groups, rows, features]`` in chunks of about `CHUNK` entries.
+
+        Raises:
+            Uneven: ``x`` has not the features that the weights have.
+        """
+        if self.kernel:
+            yield from self._patches(x)
+            return
+        if not -x.ndim <= self.axis < x.ndim or x.shape[self.axis] != self.features:
+            raise Uneven(f"shape {list(x.shape)} has not {self.features} features on axis {self.axis}")
+        table = np.moveaxis(x, self.axis, -1).reshape(-1, self.features)
+        step = max(1, CHUNK // self.features)
+        for start in range(0, len(table), step):
+            yield table[np.newaxis, start : start + step].astype(np.float64)
+
+    def _patches(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        rank = len(self.kernel)
+        channels = self.features * self.groups // math.prod(self.kernel)
+        if x.ndim != rank + 2 or x.shape[1] != channels:
+            raise Uneven(f"shape {list(x.shape)} has not {channels} channels and {rank} spatial axes")
+        begins, ends = self._padding(x.shape[2:])
+        padded = np.pad(x, [(0, 0), (0, 0), *zip(begins, ends, strict=True)])
+        extents = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+        if any(size < extent for size, extent in zip(padded.shape[2:], extents, strict=True)):
+            return
+        windows = np.lib.stride_tricks.sliding_window_view(padded, extents, axis=tuple(range(2, rank + 2)))
+        steps = (1, 1, *self.strides, *self.dilations)
+        windows = windows[tuple(slice(None, None, step) for step in steps)]
+        # [N, C, *out, *kernel] -> [N, *out, C, *kernel]: the columns are in the order of a flattened weight.
+        windows = np.moveaxis(windows, 1, rank + 1)
+        rest = math.prod(windows.shape[2 : rank + 1]) * self.features * self.groups
+        step = max(1, CHUNK // max(1, rest))
+        for image in windows:
+            for start in range(0, len(image), step):
+                table = image[start : start + step].astype(np.float64).reshape(-1, self.groups, self.features)
+                yield table.transpose(1, 0, 2)
+
+    def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        rank = len(self.kernel)
+        if not self.auto_pad.startswith("SAME"):
+            return self.pads[:rank], self.pads[rank:]
+        totals = [
+            max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
+            for size, k, s, d in zip(sizes, self.kernel, self.strides, self.dilations, strict=True)
+        ]
+        small, large = tuple(t // 2 for t in totals), tuple(t - t // 2 for t in totals)
+        return (small, large) if self.auto_pad == "SAME_UPPER" else (large, small)
+
+
+class Gram:
+    """``X^T X`` and the column sums of X over all samples, in float64."""
+
+    def __init__(self, unfold: Unfold) -> None:
+        self.unfold = unfold
+        self.rows = 0
+        self._sum = BlockSum()
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """``float64[groups, features, features]``, symmetric."""
+        return self._sum.total()[:, :-1]
+
+    @property
+    def sums(self) -> np.ndarray:
+        """``float64[groups, features]``: the sum of each column of X."""
+        return self._sum.total()[:, -1]
+
+    def add(self, values: np.ndarray, block: int) -> None:
+        """Takes in one sample's input of the contraction."""
+        if not np.isfinite(values).all():
+            raise Uneven("the activations hold NaN or Inf")
+        unfold = self.unfold
+        total = np.zeros((unfold.groups, unfold.features + 1, unfold.features))
+        for table in unfold.rows(values):
+            for group, rows in enumerate(table):
+                total[group, :-1] += rows.T @ rows  # numpy calls syrk: half the work, and exactly symmetric
+                total[group, -1] += rows.sum(axis=0)
+            self.rows += table.shape[1]
+        self._sum.add(total, block)
+
+    def merge(self, other: Gram) -> Gram:
+        """The Gram matrix over the data of both, whose blocks must be disjoint."""
+        result = Gram(self.unfold)
+        result.rows = self.rows + other.rows
+        result._sum = self._sum.merge(other._sum)
+        return result
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The state as arrays, for a file."""
+        return {"whole": np.array([self.rows], np.int64), **self._sum.to_arrays()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], unfold: Unfold) -> Self:
+        """What `to_arrays` gave. Raises ValueError where it cannot have."""
+        result = cls(unfold)
+        if arrays["sums"].shape[1:] != (unfold.groups, unfold.features + 1, unfold.features):
+            raise ValueError("malformed Gram matrix")
+        if arrays["whole"].dtype != np.int64 or arrays["whole"].shape != (1,):
+            raise ValueError("malformed count")
+        result.rows, result._sum = int(arrays["whole"][0]), BlockSum.from_arrays(arrays)
+        return result
+
+
+def unfold_of(node: ir.Node) -> Unfold | str:
+    """How the first input of a contraction becomes rows, or the reason why it cannot be said.
+
+    Known are Conv, Gemm, and MatMul with a constant matrix on the right.
+    """
+    if node.domain not in ("", "ai.onnx"):
+        return f"{node.domain}::{node.op_type} is no contraction that is known"
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return f"{node.op_type} is no contraction that is known"
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    tensor = ir.convenience.get_const_tensor(weight) if weight is not None else None
+    if tensor is None:
+        return "the weights are not constant"
+    shape = tuple(tensor.shape.numpy())
+    if node.op_type == "Conv":
+        return _conv(node, shape)
+    if len(shape) != 2:
+        return f"the weights have {len(shape)} axes, not 2"
+    transposed, across = (
+        node.op_type == "Gemm" and (node.attributes.get_int(name, 0) or 0) != 0 for name in ("transB", "transA")
+    )
+    return Unfold(shape[1] if transposed else shape[0], axis=0 if across else -1)
+
+
+def _conv(node: ir.Node, shape: tuple[int, ...]) -> Unfold | str:
+    if len(shape) < 3:
+        return f"the weights have {len(shape)} axes, fewer than 3"
+    rank = len(shape) - 2
+    unfold = Unfold(
+        features=math.prod(shape[1:]),
+        groups=node.attributes.get_int("group", 1),
+        kernel=shape[2:],
+        strides=tuple(node.attributes.get_ints("strides", (1,) * rank)),
+        dilations=tuple(node.attributes.get_ints("dilations", (1,) * rank)),
+        pads=tuple(node.attributes.get_ints("pads", (0,) * 2 * rank)),
+        auto_pad=node.attributes.get_string("auto_pad", "NOTSET"),
+    )
+    lengths = len(unfold.strides), len(unfold.dilations), len(unfold.pads)
+    if lengths != (rank, rank, 2 * rank) or min(unfold.pads, default=0) < 0:
+        return "strides, dilations or pads do not suit the weights"
+    return unfold

@@ -1,0 +1,287 @@
+"""One streaming run that fills the statistics asked for, in bounded memory, the same bits whoever runs which part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.calibration.blocks import BLOCK
+from onnxslim.calibration.check import PortLike, check_sample, check_samples
+from onnxslim.calibration.expose import exposed, measured
+from onnxslim.calibration.fingerprint import fingerprints
+from onnxslim.calibration.histogram import BINS
+from onnxslim.calibration.identity import Digest, combine, content_hash
+from onnxslim.calibration.moments import Uneven
+from onnxslim.calibration.sample import Indexed, Sample, Samples
+from onnxslim.calibration.statistics import Key, Request, Statistic, Statistics
+from onnxslim.errors import CheckFailed, InputError, did_you_mean
+from onnxslim.runtime.session import Port, Session, open_session
+
+WORKSPACE = 32 << 20
+"""Bytes of the budget kept for the buffers of histograms and Gram matrices."""
+GUESSED_CHANNELS = 4096
+"""Channels reckoned with where the model leaves their number open."""
+
+
+def collect(
+    model: ir.Model,
+    samples: Samples,
+    requests: Sequence[Request],
+    *,
+    memory: int = 1 << 30,
+    threads: int = 1,
+    shard: tuple[int, int] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Statistics:
+    """Runs ``model`` over ``samples`` and measures what ``requests`` ask for.
+
+    The samples are read once to check, hash and count them, then once for each group of requests whose statistics and
+    exposed activations fit into ``memory`` together; usually that is one group. Sessions run without optimizations, so
+    that every value exists as the model defines it and its bits do not depend on what else is exposed.
+
+    Args:
+        model: Left as it is.
+        samples: Read several times; must give the same each time.
+        requests: May hold duplicates.
+        memory: Bytes for statistics and exposed activations. What onnxruntime needs to run the model comes on top.
+        threads: Threads of the sessions; the bits of float sums hold for one number of threads on one CPU.
+        shard: ``(index, count)``: only the blocks of this share. Shards merge to what one run gives.
+        progress: Called with a short text before each reading of the samples.
+
+    Returns:
+        The statistics by fingerprint, and in ``declined`` the requests that could not be served, with the reason.
+
+    Raises:
+        InputError: A value is unknown, a sample does not fit the model, there are no samples, the source changes
+            between two readings, or the shard is malformed.
+        CheckFailed: The model fails on a sample; the message names it.
+    """
+    if memory <= WORKSPACE:
+        raise InputError(f"a memory budget of {memory:,} bytes is too small", mend=f"give more than {WORKSPACE:,}")
+    wanted, declined = _screen(model, dict.fromkeys(requests))
+    values = list(dict.fromkeys(value for _, value in wanted))
+    produced = [value for value in values if not value.is_graph_input()]
+    ports, kinds = _inspect(model, produced, threads)
+    wanted = [item for item in wanted if _is_float(item, kinds, ports, declined)]
+    progress("reading the samples")
+    survey = _survey(model, samples, [v for v in produced if v in {value for _, value in wanted}], ports, threads)
+    blocks = -(-len(survey.parts) // BLOCK)
+    covered = _share(blocks, shard)
+    marks = fingerprints(model)
+    result = Statistics(survey.hash, blocks, (covered,) if covered[0] < covered[1] else (), declined=declined)
+    groups = _plan(wanted, survey, kinds, memory - WORKSPACE, blocks, declined)
+    for number, group in enumerate(groups, 1):
+        progress(f"collecting {len(group)} statistics, reading {number} of {len(groups)}")
+        _fill(model, samples, group, survey, ports, covered, threads, marks, result)
+    return result
+
+
+Wanted = tuple[Request, ir.Value]
+
+
+@dataclass
+class _Survey:
+    """What one reading of the samples tells."""
+
+    parts: list[tuple[str, Digest]]
+    sizes: dict[ir.Value, int]
+    """Entries of each value in the largest sample."""
+
+    @property
+    def hash(self) -> str:
+        return combine(self.parts)
+
+
+def _screen(model: ir.Model, requests: dict[Request, None]) -> tuple[list[Wanted], dict[Request, str]]:
+    """The requests with their values in topological order, and those that cannot be served by what they name."""
+    graph = model.graph
+    known = {value.name: value for value in graph.inputs}
+    known |= {value.name: value for node in graph for value in node.outputs if value.name}
+    order = {value: place for place, value in enumerate(known.values())}
+    inner: set[str | None] | None = None
+    wanted: list[Wanted] = []
+    declined: dict[Request, str] = {}
+    for request in requests:
+        value = known.get(request.value)
+        if value is None and request.value not in graph.initializers:
+            if inner is None:
+                inner = {out.name for node in ir.traversal.RecursiveGraphIterator(graph) for out in node.outputs}
+            if request.value not in inner:
+                raise InputError(
+                    f"the model has no value {request.value!r}", mend=did_you_mean(request.value, map(str, known))
+                )
+            declined[request] = "the value is inside a subgraph, which may run any number of times"
+        elif value is None or ir.convenience.get_const_tensor(value) is not None:
+            declined[request] = "the value is constant: read it from the model"
+        elif isinstance(value.type, ir.SequenceType | ir.OptionalType):
+            declined[request] = "the value is no tensor"
+        else:
+            wanted.append((request, value))
+    return sorted(wanted, key=lambda item: order[item[1]]), declined
+
+
+def _inspect(model: ir.Model, produced: list[ir.Value], threads: int) -> tuple[tuple[Port, ...], dict[ir.Value, Port]]:
+    """The inputs, and what onnxruntime says of each value. Nothing is run."""
+    session = open_session(exposed(model, produced) if produced else model, threads=threads, optimize=False)
+    return session.inputs, dict(zip(produced, session.outputs, strict=True)) if produced else {}
+
+
+def _is_float(item: Wanted, kinds: dict[ir.Value, Port], ports: Sequence[Port], declined: dict[Request, str]) -> bool:
+    request, value = item
+    port = kinds.get(value) or next(port for port in ports if port.name == value.name)
+    if port.dtype is not None and port.dtype.kind == "f":
+        return True
+    declined[request] = f"the value is {port.type}: statistics are for float16, float and double"
+    return False
+
+
+def _survey(
+    model: ir.Model, samples: Samples, values: list[ir.Value], ports: Sequence[PortLike], threads: int
+) -> _Survey:
+    """Reads all samples once; a sample larger than all before in any input is run, to see how large the values get."""
+    session = names = None
+    parts: list[tuple[str, Digest]] = []
+    sizes: dict[ir.Value, int] = {}
+    largest: dict[str, int] = {}
+    for sample in check_samples(samples, ports):
+        parts.append((sample.id, content_hash(sample)))
+        larger = {name: array.size for name, array in sample.feed.items() if array.size > largest.get(name, -1)}
+        largest |= larger
+        if larger and values:
+            if session is None or names is None:
+                probe, names = measured(model, values)
+                session = open_session(probe, threads=threads, optimize=False)
+            found = _run(session, sample, names)
+            for value, name in zip(values, names, strict=True):
+                sizes[value] = max(sizes.get(value, 0), int(found[name]))
+    if not parts:
+        raise InputError("there are no samples to calibrate with")
+    return _Survey(parts, sizes)
+
+
+def _share(blocks: int, shard: tuple[int, int] | None) -> tuple[int, int]:
+    """The blocks of a shard, half open. Consecutive ones, so that a shard holds few nodes of each sum."""
+    index, count = shard or (0, 1)
+    if count < 1 or not 0 <= index < count:
+        raise InputError(f"shard {index} of {count} does not exist", mend="use 0 to count - 1")
+    return blocks * index // count, blocks * (index + 1) // count
+
+
+def _plan(
+    wanted: list[Wanted],
+    survey: _Survey,
+    kinds: dict[ir.Value, Port],
+    budget: int,
+    blocks: int,
+    declined: dict[Request, str],
+) -> list[list[Wanted]]:
+    """Groups of requests, in topological order, whose statistics and activations fit into ``budget`` together."""
+    groups: list[list[Wanted]] = []
+    state = activations = peak = 0
+    seen: set[ir.Value] = set()
+    for request, value in wanted:
+        port = kinds.get(value)
+        size = survey.sizes.get(value, 0) * (port.dtype.itemsize if port and port.dtype else 0)
+        own = _state_bytes(request, port, blocks)
+        if own + 2 * size > budget:
+            declined[request] = f"it needs {own + 2 * size:,} bytes, {budget:,} of the memory budget are free for it"
+            continue
+        extra = 0 if value in seen else size
+        # A statistic may copy the activation that it looks at (padding), one at a time.
+        if not groups or state + own + activations + extra + max(peak, size) > budget:
+            groups.append([])
+            state, activations, peak, extra = 0, 0, 0, size
+            seen = set()
+        groups[-1].append((request, value))
+        seen.add(value)
+        state, activations, peak = state + own, activations + extra, max(peak, size)
+    return groups
+
+
+def _state_bytes(request: Request, port: Port | None, blocks: int) -> int:
+    """Bytes that a statistic may hold at once."""
+    nodes = blocks.bit_length() + 3  # of the tree, the open block, one term, one product
+    if request.unfold is not None:
+        return request.unfold.nbytes * nodes
+    if request.kind == "histogram":
+        return BINS * 8 * 3
+    shape = port.shape if port else ()
+    channels = shape[request.axis] if request.axis is not None and -len(shape) <= request.axis < len(shape) else None
+    known = channels if isinstance(channels, int) else GUESSED_CHANNELS
+    return (known if request.axis is not None else 1) * 8 * nodes
+
+
+def _fill(
+    model: ir.Model,
+    samples: Samples,
+    group: list[Wanted],
+    survey: _Survey,
+    ports: Sequence[PortLike],
+    covered: tuple[int, int],
+    threads: int,
+    marks: dict[ir.Value, str],
+    result: Statistics,
+) -> None:
+    """One reading of the samples for one group of requests."""
+    produced = list(dict.fromkeys(value for _, value in group if not value.is_graph_input()))
+    names = [value.name or "" for value in produced]
+    session = open_session(exposed(model, produced), threads=threads, optimize=False) if produced else None
+    live: dict[Request, tuple[ir.Value, Statistic]] = {request: (value, request.empty()) for request, value in group}
+    for index, sample in _slice(samples, covered[0] * BLOCK, covered[1] * BLOCK, len(survey.parts), ports):
+        if (sample.id, content_hash(sample)) != survey.parts[index]:
+            raise _changed(sample.id)
+        found: dict[str, np.ndarray] = dict(sample.feed)
+        if session is not None:
+            found |= _run(session, sample, names)
+        for request, (value, statistic) in list(live.items()):
+            try:
+                statistic.add(found[value.name or ""], index // BLOCK)
+            except Uneven as error:
+                result.declined[request] = f"sample {sample.id!r}: {error}"
+                del live[request]
+    if covered[0] < covered[1]:
+        for request, (value, statistic) in live.items():
+            key: Key = (marks[value], request.what)
+            result.entries[key] = statistic
+            result.names[request.value] = marks[value]
+
+
+def _slice(
+    samples: Samples, start: int, stop: int, total: int, ports: Sequence[PortLike]
+) -> Iterator[tuple[int, Sample]]:
+    """Samples ``start`` to ``stop`` with their places, checked; the others are not read where that can be helped."""
+    stop = min(stop, total)
+    if isinstance(samples, Indexed):
+        for index in range(start, stop):
+            yield index, check_sample(samples[index], ports)
+        return
+    seen = 0
+    for index, sample in enumerate(samples):
+        if index >= total and stop == total:
+            raise _changed(sample.id)
+        if index >= stop:
+            return
+        seen = index + 1
+        if index >= start:
+            yield index, check_sample(sample, ports)
+    if seen < stop:
+        raise _changed(f"number {seen}")
+
+
+def _run(session: Session, sample: Sample, names: Sequence[str]) -> dict[str, np.ndarray]:
+    try:
+        return session.run(sample.feed, list(names))
+    except (CheckFailed, InputError) as error:
+        where = f"sample {sample.id!r}, {error.where}" if error.where else f"sample {sample.id!r}"
+        raise type(error)(error.what, where=where, why=error.why, mend=error.mend) from error
+
+
+def _changed(name: str) -> InputError:
+    return InputError(
+        f"sample {name!r} is not what it was at the first reading",
+        why="the source does not give the same samples each time it is read",
+        mend="make the source deterministic: fix its seed and its order",
+    )
