@@ -1,1 +1,22 @@
 """Rewrites that keep what the model computes and make it smaller."""
+
+from __future__ import annotations
+
+from .common_subexpressions import CommonSubexpressions
+from .fold_constants import FoldConstants
+from .fuse_conv_batchnorm import FuseConvBatchNorm
+from .lift_constants import LiftConstants
+from .remove_identity import RemoveIdentity
+from .remove_unused import RemoveUnused
+from .slim import Slim, slim_passes
+
+__all__ = [
+    "CommonSubexpressions",
+    "FoldConstants",
+    "FuseConvBatchNorm",
+    "LiftConstants",
+    "RemoveIdentity",
+    "RemoveUnused",
+    "Slim",
+    "slim_passes",
+]

@@ -1,0 +1,87 @@
+"""When two nodes say the same: attributes with their defaults, in a form that can be compared and hashed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Hashable
+
+import onnx
+import onnx_ir as ir
+
+from onnxslim.ops.determinism import schema
+
+_INLINE_BYTES = 64
+
+
+def tensor_key(tensor: ir.TensorProtocol) -> tuple[Hashable, ...]:
+    """Equal for tensors of the same dtype, shape and bits, and for no others (up to SHA-256).
+
+    Weights mapped from a file are hashed where they lie; nothing is copied but packed 4-bit tensors and strings.
+
+    >>> import numpy as np
+    >>> zero, minus = (tensor_key(ir.tensor(np.array([x], np.float32))) for x in (0.0, -0.0))
+    >>> zero == minus
+    False
+    """
+    shape = tuple(tensor.shape.numpy())
+    if tensor.dtype == ir.DataType.STRING:
+        strings = [bytes(s) if isinstance(s, bytes) else str(s).encode() for s in tensor.numpy().reshape(-1).tolist()]
+        return (tensor.dtype, shape, tuple(strings))
+    if tensor.nbytes <= _INLINE_BYTES:
+        return (tensor.dtype, shape, tensor.tobytes())
+    if tensor.dtype.itemsize < 1:
+        return (tensor.dtype, shape, hashlib.sha256(tensor.tobytes()).digest())
+    array = tensor.numpy()
+    if not array.flags.c_contiguous:
+        return (tensor.dtype, shape, hashlib.sha256(tensor.tobytes()).digest())
+    return (tensor.dtype, shape, hashlib.sha256(array.reshape(-1).view("u1").data).digest())
+
+
+def attributes_key(node: ir.Node, opset: int) -> tuple[Hashable, ...] | None:
+    """The node's attributes, sorted, with the schema's defaults filled in; None where they hold a subgraph.
+
+    Args:
+        node: The node.
+        opset: Version of the node's domain that the graph imports.
+    """
+    given: dict[str, Hashable] = dict(_defaults(node.op_type, opset, node.domain))
+    for name, attribute in node.attributes.items():
+        value = _attribute_value(attribute)
+        if value is None:
+            return None
+        given[name] = value
+    return tuple(sorted(given.items()))
+
+
+@functools.cache
+def _defaults(op_type: str, opset: int, domain: str) -> tuple[tuple[str, Hashable], ...]:
+    op = schema(op_type, opset, domain)
+    if op is None:
+        return ()
+    found: list[tuple[str, Hashable]] = []
+    for name, attribute in op.attributes.items():
+        default = attribute.default_value
+        if default is None or default.type == onnx.AttributeProto.UNDEFINED:
+            continue
+        value = _attribute_value(ir.serde.deserialize_attribute(default))
+        if value is not None:
+            found.append((name, value))
+    return tuple(found)
+
+
+def _attribute_value(attribute: ir.Attr) -> Hashable | None:
+    kind = attribute.type
+    if attribute.is_ref():
+        return (int(kind), "ref", attribute.ref_attr_name or "")
+    if kind == ir.AttributeType.FLOAT:
+        return (int(kind), float(attribute.as_float()).hex())
+    if kind == ir.AttributeType.FLOATS:
+        return (int(kind), *(float(x).hex() for x in attribute.as_floats()))
+    if kind == ir.AttributeType.TENSOR:
+        return (int(kind), repr(tensor_key(attribute.as_tensor())))
+    if kind in (ir.AttributeType.INT, ir.AttributeType.STRING):
+        return (int(kind), repr(attribute.value))
+    if kind in (ir.AttributeType.INTS, ir.AttributeType.STRINGS):
+        return (int(kind), *(repr(x) for x in attribute.value))
+    return None

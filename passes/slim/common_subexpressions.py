@@ -1,0 +1,172 @@
+"""Equal constants are stored once, equal computations are done once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxslim.graph.edit import site
+from onnxslim.graph.walk import subgraphs
+from onnxslim.ops.determinism import impurity
+from onnxslim.ops.signature import attributes_key, tensor_key
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.runtime.tier import Tier
+
+from .scopes import ANNOTATION, Forwarding, Scope, scopes
+
+
+@dataclass(frozen=True)
+class CommonSubexpressions(Pass):
+    """Merge initializers with the same bits and nodes that compute the same.
+
+    1. Two initializers are one where dtype, shape and every bit agree; only tensors that agree in dtype and shape are
+       read and hashed, where they lie. Defaults of graph inputs are no constants and stay.
+    2. Two nodes are one where operator, inputs and attributes (with their defaults) agree and the operator is pure.
+       Random operators, unknown domains, function calls and nodes with subgraphs stay.
+    3. A subgraph uses what its outer graphs computed before it; never the other way round.
+    """
+
+    name: ClassVar[str] = "common-subexpressions"
+    tier: ClassVar[Tier] = Tier.EXACT
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Merges them in place."""
+        forwarding = Forwarding(model)
+        merge_initializers(model, forwarding, context)
+        merge_nodes(model, forwarding, context)
+        return context.result()
+
+
+def merge_initializers(model: ir.Model, forwarding: Forwarding, context: Context) -> None:
+    """Ties each initializer to the first equal one that its graph sees."""
+    every = scopes(model)
+    groups: dict[Hashable, list[tuple[Scope, ir.Value]]] = {}
+    for scope in every:
+        for value in scope.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and not value.is_graph_input() and not value.is_graph_output():
+                groups.setdefault((tensor.dtype, tuple(tensor.shape.numpy())), []).append((scope, value))
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        first: dict[Hashable, list[tuple[Scope, ir.Value]]] = {}
+        for scope, value in group:
+            assert value.const_value is not None
+            owners = first.setdefault(tensor_key(value.const_value), [])
+            kept = next((v for s, v in owners if sees(scope, s)), None)
+            if kept is None or not _merge_values("tie-initializers", scope, value, kept, forwarding, context):
+                owners.append((scope, value))
+
+
+def _merge_values(
+    rule: str, scope: Scope, value: ir.Value, kept: ir.Value, forwarding: Forwarding, context: Context
+) -> bool:
+    name = value.name or ""
+    reason = forwarding.refusal(value, kept)
+    if reason is None and (value.metadata_props or value.doc_string or value.meta):
+        reason = "it carries metadata of its own"
+    if reason is not None:
+        context.decline(rule, name, reason)
+        return False
+    assert value.const_value is not None
+    detail = f"as {kept.name}, -{value.const_value.nbytes:,} bytes"
+    if not context.allow(Action(rule, (name,), scope.graph.name or "", detail)):
+        return False
+    forwarding.forward(value, kept)
+    del scope.graph.initializers[name]
+    return True
+
+
+def sees(inner: Scope, outer: Scope) -> bool:
+    """Whether values of ``outer`` are visible in ``inner``."""
+    scope: Scope | None = inner
+    while scope is not None:
+        if scope is outer:
+            return True
+        scope = scope.parent
+    return False
+
+
+def merge_nodes(model: ir.Model, forwarding: Forwarding, context: Context) -> None:
+    """One walk in order of execution; a table of known nodes for each open graph."""
+    every = scopes(model)
+    by_graph = {scope.graph: scope for scope in every}
+    for root in every:
+        if root.parent is not None:
+            continue
+        known: list[dict[Hashable, ir.Node]] = []
+        for scope, node in _in_order(root, by_graph, known):
+            _merge_node(scope, node, known, model, forwarding, context)
+
+
+def _in_order(
+    root: Scope, by_graph: dict[ir.Graph, Scope], known: list[dict[Hashable, ir.Node]]
+) -> Iterator[tuple[Scope, ir.Node]]:
+    """Nodes of the graph, each after those of its subgraphs; opens and closes a table in ``known`` for each graph."""
+    stack: list[tuple[Scope, Iterator[ir.Node]]] = [(root, iter(tuple(root.graph)))]
+    waiting: list[list[ir.Graph]] = [[]]
+    known.append({})
+    while stack:
+        scope, nodes = stack[-1]
+        if waiting[-1]:
+            inner = by_graph[waiting[-1].pop(0)]
+            stack.append((inner, iter(tuple(inner.graph))))
+            waiting.append([])
+            known.append({})
+            continue
+        node = next(nodes, None)
+        if node is None:
+            stack.pop()
+            waiting.pop()
+            known.pop()
+            continue
+        if node.attributes:
+            waiting[-1] = list(subgraphs(node.attributes.values()))
+        yield scope, node
+
+
+def _merge_node(
+    scope: Scope,
+    node: ir.Node,
+    known: list[dict[Hashable, ir.Node]],
+    model: ir.Model,
+    forwarding: Forwarding,
+    context: Context,
+) -> None:
+    key = _node_key(scope, node, model)
+    if key is None:
+        return
+    twin = next((table[key] for table in reversed(known) if key in table), None)
+    if twin is None:
+        known[-1][key] = node
+        return
+    pairs = [(old, new) for old, new in zip(node.outputs, twin.outputs, strict=True) if old.name]
+    for old, new in pairs:
+        reason = forwarding.refusal(old, new)
+        if reason is not None:
+            context.decline("merge-nodes", site(node), reason)
+            return
+    action = Action("merge-nodes", tuple(old.name or "" for old, _ in pairs), site(node), f"as {site(twin)}")
+    if not context.allow(action):
+        return
+    for old, new in pairs:
+        forwarding.forward(old, new)
+    scope.graph.remove(node, safe=True)
+
+
+def _node_key(scope: Scope, node: ir.Node, model: ir.Model) -> Hashable | None:
+    opset = scope.opset(node.domain)
+    if impurity(node, opset, model.functions) is not None or any(ANNOTATION in y.meta for y in node.outputs):
+        return None
+    attributes = attributes_key(node, opset)
+    if attributes is None:
+        return None
+    inputs = tuple(-1 if x is None else id(x) for x in node.inputs)
+    while inputs and inputs[-1] == -1:
+        inputs = inputs[:-1]
+    present = tuple(bool(y.name) for y in node.outputs)
+    return (node.domain, node.op_type, node.overload, inputs, attributes, present)

@@ -1,0 +1,99 @@
+"""Constant -> initializer: weights where every tool looks for them, in fewer bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph import edit
+from onnxslim.graph.edit import add_initializer, site
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.runtime.tier import Tier
+
+from .scopes import ANNOTATION, Scope, annotated, scopes
+from .size import node_bytes, tensor_bytes
+
+
+@dataclass(frozen=True)
+class LiftConstants(Pass):
+    """Turn Constant nodes into initializers of the same name.
+
+    1. In the main graph and its subgraphs; function bodies can hold no initializers, nor can files of IR version 3.
+    2. Only where the file does not grow: a long ``value_ints`` is shorter than a tensor, and stays.
+    3. A Constant that is an output of its graph stays a node.
+    """
+
+    name: ClassVar[str] = "lift-constants"
+    tier: ClassVar[Tier] = Tier.EXACT
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Lifts them in place."""
+        if model.ir_version < 4:
+            context.decline("lift-constant", "graph", f"IR version {model.ir_version} makes every initializer an input")
+            return context.result()
+        kept = annotated(model)
+        for scope in scopes(model):
+            if not scope.in_function:
+                lift(scope, kept, context)
+        return context.result()
+
+
+def lift(scope: Scope, kept: frozenset[str], context: Context) -> None:
+    """Lifts the Constant nodes of one graph, in one walk."""
+    graph = scope.graph
+    lifted: list[tuple[ir.Node, ir.TensorProtocol]] = []
+    for node in graph:
+        if node.op_type != "Constant" or node.domain != "":
+            continue
+        output = node.outputs[0]
+        tensor = node_tensor(node)
+        if tensor is None:
+            context.decline("lift-constant", site(node), "it is sparse")
+        elif output.is_graph_output():
+            context.decline("lift-constant", site(node), "it is an output of its graph")
+        elif ANNOTATION in output.meta or output.name in kept:
+            context.decline("lift-constant", site(node), "it takes part in a quantization annotation")
+        elif output.name in graph.initializers or tensor_bytes(tensor, output.name or "") > node_bytes(node):
+            context.decline("lift-constant", site(node), "the file would grow")
+        elif context.allow(Action("lift-constant", (output.name or "",), site(node))):
+            lifted.append((node, tensor))
+    graph.remove([node for node, _ in lifted])
+    for node, tensor in lifted:
+        name, node.outputs[0].name = node.outputs[0].name or "", None
+        tensor.name = name
+        node.outputs[0].replace_all_uses_with(add_initializer(graph, name, tensor))
+
+
+def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:
+    """The tensor that the value always is, also where a Constant node states it as a list; None where it is none."""
+    tensor = edit.constant_tensor(value)
+    producer = value.producer()
+    if tensor is None and producer is not None and producer.op_type == "Constant" and producer.domain == "":
+        return node_tensor(producer)
+    return tensor
+
+
+def node_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """The dense tensor that a Constant node gives, whichever attribute states it; None where it is sparse."""
+    if len(node.attributes) != 1:
+        return None
+    (attribute,) = node.attributes.values()
+    if attribute.is_ref():
+        return None
+    match attribute.name:
+        case "value":
+            return attribute.as_tensor() if attribute.type == ir.AttributeType.TENSOR else None
+        case "value_int" | "value_ints":
+            return ir.tensor(np.array(attribute.value, np.int64))
+        case "value_float" | "value_floats":
+            return ir.tensor(np.array(attribute.value, np.float32))
+        case "value_string":
+            return ir.StringTensor([attribute.as_string().encode()], shape=ir.Shape([]))
+        case "value_strings":
+            strings = [s.encode() for s in attribute.as_strings()]
+            return ir.StringTensor(strings, shape=ir.Shape([len(strings)]))
+    return None

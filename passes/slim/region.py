@@ -1,0 +1,238 @@
+"""The part of a graph that depends on constants alone: its values, and what keeping or folding each node costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onnxslim.analysis import ShapeFacts
+from onnxslim.graph.edit import site
+from onnxslim.ops.determinism import impurity
+from onnxslim.ops.evaluate import CannotEvaluate, evaluate
+from onnxslim.pipeline.context import Context
+
+from .lift_constants import constant_tensor
+from .scopes import ANNOTATION, Scope
+from .size import constant_node_bytes, node_bytes, tensor_bytes
+
+_LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+"""A Constant is one already; the others are patterns that the runtime turns into int8 kernels."""
+_LINKING_BYTES = 256
+"""Smaller constants, shared by half a model, do not tie its parts together."""
+
+Tensors = tuple[ir.TensorProtocol | None, ...]
+
+
+@dataclass
+class Region:
+    """Nodes that depend on constants alone, in order of execution, with what is known of each."""
+
+    as_nodes: bool
+    """Constants are written as nodes, not as initializers."""
+    pinned: frozenset[str]
+    """Names of constants that must not vanish."""
+    order: list[ir.Node] = field(default_factory=list)
+    tensors: dict[ir.Node, Tensors] = field(default_factory=dict)
+    """Values of the nodes that could be folded; those that never will be are dropped."""
+    kept_bytes: dict[ir.Node, int] = field(default_factory=dict)
+    """Bytes that die if the node is folded: it, its constants, and what it alone uses, at their cheapest."""
+    dead: dict[ir.Node, None] = field(default_factory=dict)
+    """Nodes found unused once others are folded."""
+    _value_bytes: dict[ir.Node, int] = field(default_factory=dict)
+
+    def has_values(self, node: ir.Node) -> bool:
+        """Whether the node's values are at hand."""
+        return node in self.tensors
+
+    def used(self, node: ir.Node) -> list[ir.Value]:
+        """Outputs that something uses."""
+        return [y for y in node.outputs if y.uses() or y.is_graph_output()]
+
+    def value_bytes(self, node: ir.Node) -> int:
+        """Bytes of the constants that would replace the node."""
+        return self._value_bytes[node]
+
+    def is_frontier(self, node: ir.Node) -> bool:
+        """Whether something outside the region uses the node."""
+        return any(y.is_graph_output() or any(u.node not in self._value_bytes for u in y.uses()) for y in node.outputs)
+
+    def is_root(self, node: ir.Node) -> bool:
+        """Whether the node has to be decided for itself: nobody in the region is its only user."""
+        return self.is_frontier(node) or self.owner(node) is None
+
+    def owner(self, node: ir.Node) -> ir.Node | None:
+        """The one node of the region that uses this one, where there is just one user."""
+        users = {u.node: None for y in node.outputs for u in y.uses()}
+        if len(users) != 1 or any(y.is_graph_output() for y in node.outputs):
+            return None
+        (user,) = users
+        return user if user in self._value_bytes else None
+
+    def bury(self, node: ir.Node) -> bool:
+        """Notes that nothing uses the node any more; False, so that it reads as *not needed*."""
+        self.dead[node] = None
+        return False
+
+    def add(self, node: ir.Node, tensors: Tensors) -> None:
+        """Takes a node in, after all that it depends on."""
+        self.order.append(node)
+        used = [(y, t) for y, t in zip(node.outputs, tensors, strict=True) if t is not None and y.uses()]
+        size = constant_node_bytes if self.as_nodes else tensor_bytes
+        self._value_bytes[node] = sum(size(t, y.name or "") for y, t in used)
+        self.tensors[node] = tensors
+        self.kept_bytes[node] = node_bytes(node) + sum(self._input_bytes(node, x) for x in dict.fromkeys(node.inputs))
+
+    def _input_bytes(self, node: ir.Node, x: ir.Value | None) -> int:
+        """What dies of an input with its user: nothing, where another uses it too."""
+        if x is None or x.is_graph_output() or any(u.node is not node for u in x.uses()):
+            return 0
+        producer = x.producer()
+        if producer in self._value_bytes:
+            if len(self.used(producer)) > 1:
+                return 0
+            return min(self.kept_bytes[producer], self._value_bytes[producer])
+        return self._leaf_bytes(x)
+
+    def _leaf_bytes(self, x: ir.Value) -> int:
+        return 0 if x.name in self.pinned else leaf_bytes(x)
+
+    def parts(self) -> list[list[ir.Node]]:
+        """The region's connected parts, tied by values and by large shared constants."""
+        parent: dict[object, object] = {}
+
+        def find(x: object) -> object:
+            while parent.setdefault(x, x) is not x:
+                parent[x] = parent[parent[x]]
+                x = parent[x]
+            return x
+
+        for node in self.order:
+            for x in node.inputs:
+                if x is None:
+                    continue
+                producer = x.producer()
+                if producer in self._value_bytes:
+                    parent[find(node)] = find(producer)
+                elif leaf_bytes(x) > _LINKING_BYTES:
+                    parent[find(node)] = find(x)
+        groups: dict[object, list[ir.Node]] = {}
+        for node in self.order:
+            groups.setdefault(find(node), []).append(node)
+        return list(groups.values())
+
+    def net_bytes(self, part: Sequence[ir.Node], roots: Sequence[ir.Node]) -> int:
+        """Growth of the file if the whole part is folded into the values of its frontier."""
+        inside = set(part)
+        if not all(self.has_values(node) for node in roots) or any(
+            y.is_graph_output() for n in part for y in n.outputs
+        ):
+            return 1
+        grown = sum(self._value_bytes[node] for node in roots) - sum(node_bytes(node) for node in part)
+        leaves = {x: None for node in part for x in node.inputs if x is not None and x.producer() not in inside}
+        for x in leaves:
+            if not x.is_graph_output() and all(u.node in inside for u in x.uses()):
+                grown -= self._leaf_bytes(x)
+        return grown
+
+
+def leaf_bytes(value: ir.Value) -> int:
+    """Bytes of a constant that the region stands on; 0 where it is kept in any case, or stored sparse."""
+    tensor = constant_tensor(value)
+    if tensor is None or ANNOTATION in value.meta:
+        return 0
+    if value.meta:  # a mark of the reader: the file holds it in another, smaller form
+        return 0
+    producer = value.producer()
+    return tensor_bytes(tensor, value.name or "") if producer is None else node_bytes(producer)
+
+
+def find_region(
+    model: ir.Model,
+    scope: Scope,
+    facts: ShapeFacts,
+    context: Context,
+    *,
+    max_bytes: int,
+    seconds: float,
+    as_nodes: bool,
+    pinned: frozenset[str],
+) -> Region:
+    """Walks the graph once and evaluates what depends on constants alone.
+
+    A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it.
+    """
+    region = Region(as_nodes, pinned)
+    deadline = time.monotonic() + seconds
+    for node in scope.graph:
+        if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
+            continue
+        known = _inferred(node, facts) if node.op_identifier() not in model.functions else None
+        inputs = None if known is not None else _constant_inputs(node, region)
+        if known is None and inputs is None:
+            continue
+        if any(y.is_graph_output() for y in node.outputs):
+            context.decline("fold-constant", site(node), "it is an output of its graph")
+            continue
+        if any(ANNOTATION in y.meta for y in node.outputs):
+            context.decline("fold-constant", site(node), "it takes part in a quantization annotation")
+            continue
+        reason = impurity(node, scope.opset(node.domain), model.functions)
+        if reason is None and time.monotonic() > deadline:
+            reason = f"the {seconds:g} s for evaluation are over"
+        if reason is None and known is None:
+            assert inputs is not None
+            try:
+                known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes)
+            except CannotEvaluate as error:
+                reason = str(error)
+        if reason is not None or known is None:
+            if node.inputs:
+                context.decline("fold-constant", site(node), reason or "")
+            continue
+        region.add(node, known)
+        _forget(region, node)
+    return region
+
+
+def _inferred(node: ir.Node, facts: ShapeFacts) -> Tensors | None:
+    """The node's values where inference knows all of them, whatever its inputs are."""
+    tensors: list[ir.TensorProtocol | None] = []
+    for y in node.outputs:
+        if not y.name:
+            tensors.append(None)
+            continue
+        array = facts.constant(y)
+        if array is None:
+            return None
+        tensors.append(ir.tensor(array))
+    return tuple(tensors) if tensors else None
+
+
+def _constant_inputs(node: ir.Node, region: Region) -> list[ir.TensorProtocol | None] | None:
+    """One tensor an input, or None where one is not constant. A node without inputs has constant ones."""
+    found: list[ir.TensorProtocol | None] = []
+    for x in node.inputs:
+        if x is None:
+            found.append(None)
+            continue
+        producer, index = x.producer(), x.index()
+        tensor = constant_tensor(x)
+        if tensor is None and producer in region.tensors and index is not None:
+            tensor = region.tensors[producer][index]
+        if tensor is None:
+            return None
+        found.append(tensor)
+    return found
+
+
+def _forget(region: Region, node: ir.Node) -> None:
+    """Drops values that only ``node`` needed and that are dearer to store than to compute."""
+    for x in node.inputs:
+        producer = x.producer() if x is not None else None
+        if producer is None or producer not in region.tensors or region.owner(producer) is not node:
+            continue
+        if region.value_bytes(producer) > region.kept_bytes[producer]:
+            del region.tensors[producer]

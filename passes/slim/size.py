@@ -1,0 +1,49 @@
+"""What parts of a model take in its file, in bytes of protobuf."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+
+def framed(size: int) -> int:
+    """A message of ``size`` bytes with its tag and length."""
+    return 1 + varint(size) + size
+
+
+def varint(number: int) -> int:
+    """Bytes of a non-negative number on the wire: seven bits each.
+
+    >>> varint(127), varint(128)
+    (1, 2)
+    """
+    return max(1, -(-number.bit_length() // 7))
+
+
+def tensor_bytes(tensor: ir.TensorProtocol, name: str = "") -> int:
+    """The tensor as an initializer called ``name``. Weights outside the file count too: they are part of the model."""
+    raw = getattr(tensor, "raw", None)
+    if isinstance(raw, onnx.TensorProto):  # a TensorProto is written as it was read
+        own = framed(len(raw.name.encode())) if raw.name else 0
+        return framed(raw.ByteSize() - own + framed(len(name.encode())))
+    dims = sum(1 + varint(d) for d in tensor.shape.numpy())
+    if tensor.dtype == ir.DataType.STRING:
+        data = sum(framed(len(s)) for s in tensor.numpy().reshape(-1).tolist())
+    else:
+        data = framed(tensor.nbytes)
+    return framed(dims + 2 + data + framed(len(name.encode())))
+
+
+def node_bytes(node: ir.Node) -> int:
+    """The node with its attributes. Its subgraphs count too."""
+    if node.op_type == "Constant" and "value" in node.attributes and not node.attributes["value"].is_ref():
+        own = framed(len((node.name or "").encode())) if node.name else 0
+        tensor = tensor_bytes(node.attributes["value"].as_tensor())
+        output = framed(len((node.outputs[0].name or "").encode()))
+        return framed(own + output + framed(len(b"Constant")) + framed(framed(len(b"value")) + 3 + tensor - 2))
+    return framed(int(ir.to_proto(node).ByteSize()))
+
+
+def constant_node_bytes(tensor: ir.TensorProtocol, name: str) -> int:
+    """The tensor as a Constant node without a name that gives the value ``name``."""
+    return framed(framed(len(name.encode())) + framed(len(b"Constant")) + framed(10 + tensor_bytes(tensor) - 2))

@@ -1,0 +1,59 @@
+"""All slimming passes, again and again until nothing changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.rewrite import Pass, PassResult
+from onnxslim.runtime.tier import Tier
+
+from .common_subexpressions import CommonSubexpressions
+from .fold_constants import FoldConstants
+from .fuse_conv_batchnorm import FuseConvBatchNorm
+from .lift_constants import LiftConstants
+from .remove_identity import RemoveIdentity
+from .remove_unused import RemoveUnused
+
+MAX_ROUNDS = 100
+"""Each round that acts removes something, so that rounds end; this bounds the time where they bring little."""
+
+
+def slim_passes() -> tuple[Pass, ...]:
+    """The passes of one round, in order."""
+    return (
+        RemoveUnused(),
+        LiftConstants(),
+        RemoveIdentity(),
+        FoldConstants(),
+        FuseConvBatchNorm(),
+        CommonSubexpressions(),
+        RemoveUnused(),
+    )
+
+
+@dataclass(frozen=True)
+class Slim(Pass):
+    """Remove what the model does not need, and compute beforehand what can be, without making the file larger.
+
+    Runs the passes of ``slim_passes`` until a round changes nothing: slimming a slimmed model gives the same bytes.
+    """
+
+    name: ClassVar[str] = "slim"
+    tier: ClassVar[Tier] = Tier.NUMERIC
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Slims in place."""
+        before, beyond = len(context.declined), context.declined_beyond
+        for _ in range(MAX_ROUNDS):
+            del context.declined[before:]  # what the last round leaves alone is what counts
+            context.declined_beyond = beyond
+            acted = len(context.actions)
+            for step in slim_passes():
+                step.run(model, context)
+            if len(context.actions) == acted:
+                break
+        return context.result()
