@@ -69,7 +69,8 @@ def demonstrate(out: Path) -> dict[str, Any]:
     compressed.unlink(missing_ok=True)
     print(f"render {CALIBRATION_LINES} text lines into {samples}")
     for sample in entry.samples("calibration").first(CALIBRATION_LINES):
-        np.savez(samples / f"{sample.id}.npz", **sample.feed)
+        arrays: dict[str, Any] = sample.feed
+        np.savez(samples / f"{sample.id}.npz", **arrays)
     # The installed command, as a user calls it; once, with its result as JSON, of which the tables are made here.
     command = [sys.executable, "-m", "onnxslim", "compress", str(original), "-o", str(compressed)]
     command += ["--samples", str(samples), "--json"]

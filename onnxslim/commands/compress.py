@@ -43,8 +43,7 @@ def compress(
 
     passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
     target = options.output_path(model, output, in_place)
-    samples = take_samples(arguments, model)
-    metric = take_metric(arguments, model)
+    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
     with progress(quiet) as say:
         result = run(
             model,

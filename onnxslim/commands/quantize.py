@@ -35,8 +35,7 @@ def quantize(
 
     given = options.take_pass_options(arguments, "quantize")
     target = options.output_path(model, output, in_place)
-    samples = take_samples(arguments, model)
-    metric = take_metric(arguments, model)
+    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
     with progress(quiet) as say:
         result = run(
             model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given

@@ -41,5 +41,5 @@ def verify(reference: str, candidate: str, tier: str | None, as_json: bool, quie
     elif not quiet:
         from onnxslim.report.terminal import print_parity
 
-        print_parity(parity, console(), "random inputs" if samples is None else "samples")
+        print_parity(parity, console())
     return 0 if parity.passed else 1

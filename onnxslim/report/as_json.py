@@ -23,9 +23,10 @@ def to_json(report: Report) -> dict[str, Any]:
     """The report as plain dicts, lists, strings, numbers and None.
 
     Keys, in order: ``schema`` (1), then the fields of `Report` in order of declaration, each object within it with its
-    own fields in order of declaration. Enumerations are their lower-case names. A float that is NaN or infinite is
-    the string ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, since JSON has no such numbers. Each entry of ``steps`` has
-    ``name``, ``options``, ``result`` (``modified``, ``actions`` and ``declined``) and ``seconds``.
+    own fields in order of declaration, or as its ``to_json`` says (parity has ``passed`` besides). Enumerations are
+    their lower-case names. A float that is NaN or infinite is the string ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``,
+    since JSON has no such numbers. Each entry of ``steps`` has ``name``, ``options``, ``result`` (``modified``,
+    ``actions`` and ``declined``) and ``seconds``.
     """
     return {"schema": SCHEMA} | plain(report)  # type: ignore[no-any-return]
 
@@ -65,6 +66,8 @@ def plain(value: Any) -> Any:
         return bool(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import graphlib
-import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.errors import InputError
+from onnxslim.graph.walk import Body, subgraphs, tensors
 
 Dims = tuple[int | str | None, ...]
 """Sizes of a tensor: a number, a symbol, or None where nothing is known."""
-Container = ir.Graph | ir.Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,8 @@ class ModelFacts:
 
     ``bytes`` counts the model's file and every external data file it refers to; None for a model that is in no file.
     ``nodes`` and ``ops`` leave Constant nodes out, count subgraphs, and count a function's body once for each call.
-    ``parameters`` and ``weight_bytes`` count the elements and bytes of initializers and of Constant nodes.
+    ``parameters`` and ``weight_bytes`` count elements and bytes of initializers and of tensors in attributes, such as
+    those of Constant nodes; a tensor that is shared counts once.
     """
 
     path: str
@@ -65,7 +65,7 @@ def describe(
         InputError: A file cannot be measured, or functions call each other in a circle.
     """
     ops = _count_ops(model)
-    tensors = list(_weights(model))
+    weights = {id(tensor): tensor for tensor in tensors(model)}.values()
     if bytes is None and path is not None:
         bytes = file_bytes(model, path)
     return ModelFacts(
@@ -78,8 +78,8 @@ def describe(
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
         inputs=tuple(map(_port, model.graph.inputs)),
         outputs=tuple(map(_port, model.graph.outputs)),
-        parameters=sum(tensor.size for tensor in tensors),
-        weight_bytes=sum(tensor.nbytes for tensor in tensors),
+        parameters=sum(tensor.size for tensor in weights),
+        weight_bytes=sum(tensor.nbytes for tensor in weights),
     )
 
 
@@ -90,36 +90,30 @@ def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:
         InputError: One of the files is not there.
     """
     files = {os.path.realpath(path)}
-    files |= {os.path.realpath(tensor.path) for tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor)}
+    files |= {os.path.realpath(tensor.path) for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor)}
     try:
         return sum(map(os.path.getsize, sorted(files)))
     except OSError as error:
         raise InputError("a file of the model cannot be measured", where=os.fspath(path), why=str(error)) from error
 
 
-def _graphs(root: Container) -> list[Container]:
-    """``root`` and all its subgraphs, without recursion."""
+def _nodes(root: Body) -> Iterator[ir.Node]:
+    """The nodes of a graph or function and of all its subgraphs."""
     found = [root]
-    for graph in found:  # grows as it is read
-        for node in graph:
-            for attribute in node.attributes.values():
-                if attribute.is_ref():
-                    continue
-                if attribute.type == ir.AttributeType.GRAPH:
-                    found.append(attribute.as_graph())
-                elif attribute.type == ir.AttributeType.GRAPHS:
-                    found += attribute.as_graphs()
-    return found
+    for body in found:  # grows as it is read
+        for node in body:
+            yield node
+            found.extend(subgraphs(node.attributes.values()))
 
 
 def _count_ops(model: ir.Model) -> Counter[str]:
     """Operators by name, ``domain.op`` outside the default domain; a function's body counts once for each call."""
     plain: dict[ir.OperatorIdentifier | None, Counter[str]] = {}
     calls: dict[ir.OperatorIdentifier | None, Counter[ir.OperatorIdentifier]] = {}
-    roots: list[tuple[ir.OperatorIdentifier | None, Container]] = [(None, model.graph), *model.functions.items()]
+    roots: list[tuple[ir.OperatorIdentifier | None, Body]] = [(None, model.graph), *model.functions.items()]
     for owner, root in roots:
         plain[owner], calls[owner] = Counter(), Counter()
-        for node in itertools.chain.from_iterable(_graphs(root)):
+        for node in _nodes(root):
             identifier = node.op_identifier()
             if identifier in model.functions:
                 calls[owner][identifier] += 1
@@ -138,20 +132,6 @@ def _count_ops(model: ir.Model) -> Counter[str]:
         for name, count in plain[owner].items():
             total[name] += times[owner] * count
     return Counter({name: count for name, count in total.items() if count})
-
-
-def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    """The tensors of initializers and of Constant nodes, those of subgraphs and functions included."""
-    roots: list[Container] = [model.graph, *model.functions.values()]
-    for root in roots:
-        for graph in _graphs(root):
-            if isinstance(graph, ir.Graph):
-                yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
-            for node in graph:
-                if node.op_type == "Constant" and not node.domain and "value" in node.attributes:
-                    attribute = node.attributes["value"]
-                    if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                        yield attribute.as_tensor()
 
 
 def _port(value: ir.Value) -> PortFacts:

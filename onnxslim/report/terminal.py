@@ -78,18 +78,18 @@ def latency_line(latency: Latency) -> str:
     )
 
 
-def parity_line(parity: Parity, evidence: str = "") -> str:
+def parity_line(parity: Parity) -> str:
     """One line: whether the outputs agree, how closely, and on what."""
-    state = "passed" if parity.passed else "FAILED"
-    on = f", on {evidence}" if evidence not in ("", "none") else ""
-    return f"parity: {state} ({parity.tier.name.lower()}{on}): {parity}"
+    return f"parity: {'passed' if parity.passed else 'FAILED'} ({parity.tier.name.lower()}): {parity}"
 
 
-def print_parity(parity: Parity, console: Console, evidence: str) -> None:
-    """Prints whether two models agree, and each difference where they do not."""
-    console.print(escape(parity_line(parity, evidence)), highlight=False)
+def print_parity(parity: Parity, console: Console) -> None:
+    """Prints whether two models agree, each difference where they do not, and what could not be compared."""
+    console.print(escape(parity_line(parity)), highlight=False)
     for difference in parity.differences:
         console.print(f"  {escape(str(difference))}", highlight=False)
+    for note in parity.notes:
+        console.print(f"  note: {escape(note)}", highlight=False)
 
 
 def size(count: int | None) -> str:
@@ -130,7 +130,7 @@ def _before_after(before: ModelFacts, after: ModelFacts) -> Table:
 
 def _checks(report: Report) -> Iterable[str]:
     if report.parity is not None:
-        yield parity_line(report.parity, report.evidence)
+        yield parity_line(report.parity)
     elif report.evidence == "none" and report.output is not None:
         yield "parity: not checked"
     if report.latency is not None:
