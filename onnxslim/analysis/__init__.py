@@ -1,1 +1,7 @@
-"""Read-only facts of a graph."""
+"""Read-only facts of a graph: symbolic shapes and integer values, and what running it costs."""
+
+from onnxslim.analysis.dims import Dim, Expr
+from onnxslim.analysis.facts import Contradiction, Fact, ShapeFacts
+from onnxslim.analysis.shapes import infer_shapes
+
+__all__ = ["Contradiction", "Dim", "Expr", "Fact", "ShapeFacts", "infer_shapes"]
