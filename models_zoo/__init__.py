@@ -18,7 +18,17 @@ from onnxslim.errors import InputError, did_you_mean
 
 __all__ = ["SPLITS", "Entry", "LazySamples", "Tally", "Task", "catalogue", "get", "paired_interval", "ratio"]
 
-_MODULES = ("ppocrv4_rec", "digits_cnn")
+_MODULES = (
+    "ppocrv4_rec",
+    "ppocr_cls",
+    "mtcnn",
+    "minilm_l3",
+    "digits_cnn",
+    "silero_vad",
+    "basic_pitch",
+    "speechmos",
+    "tashkeel",
+)
 """The modules of models_zoo.entries, in the order of the list; each has its ``ENTRIES``."""
 
 

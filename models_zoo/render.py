@@ -89,7 +89,7 @@ def fit(source: Picture, height: int, widest: int | None = None) -> NDArray[np.f
     """
     width = -(-source.shape[1] * height // source.shape[0])
     width = min(width, widest) if widest else width
-    resized = Image.fromarray(source).resize((width, height), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(np.ascontiguousarray(source)).resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(resized, dtype=np.float32)[..., ::-1].transpose(2, 0, 1)
     return np.ascontiguousarray(pixels / 127.5 - 1)
 
