@@ -9,6 +9,7 @@ names what is at stake for one model.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from onnx_ir.external_data import load_to_model
 from onnx_ir.serde import serialize_tensor
 
 from onnxslim.errors import InputError
+from onnxslim.graph.sidecar import TYPE, Carried
 from onnxslim.graph.walk import Body, bodies
 
 if TYPE_CHECKING:
@@ -47,12 +49,18 @@ def to_graphsurgeon(model: ir.Model) -> gs.Graph:
     import onnx_graphsurgeon as gs
 
     _refuse(model)
-    clone = model.clone()
+    try:
+        clone = load_to_model(model.clone())
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).strip().splitlines()[-1]
+        mend = "load the model with onnxslim.load, which checks data files and sorts nodes"
+        raise InputError("the model cannot be copied", where=model.graph.name or "", why=why, mend=mend) from error
     for body in bodies(clone):
         for node in body:
             for name in [attribute.name for attribute in node.attributes.values() if _hidden(attribute)]:
                 del node.attributes[name]
-    return gs.import_onnx(ir.to_proto(load_to_model(clone)))
+    with _quiet():
+        return gs.import_onnx(ir.to_proto(clone))
 
 
 def from_graphsurgeon(graph: gs.Graph, *, original: ir.Model | None = None) -> ir.Model:
@@ -71,8 +79,9 @@ def from_graphsurgeon(graph: gs.Graph, *, original: ir.Model | None = None) -> i
     mend = "see that inputs and outputs have a dtype and that the graph has no cycle"
     try:
         _make_exportable(graph)
-        proto = gs.export_onnx(graph)
-        _add_constant_outputs(graph, proto.graph)
+        with _quiet():
+            proto = gs.export_onnx(graph)
+            _add_constant_outputs(graph, proto.graph)
         _drop_captured_copies(proto.graph, set(original.graph.initializers) if original is not None else set())
         model: ir.Model = ir.from_proto(proto)
         for body in bodies(model):
@@ -99,11 +108,11 @@ def losses(model: ir.Model) -> list[str]:
     What is said to be kept by name is restored only where the edit leaves the names of values alone.
     """
     found = _Finds()
+    by_name = "kept by name, hidden from the function: "
     used = {value for body in bodies(model) for node in body for value in node.inputs}
     for name, value in model.graph.initializers.items():
         if value not in used and not value.is_graph_output():
-            found.add("dropped: constants that nothing uses", name)
-    by_name = "kept by name, hidden from the function: "
+            found.add(by_name + "constants that nothing uses", name)
     for key in ("domain", "model_version", "doc_string", "metadata_props", "device_configurations"):
         if getattr(model, key):
             found.add(f"hidden from the function: {key} of the model", "")
@@ -126,8 +135,10 @@ def losses(model: ir.Model) -> list[str]:
                 found.add(by_name + "quantization annotations", value.name)
             if _denotations(value):
                 found.add(by_name + "denotations of types and dimensions", value.name)
-            if isinstance(value.type, ir.SequenceType) and value.shape is not None:
-                found.add(by_name + "shapes of sequence elements", value.name)
+            if not isinstance(value.type, ir.TensorType | None) and value.shape is not None:
+                found.add(by_name + "shapes of sequences and sparse tensors", value.name)
+            if isinstance(body, ir.Function) and value.type is not None:
+                found.add(by_name + "types of values in functions", value.name)
         for node in body:
             site = node.name or node.op_type
             if node.metadata_props or node.doc_string or node.device_configurations:
@@ -171,7 +182,7 @@ def _hidden(attribute: ir.Attr) -> bool:
     if attribute.type in _LISTS and len(attribute.value) == 0:
         return True
     if attribute.type == ir.AttributeType.STRING:
-        return isinstance(attribute.value, bytes)
+        return isinstance(attribute.value, bytes | Carried)
     return attribute.type == ir.AttributeType.STRINGS and any(isinstance(item, bytes) for item in attribute.value)
 
 
@@ -187,6 +198,8 @@ def _refuse(model: ir.Model) -> None:
     for body in bodies(model):
         for value in _values(body):
             kind = value.type
+            if TYPE in value.meta and kind is None and (value.is_graph_input() or value.is_graph_output()):
+                raise InputError(what, where=f"value {value.name}", why="it crashes on map and opaque types", mend=mend)
             if isinstance(kind, ir.OptionalType):
                 raise InputError(what, where=f"value {value.name}", why="it crashes on optional types", mend=mend)
             if isinstance(kind, ir.SequenceType) and not isinstance(kind.elem_type, ir.TensorType):
@@ -212,6 +225,19 @@ def _denotations(value: ir.Value) -> bool:
     dims = range(len(value.shape)) if value.shape is not None else ()
     named = any(value.shape.get_denotation(index) for index in dims) if value.shape is not None else False
     return named or bool(getattr(value.type, "denotation", None))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps graphsurgeon's logger, which writes to stdout, from repeating what the errors here say."""
+    from onnx_graphsurgeon.logger import G_LOGGER
+
+    before = G_LOGGER.severity
+    G_LOGGER.severity = G_LOGGER.CRITICAL + 1
+    try:
+        yield
+    finally:
+        G_LOGGER.severity = before
 
 
 # --- back -------------------------------------------------------------------------------------------------------------
@@ -316,6 +342,7 @@ def _restore(old: ir.Model, new: ir.Model) -> None:
 def _restore_body(old: Body, new: Body) -> list[tuple[Body, Body]]:
     """Restores one body and returns the subgraphs that stand in the same place in both."""
     new.metadata_props.update(old.metadata_props)
+    new.meta.update(old.meta)
     new.doc_string = new.doc_string or old.doc_string
     values = {value.name: value for value in _values(old) if value.name}
     for value in _values(new):
@@ -326,6 +353,10 @@ def _restore_body(old: Body, new: Body) -> list[tuple[Body, Body]]:
             default = new.initializers.get(value.name or "")
             if value.is_initializer() and default is not None and default not in new.inputs:
                 new.inputs.insert(min(position, len(new.inputs)), default)
+        for name, value in old.initializers.items():
+            # graphsurgeon knows only what a node uses, so the edit cannot have meant these.
+            if not value.uses() and not value.is_graph_output() and name not in {v.name for v in new.inputs}:
+                new.initializers.setdefault(name, _unused(value))
     pairs: list[tuple[Body, Body]] = []
     nodes = {_key(node): node for node in old}
     for node in new:
@@ -335,6 +366,10 @@ def _restore_body(old: Body, new: Body) -> list[tuple[Body, Body]]:
         node.metadata_props.update(before.metadata_props)
         node.doc_string = node.doc_string or before.doc_string
         node.device_configurations = before.device_configurations
+        if isinstance(new, ir.Function):
+            for value in node.outputs:
+                if value.name in values and value.type is None:
+                    value.type, value.shape = values[value.name].type, values[value.name].shape
         for attribute in before.attributes.values():
             present = node.attributes.get(attribute.name)
             if present is None:
@@ -353,14 +388,20 @@ def _key(node: ir.Node) -> tuple[str, str, str | None]:
 
 
 def _restore_value(old: ir.Value, new: ir.Value) -> None:
-    if new.type == old.type and (_dims(new) == _dims(old) or isinstance(new.type, ir.SequenceType)):
+    shapeless = new.shape is None and not isinstance(new.type, ir.TensorType)
+    if new.type == old.type and (_dims(new) == _dims(old) or shapeless):
         new.type, new.shape = old.type, old.shape
     new.metadata_props.update(old.metadata_props)
     new.doc_string = new.doc_string or old.doc_string
-    if QUANTIZATION in old.meta:
-        new.meta[QUANTIZATION] = old.meta[QUANTIZATION]
+    new.meta.update(old.meta)
     if _same_data(old.const_value, new.const_value):
         new.const_value = old.const_value  # its marks, and no second copy of its data
+
+
+def _unused(old: ir.Value) -> ir.Value:
+    value = ir.Value(name=old.name, type=old.type, shape=old.shape, const_value=old.const_value)
+    _restore_value(old, value)
+    return value
 
 
 def _dims(value: ir.Value) -> list[Any] | None:
