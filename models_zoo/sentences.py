@@ -14,9 +14,9 @@ The museum is free for children under twelve. | Kids younger than twelve enter t
 I would like to change the password of my account. | How can I reset my login password?
 The nurse checked his blood pressure twice. | Two times his blood pressure was measured by the nurse.
 Tomatoes grow best in warm and sunny places. | Warm spots with a lot of sun suit tomato plants.
-The striker scored in the last minute of the final. | A goal by the forward came in the closing minute of the championship match.
-Scientists found a new species of frog in the rainforest. | A previously unknown frog was discovered in the jungle by researchers.
-The company plans to hire two hundred engineers this year. | Two hundred engineering jobs will be filled by the firm this year.
+The striker scored in the last minute of the final. | A goal by the forward came late in the match.
+Scientists found a new species of frog in the rainforest. | Researchers discovered an unknown frog in the jungle.
+The company plans to hire two hundred engineers this year. | The firm will fill 200 engineering jobs this year.
 My phone battery does not last a whole day any more. | These days my mobile runs out of power before evening.
 The bridge was built by the Romans two thousand years ago. | Roman builders constructed this bridge two millennia back.
 Please send the signed contract back by Friday. | Kindly return the contract with your signature before the weekend.
@@ -32,7 +32,7 @@ The thief escaped through the kitchen window. | The burglar got away by climbing
 They adopted a kitten from the animal shelter. | A young cat from the shelter found a home with them.
 The printer is out of paper again. | Once more there are no sheets left in the printer.
 Regular exercise lowers the risk of heart disease. | People who work out often have healthier hearts.
-The king abdicated in favour of his eldest daughter. | The monarch gave up the throne so that his first-born girl could rule.
+The king abdicated in favour of his eldest daughter. | The monarch left the throne to his first-born girl.
 The software update fixed the crash at startup. | After the patch, the program no longer crashes when it is opened.
 There is a wasp nest under the roof of the garage. | Wasps have built their home beneath the garage roof.
 The flight to Tokyo was cancelled because of the typhoon. | Owing to the storm, the plane to Japan did not take off.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,4 +59,4 @@ def vocabulary() -> dict[str, int]:
     count = int(np.frombuffer(data, "<u4", 1, 96)[0])
     offsets = np.frombuffer(data, "<u4", count + 1, 100).astype(np.int64)
     texts = memoryview(data)[100 + 4 * (count + 1) :]
-    return {bytes(texts[a:b]).decode(): id for id, (a, b) in enumerate(zip(offsets, offsets[1:], strict=False))}
+    return {bytes(texts[a:b]).decode(): id for id, (a, b) in enumerate(pairwise(offsets))}

@@ -80,7 +80,8 @@ def _embed(run: Run, data: Iterable[Sample]) -> tuple[list[object], NDArray[np.f
 def _nearest(vectors: NDArray[np.float64]) -> NDArray[np.intp]:
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)
-    return cosines.argmax(axis=1)
+    nearest: NDArray[np.intp] = cosines.argmax(axis=1)
+    return nearest
 
 
 ENTRIES = (
