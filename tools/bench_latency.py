@@ -22,7 +22,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
-from onnxslim.runtime import Feed, Latency, compare_latency, open_session, random_feeds, try_random_feeds
+from onnxslim.runtime import Feed, Latency, compare_latency, random_feeds
 from onnxslim.runtime.session import AnyModel
 
 
@@ -97,7 +97,7 @@ def main() -> None:
 
             path = models_zoo.get(options.model).path()
         model = ir.load(path)
-        feeds = try_random_feeds(model, open_session(model)).feeds
+        feeds = random_feeds(model)
         kinds.append((f"A/A {path.name}", path, path, feeds[-1:]))
     else:
         net, slow = conv_net(options.layers), conv_net(options.layers + options.repeats)

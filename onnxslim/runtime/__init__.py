@@ -5,56 +5,65 @@ Names are imported on first use, so that ``onnxslim.runtime.tier`` alone loads n
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-from onnxslim.runtime.feeds import Feed, Outputs, Run
+from onnxslim.lazy import lazy_exports
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
+    from onnxslim.runtime.compare import Difference
+    from onnxslim.runtime.feeds import Feed, Outputs, Run
+    from onnxslim.runtime.findings import Parity
     from onnxslim.runtime.latency import Latency, compare_latency
+    from onnxslim.runtime.metrics import Fidelity, cosine, sqnr_db, top1_agreement
+    from onnxslim.runtime.ort import child_environment
+    from onnxslim.runtime.parity import Reference
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds
     from onnxslim.runtime.session import AnyModel, Port, Session, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
-
-_HOME = {
-    "AnyModel": "session",
-    "Latency": "latency",
-    "Port": "session",
-    "Session": "session",
-    "TARGETS": "target",
-    "Target": "target",
-    "Tried": "random",
-    "compare_latency": "latency",
-    "host_target": "target",
-    "open_session": "session",
-    "optimized_graph": "session",
-    "random_feeds": "random",
-    "try_random_feeds": "random",
-}
+    from onnxslim.runtime.views import logits_view
 
 __all__ = [
     "TARGETS",
     "AnyModel",
+    "Difference",
     "Feed",
+    "Fidelity",
     "Latency",
     "Outputs",
+    "Parity",
     "Port",
+    "Reference",
     "Run",
     "Session",
     "Target",
     "Tier",
     "Tried",
+    "child_environment",
     "compare_latency",
+    "cosine",
     "host_target",
+    "logits_view",
     "open_session",
     "optimized_graph",
     "random_feeds",
+    "sqnr_db",
+    "top1_agreement",
     "try_random_feeds",
 ]
 
+_HOMES = {
+    ".compare": ("Difference",),
+    ".feeds": ("Feed", "Outputs", "Run"),
+    ".findings": ("Parity",),
+    ".latency": ("Latency", "compare_latency"),
+    ".metrics": ("Fidelity", "cosine", "sqnr_db", "top1_agreement"),
+    ".ort": ("child_environment",),
+    ".parity": ("Reference",),
+    ".random": ("Tried", "random_feeds", "try_random_feeds"),
+    ".session": ("AnyModel", "Port", "Session", "open_session", "optimized_graph"),
+    ".target": ("TARGETS", "Target", "host_target"),
+    ".views": ("logits_view",),
+}
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import Session
+from onnxslim.runtime.session import open_session
 
 SIZES = (1, 2, 7)
 """Sizes that symbolic dimensions are tried at."""
@@ -31,45 +32,54 @@ class Tried:
 
 
 def random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Feed]:
-    """Makes feeds for the model's declared inputs.
+    """Makes feeds for the model's declared inputs, leaving out those that the model itself does not run.
 
     Every symbolic dimension takes every size; a symbol has one size within a feed. With several symbols there are feeds
     where all have the same size and feeds where they differ. Unnamed dynamic dimensions share a symbol per axis.
     Floats are standard normal, 8-bit integers of full range, other integers 0 to 9.
 
     Raises:
-        InputError: An input's type, dtype or rank is unknown or cannot be made up, or a feed would exceed `MAX_BYTES`.
+        InputError: An input's type, dtype or rank is unknown or cannot be made up, a feed would exceed `MAX_BYTES`, or
+            the model runs at none of the sizes.
     """
-    symbols = _symbols(model)
-    generator = np.random.default_rng(seed)
-    return [_feed(model, assigned, generator) for assigned in _assignments(symbols, sizes)]
+    return try_random_feeds(model, sizes=sizes, seed=seed).feeds
 
 
-def try_random_feeds(model: ir.Model, session: Session, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> Tried:
-    """Random feeds that ``session``, opened on ``model``, runs; a model may declare sizes that it cannot compute.
+def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> Tried:
+    """`random_feeds`, and why others were left out: a model may declare sizes that it cannot compute.
 
-    Where none of ``sizes`` runs, batch 1 and `FALLBACK_SIZES` elsewhere are tried.
+    Where none of ``sizes`` runs, batch 1 and `FALLBACK_SIZES` elsewhere are tried. A model without symbolic dimensions
+    has one feed, which is not tried.
 
     Raises:
         InputError: As `random_feeds`.
     """
     symbols, generator = _symbols(model), np.random.default_rng(seed)
+    if not symbols:
+        return Tried([_feed(model, {}, generator)], [])
+    rounds = (_assignments(symbols, sizes), [_batch_of_one(symbols, size) for size in FALLBACK_SIZES])
+    _feed(model, rounds[0][0], generator)  # says what is wrong with the inputs before a session is opened
+    session = open_session(model, optimize="basic")
     kept: list[Feed] = []
     dropped: list[str] = []
-    fallback = [{s: 1 if first else size for s, first in symbols.items()} for size in FALLBACK_SIZES]
-    for round_ in (_assignments(symbols, sizes), fallback if symbols else []):
-        for assigned in round_:
-            feed = _feed(model, assigned, generator)
-            try:
-                session.run(feed)
-            except OnnxSlimError as error:
-                text = ", ".join(f"{name}={size}" for name, size in assigned.items())
-                dropped.append(f"{text or 'declared shapes'}: {error.why or error.what}")
-            else:
-                kept.append(feed)
-        if kept:
+    for assigned in itertools.chain.from_iterable(rounds):
+        if kept and assigned is rounds[1][0]:
             break
+        feed = _feed(model, assigned, generator)
+        try:
+            session.run(feed)
+        except OnnxSlimError as error:
+            text = ", ".join(f"{name}={size}" for name, size in assigned.items())
+            dropped.append(f"{text}: {error.why or error.what}")
+        else:
+            kept.append(feed)
+    if not kept:
+        raise InputError("the model runs at none of the sizes tried", why=dropped[-1], mend="give samples")
     return Tried(kept, dropped)
+
+
+def _batch_of_one(symbols: Mapping[str, bool], size: int) -> dict[str, int]:
+    return {symbol: 1 if only_first else size for symbol, only_first in symbols.items()}
 
 
 def _symbols(model: ir.Model) -> dict[str, bool]:

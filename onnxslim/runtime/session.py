@@ -195,6 +195,19 @@ def optimized_graph(
     return proto
 
 
+def as_ir(model: AnyModel) -> ir.Model:
+    """The model as an IR model, weights not copied where they need not be."""
+    if isinstance(model, ir.Model):
+        return model
+    if isinstance(model, onnx.ModelProto):
+        return ir.from_proto(model)
+    if isinstance(model, bytes):
+        return ir.from_proto(onnx.load_model_from_string(model))
+    if not os.path.isfile(model):
+        raise InputError("there is no such model file", where=os.fspath(model))
+    return ir.load(model)
+
+
 def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None) -> Session:
     ort = onnxruntime()
     available = ort.get_available_providers()

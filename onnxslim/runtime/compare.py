@@ -1,0 +1,205 @@
+"""Two values of one output against each other: the bounds of the tiers, and what a difference is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal[
+    "missing output",
+    "extra output",
+    "output order",
+    "inputs",
+    "declared type",
+    "declared shape",
+    "load",
+    "run",
+    "type",
+    "shape",
+    "NaN/Inf",
+    "value",
+]
+
+ABSOLUTE, RELATIVE = 1e-5, 1e-4
+"""The numeric tier's bound for float32: ``ABSOLUTE + RELATIVE * |a|``."""
+OWN_FACTOR = 4.0
+"""The bound is never tighter than so many times the original's own difference under onnxruntime's optimizations."""
+SCALE: dict[str, float] = {
+    "float64": 1e-4,
+    "float32": 1.0,
+    "float16": 100.0,
+    "bfloat16": 800.0,
+}
+"""Both terms of the bound are multiplied by this: a few units in the last place after a chain of operations."""
+SCALE_FLOAT8 = 2000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which the candidate is not the original."""
+
+    kind: Kind
+    output: str
+    """Name of the output, or of an input for ``inputs``; empty for the whole model."""
+    detail: str
+    feed: int | None = None
+    """Index of the feed, among those the original runs on; None for what is seen without running."""
+    error: float = 0.0
+    """Largest absolute difference, for ``value``."""
+
+    def __str__(self) -> str:
+        where = f" of {self.output!r}" if self.output else ""
+        when = f" on feed {self.feed}" if self.feed is not None else ""
+        return f"{self.kind}{where}{when}: {self.detail}"
+
+
+def dtype_scale(names: set[str]) -> float:
+    """The scale of the coarsest of these float types: what passes through float16 is no better than float16.
+
+    >>> dtype_scale({"float32", "float16"}), dtype_scale({"float64"}), dtype_scale(set())
+    (100.0, 0.0001, 1.0)
+    """
+    known = [SCALE_FLOAT8 if name.startswith("float8") else SCALE[name] for name in names if is_float_name(name)]
+    return max(known, default=1.0)
+
+
+def is_float_name(name: str) -> bool:
+    """Whether a dtype's name is one that has a scale."""
+    return name in SCALE or name.startswith("float8")
+
+
+def is_float(array: np.ndarray) -> bool:
+    """Whether the elements are floating point, ml_dtypes' included."""
+    return is_float_name(array.dtype.name)
+
+
+def flatten(value: Any, name: str) -> list[tuple[str, Any]]:
+    """A value of any ONNX type as named arrays (None for an absent optional), in order.
+
+    >>> [(n, np.asarray(a).tolist()) for n, a in flatten([np.array([1]), {"k": 2.0}], "y")]
+    [('y', 2), ('y[0]', [1]), ('y[1].keys', ['k']), ('y[1].values', [2.0])]
+    """
+    found: list[tuple[str, Any]] = []
+    queue = [(name, value)]
+    while queue:
+        label, item = queue.pop()
+        if isinstance(item, list | tuple):
+            found.append((label, np.asarray(len(item))))
+            queue.extend((f"{label}[{index}]", inner) for index, inner in reversed(list(enumerate(item))))
+        elif isinstance(item, dict):
+            found.append((f"{label}.keys", np.array(list(item.keys()))))
+            queue.extend([(f"{label}.values", np.array(list(item.values())))])
+        else:
+            found.append((label, None if item is None else np.asarray(item)))
+    return found
+
+
+def same_form(a: Any, b: Any, name: str, feed: int) -> Difference | None:
+    """Whether two arrays agree in presence, dtype and shape."""
+    if (a is None) != (b is None):
+        return Difference("type", name, f"{'absent' if a is None else 'present'} before, not so after", feed)
+    if a is None:
+        return None
+    if a.dtype != b.dtype and not (a.dtype.kind in "OUS" and b.dtype.kind in "OUS"):
+        return Difference("type", name, f"{a.dtype} before, {b.dtype} after", feed)
+    if a.shape != b.shape:
+        return Difference("shape", name, f"{list(a.shape)} before, {list(b.shape)} after", feed)
+    return None
+
+
+def exact(a: np.ndarray, b: np.ndarray, name: str, feed: int) -> tuple[Difference | None, float]:
+    """Same bits? Also the worst absolute error."""
+    if a.dtype.kind in "OUS":
+        return _discrete(a, b, name, feed)
+    if np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes():
+        return None, 0.0
+    if not is_float(a):
+        return _discrete(a, b, name, feed)
+    error = max_error(a, b)
+    differ = int((_bits(a) != _bits(b)).any(axis=1).sum())
+    return Difference(
+        "value", name, f"{differ:,} of {a.size:,} elements differ in their bits, by up to {error:.3g}", feed, error
+    ), error
+
+
+def numeric(
+    a: np.ndarray, b: np.ndarray, name: str, feed: int, *, own: float, scale: float
+) -> tuple[Difference | None, float]:
+    """Within the bound? Also the worst ratio of error to bound.
+
+    Args:
+        a: The original's output.
+        b: The candidate's.
+        name: Of the output.
+        feed: Its index.
+        own: Largest absolute difference of the original with itself, optimized.
+        scale: See `dtype_scale`.
+    """
+    if not is_float(a) and a.dtype.kind != "c":
+        return _discrete(a, b, name, feed)
+    pattern = non_finite(a, b, name, feed)
+    if pattern is not None:
+        return pattern, float("inf")
+    wide = np.complex128 if a.dtype.kind == "c" else np.float64
+    x, y = a.astype(wide).ravel(), b.astype(wide).ravel()
+    finite = np.isfinite(x)
+    x, y = x[finite], y[finite]
+    if not x.size:
+        return None, 0.0
+    errors, bounds = np.abs(x - y), bound(x, own, scale)
+    ratios = errors / bounds
+    worst = int(ratios.argmax())
+    if ratios[worst] <= 1:
+        return None, float(ratios[worst])
+    over = int((ratios > 1).sum())
+    detail = (
+        f"{over:,} of {x.size:,} elements beyond the bound; worst {x[worst]:.6g} before, {y[worst]:.6g} after, "
+        f"allowed {bounds[worst]:.3g}"
+    )
+    return Difference("value", name, detail, feed, float(errors.max())), float(ratios[worst])
+
+
+def bound(a: np.ndarray, own: float, scale: float) -> np.ndarray:
+    """The numeric tier's bound for every element of ``a`` (float64)."""
+    limits: np.ndarray = np.maximum(scale * (ABSOLUTE + RELATIVE * np.abs(a)), OWN_FACTOR * own)
+    return limits
+
+
+def non_finite(a: np.ndarray, b: np.ndarray, name: str, feed: int, *, only_new: bool = False) -> Difference | None:
+    """Whether NaN and infinities stand at the same places; with ``only_new``, whether none came where none was."""
+    x, y = a.astype(np.complex128 if a.dtype.kind == "c" else np.float64), b.astype(np.complex128)
+    if only_new:
+        bad = np.isfinite(x) & ~np.isfinite(y)
+    else:
+        bad = (np.isnan(x) != np.isnan(y)) | (np.isinf(x) != np.isinf(y)) | (np.isinf(x) & np.isinf(y) & (x != y))
+    if not bad.any():
+        return None
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    return Difference(
+        "NaN/Inf", name, f"{int(bad.sum()):,} elements; at {place}: {a[place]} before, {b[place]} after", feed
+    )
+
+
+def max_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest absolute difference of finite elements; 0 for what has no difference."""
+    if a.shape != b.shape or not (is_float(a) or a.dtype.kind in "iub"):
+        return 0.0
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    finite = np.isfinite(x) & np.isfinite(y)
+    return float(np.abs(x[finite] - y[finite]).max(initial=0.0))
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.dtype.itemsize)
+
+
+def _discrete(a: np.ndarray, b: np.ndarray, name: str, feed: int) -> tuple[Difference | None, float]:
+    differ = a != b
+    if not differ.any():
+        return None, 0.0
+    place = tuple(int(i) for i in np.argwhere(differ)[0])
+    error = max_error(a, b)
+    detail = f"{int(differ.sum()):,} of {a.size:,} elements differ; at {place}: {a[place]} before, {b[place]} after"
+    return Difference("value", name, detail, feed, error), error
