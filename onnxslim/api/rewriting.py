@@ -12,12 +12,12 @@ import onnx_ir as ir
 
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
-from onnxslim.calibration import Metric, Samples, split
+from onnxslim.calibration import Metric, Samples, Split, split
 from onnxslim.errors import InputError
-from onnxslim.graph import save, to_bytes
+from onnxslim.graph import atomic_write, save, to_bytes
 from onnxslim.pipeline import Guilty, Outcome, Pass, Pipeline, Step, dump_recipe
 from onnxslim.report import Report, describe, versions
-from onnxslim.runtime import Feed, Latency, Parity, Reference, Tier, compare_latency, open_session
+from onnxslim.runtime import Latency, Parity, Reference, Tier, compare_latency, open_session
 
 MIN_SQNR = 5.0
 """dB on held-back samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
@@ -86,7 +86,8 @@ def rewrite(
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
     if samples is None and any(p.needs_samples for p in lossy):
         raise InputError(
-            f"{command} needs samples", mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function"
+            f"{command} needs samples",
+            mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function",
         )
     trial = _lossless(source, lossless, samples, settings)
     decision, reason, notes = _decide_lossless(source, trial, command)
@@ -96,7 +97,7 @@ def rewrite(
     if lossy:
         parts = split(samples) if samples is not None else None
         notes += parts.notes if parts is not None else ()
-        attempt = _lossy(source, trial, passes[len(lossless) :], parts and (parts.calibration, parts.report), settings)
+        attempt = _lossy(source, trial, passes[len(lossless) :], parts, settings)
         if attempt.veto:
             decision, reason = "kept fp32", attempt.veto
             trial = _Trial(
@@ -114,7 +115,9 @@ def rewrite(
         trial.model.metadata_props["onnxslim.recipe"] = recipe
     if output is not None:
         settings.progress(f"write {os.fspath(output)}")
-        _write(source, trial.model, output, unchanged=decision == "unchanged" and not settings.record, settings=settings)
+        _write(
+            source, trial.model, output, unchanged=decision == "unchanged" and not settings.record, settings=settings
+        )
     report = Report(
         command=command,
         decision=decision,
@@ -157,11 +160,11 @@ def _lossy(
     source: Source,
     base: _Trial,
     passes: Sequence[Pass],
-    parts: tuple[Samples, Samples] | None,
+    parts: Split | None,
     settings: Settings,
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
-    calibration, held_back = parts if parts is not None else (None, None)
+    calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
     outcome = _pipeline(passes, calibration, settings).run(base.model)
     steps, guilty = base.steps + outcome.steps, base.guilty + outcome.guilty
     if not outcome.modified:
@@ -217,10 +220,8 @@ def size_of(model: ir.Model) -> int | None:
 def _write(
     source: Source, model: ir.Model, output: str | os.PathLike[str], *, unchanged: bool, settings: Settings
 ) -> None:
-    del unchanged, source
-    save(model, output, external_data=settings.external_data)
-
-
-def held_feeds(samples: Samples, count: int = MAX_HELD_BACK) -> list[Feed]:
-    """The first feeds of the samples that nothing was calibrated or chosen on."""
-    return [sample.feed for sample in itertools.islice(split(samples).report, count)]
+    original = source.original() if unchanged and not settings.external_data else None
+    if original is None:
+        save(model, output, external_data=settings.external_data)
+    else:
+        atomic_write(output, original)

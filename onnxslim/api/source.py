@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -15,6 +16,7 @@ from onnxslim.report.facts import ModelFacts, describe
 from onnxslim.runtime import open_session
 
 AnyModel = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+Bytes = bytes  # `Source.bytes` is a number
 AnySamples = str | os.PathLike[str] | Samples
 
 
@@ -28,6 +30,17 @@ class Source:
     model: ir.Model
     path: str | None
     bytes: int | None
+    given: AnyModel
+
+    def original(self) -> Bytes | None:
+        """The very bytes that came in; None for an ``onnx_ir.Model``, and where weights lie in other files."""
+        if isinstance(self.given, Bytes):
+            return self.given
+        if isinstance(self.given, onnx.ModelProto):
+            return self.given.SerializeToString()
+        if self.path is not None and os.path.getsize(self.path) == self.bytes:
+            return Path(self.path).read_bytes()
+        return None
 
     @property
     def facts(self) -> ModelFacts:
@@ -43,12 +56,12 @@ def open_source(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | Non
     """
     loaded = load(model, trust_data_dir=trust_data_dir)
     if isinstance(model, ir.Model):
-        return Source(model.clone(), None, None)
+        return Source(model.clone(), None, None, model)
     if isinstance(model, bytes):
-        return Source(loaded, None, len(model))
+        return Source(loaded, None, len(model), model)
     if isinstance(model, onnx.ModelProto):
-        return Source(loaded, None, model.ByteSize())
-    return Source(loaded, os.fspath(model), describe(loaded, model).bytes)
+        return Source(loaded, None, model.ByteSize(), model)
+    return Source(loaded, os.fspath(model), describe(loaded, model).bytes, model)
 
 
 def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:

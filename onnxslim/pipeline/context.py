@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Context:
     refused: frozenset[str] = frozenset()
     limit: int | None = None
     progress: Callable[[str], None] = lambda _: None
-    cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     actions: list[Action] = field(default_factory=list, init=False)
     declined: list[Declined] = field(default_factory=list, init=False)
     declined_beyond: int = field(default=0, init=False)

@@ -42,24 +42,23 @@ class Grid:
 
 
 def activation_grid(low: float, high: float, dtype: str) -> Grid:
-    """The asymmetric grid that covers [low, high] and zero; symmetric where ``dtype`` is int8.
+    """The asymmetric grid that covers [low, high] and zero.
+
+    Asymmetric for int8 too: only a grid that starts at zero makes the Relu before it redundant and the kernel possible.
 
     Args:
         low: Smallest value to represent.
         high: Largest value to represent.
         dtype: ``uint8`` or ``int8``.
 
-    >>> grid = activation_grid(0.0, 2.55, "uint8")
-    >>> round(float(grid.scale), 6), int(grid.zero_point)
-    (0.01, 0)
+    >>> [int(activation_grid(0.0, 2.55, dtype).zero_point) for dtype in ("uint8", "int8")]
+    [0, -128]
     """
+    first, last = (0, 255) if dtype == "uint8" else (-128, 127)
     low, high = min(low, 0.0), max(high, 0.0)
-    if dtype == "int8":
-        scale = max(abs(low), high) / 127
-        return Grid(np.float32(max(scale, TINY)).reshape(()), np.zeros((), np.int8), None, -128, 127)
     scale = max((high - low) / 255, TINY)
-    zero = int(np.clip(np.rint(-low / scale), 0, 255))
-    return Grid(np.float32(scale).reshape(()), np.array(zero, np.uint8), None, 0, 255)
+    zero = int(np.clip(np.rint(first - low / scale), first, last))
+    return Grid(np.array(scale, np.float32), np.array(zero, dtype), None, first, last)
 
 
 def weight_grid(weight: np.ndarray, axis: int | None, *, bits: int = 8, floor: np.ndarray | None = None) -> Grid:

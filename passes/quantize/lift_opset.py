@@ -44,7 +44,7 @@ class LiftOpset(Pass):
 
 
 def lift(model: ir.Model, context: Context) -> bool:
-    """Raises the model's default opset to 13 in place; one action. Whether the opset is at least 13 afterwards."""
+    """Raises the model's default opset to 13; one action. Whether the opset is at least 13 afterwards."""
     opset = model.opset_imports.get("", 0)
     if opset >= TARGET:
         return True
@@ -54,11 +54,22 @@ def lift(model: ir.Model, context: Context) -> bool:
         return False
     if not context.allow(Action("lift-opset", (), "model", f"opset {opset} -> {TARGET}")):
         return False
+    raise_opset(model)
+    return True
+
+
+def raise_opset(model: ir.Model) -> None:
+    """Rewrites in place what changed up to opset 13; there must be no ``obstacle``."""
+    opset = model.opset_imports.get("", 0)
     names, facts = Names.of(model), infer_shapes(model)
+
+    def rank_of(value: ir.Value | None) -> int | None:
+        return None if value is None else facts.rank(value)
+
     for node in list(nodes(model)):
         adapter = ADAPTERS.get((node.op_type, _since(node, opset))) if node.domain == "" else None
         if adapter is not None:
-            adapter(node, names, lambda value: facts.rank(value) if value is not None else None)
+            adapter(node, names, rank_of)
     model.opset_imports[""] = TARGET
     if model.ir_version < 4:
         # Before IR 4 every initializer had to be an input and none could be overridden; from IR 4 on, being listed
@@ -67,7 +78,6 @@ def lift(model: ir.Model, context: Context) -> bool:
         model.graph.inputs.clear()
         model.graph.inputs.extend(kept)
     model.ir_version = max(model.ir_version, 7)
-    return True
 
 
 def obstacle(model: ir.Model) -> str:

@@ -83,7 +83,9 @@ def group_of(node: ir.Node) -> Group | str:
     return Group(node, activation, weight, bias, output)
 
 
-def insert(model: ir.Model, groups: list[Group], ranges: Ranges, *, activation: str, bits: int, per_channel: bool) -> None:
+def insert(
+    model: ir.Model, groups: list[Group], ranges: Ranges, *, activation: str, bits: int, per_channel: bool
+) -> None:
     """Puts the groups' QDQ nodes into the model's main graph.
 
     Args:
@@ -201,13 +203,12 @@ class _Inserter:
         return made.outputs[0]
 
 
-def unfused(optimized: onnx.ModelProto, model: ir.Model, groups: list[Group]) -> dict[str, str]:
+def unfused(optimized: onnx.ModelProto, groups: list[Group]) -> dict[str, str]:
     """The groups that did not become an int8 kernel, by key, with the reason.
 
     Args:
-        optimized: What onnxruntime made of ``model``.
-        model: With the groups inserted.
-        groups: As they stand in ``model``.
+        optimized: What onnxruntime made of the model.
+        groups: As they stand in the model after ``insert``.
 
     A kernel takes the int8 weight itself; a DequantizeLinear that still reads it says that none was formed.
     """
@@ -218,7 +219,9 @@ def unfused(optimized: onnx.ModelProto, model: ir.Model, groups: list[Group]) ->
         assert dequantize is not None
         weight = dequantize.inputs[0]
         if weight is not None and weight.name in left:
-            reasons[group.key] = f"onnxruntime formed no {CONTRACTIONS[group.node.op_type].kernel} of {site(group.node)}"
+            reasons[group.key] = (
+                f"onnxruntime formed no {CONTRACTIONS[group.node.op_type].kernel} of {site(group.node)}"
+            )
     return reasons
 
 

@@ -13,12 +13,14 @@ from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
-from onnxslim.calibration import Histogram, Request, collect, entropy, fingerprints, min_max, mse, percentile
+from onnxslim.calibration import Histogram, Request, Statistics, collect, fingerprints
+from onnxslim.calibration.ranges import entropy, min_max, mse, percentile
 from onnxslim.errors import InputError
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, no_kernel, slow_kernel
-from onnxslim.passes.quantize.lift_opset import lift
+from onnxslim.passes.quantize.lift_opset import TARGET as QDQ_OPSET
+from onnxslim.passes.quantize.lift_opset import lift, obstacle, raise_opset
 from onnxslim.passes.quantize.qdq import Group, Ranges, group_of, insert, unfused
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Target, Tier, host_target, optimized_graph
@@ -40,9 +42,11 @@ class QuantizeStatic(Pass):
     needs_samples: ClassVar[bool] = True
 
     ranges: Literal["mse", "min-max", "percentile", "entropy"] = field(
-        default="mse", metadata={"help": "how the range of an activation is chosen from its histogram"}
+        default="min-max", metadata={"help": "how the range of an activation is chosen from its histogram"}
     )
-    percentile: float = field(default=99.99, metadata={"help": "share of values kept by --ranges percentile, in percent"})
+    percentile: float = field(
+        default=99.99, metadata={"help": "share of values kept by --ranges percentile, in percent"}
+    )
     operators: tuple[str, ...] = field(
         default=tuple(CONTRACTIONS), metadata={"help": "operators to quantize", "choices": tuple(CONTRACTIONS)}
     )
@@ -66,10 +70,30 @@ class QuantizeStatic(Pass):
             raise InputError(f"a percentile of {self.percentile} is no share to keep", mend="give one in (50, 100]")
         target = context.target or host_target()
         candidates = self.candidates(model, context)
-        if not candidates or not lift(model, context):
+        if not candidates:
             return context.result()
+        lifted = model
+        if model.opset_imports.get("", 0) < QDQ_OPSET:
+            reason = obstacle(model)
+            if reason:
+                context.decline("lift-opset", "model", reason)
+                return context.result()
+            lifted = model.clone()
+            raise_opset(lifted)
         ranges = self.measure(model, candidates, context)
-        kept = self.legal(model, [group.key for group in candidates], ranges, target, context)
+        measured = []
+        for group in candidates:
+            unmeasured = [value.name for value in group.measured if value.name not in ranges]
+            if unmeasured:
+                context.decline(
+                    "quantize", site(group.node), f"{unmeasured[0]} is no float tensor that can be measured"
+                )
+            else:
+                measured.append(group.key)
+        kept = self.legal(lifted, measured, ranges, target, context)
+        # Only now, since a model in which nothing can be quantized shall keep its opset.
+        if not kept or not lift(model, context):
+            return context.result()
         allowed = {
             group.key
             for group in _groups(model, kept)
@@ -108,17 +132,21 @@ class QuantizeStatic(Pass):
         return found
 
     def measure(self, model: ir.Model, groups: list[Group], context: Context) -> Ranges:
-        """The range of every activation that the groups quantize, from one streaming run over the samples."""
+        """The ranges of the activations that the groups quantize, from one streaming run over the samples."""
         assert context.samples is not None
-        names = list(dict.fromkeys(value.name or "" for group in groups for value in group.measured))
-        key = f"{self.name}-ranges {self.ranges} {self.percentile} {names} {fingerprints(model)[model.graph.outputs[0]]}"
+        values = list(dict.fromkeys(value for group in groups for value in group.measured))
+        marks = fingerprints(model)
+        requests = [Request(value.name or "", "histogram") for value in values]
+        # A replay of the pass measures the same values of the same model again.
+        key = ("histograms", tuple(sorted({marks[value] for value in values})))
         if key not in context.cache:
-            context.progress(f"calibrate {len(names)} tensors")
-            requests = [Request(name, "histogram") for name in names]
-            statistics = collect(model, context.samples, requests, memory=context.memory, threads=context.threads)
-            context.cache[key] = {name: self.choose(statistics.histogram(name)) for name in names}
-        ranges: Ranges = context.cache[key]
-        return ranges
+            context.progress(f"calibrate {len(values)} tensors")
+            context.cache[key] = collect(
+                model, context.samples, requests, memory=context.memory, threads=context.threads
+            )
+        statistics: Statistics = context.cache[key]
+        found = {value.name or "": statistics.histogram(marks[value]) for value in values}
+        return {name: self.choose(histogram) for name, histogram in found.items() if histogram is not None}
 
     def choose(self, histogram: Histogram) -> tuple[float, float]:
         """The range that the grid of a tensor with this histogram shall cover."""
@@ -126,13 +154,9 @@ class QuantizeStatic(Pass):
             return min_max(histogram)
         if self.ranges == "percentile":
             return percentile(histogram, self.percentile)
-        if self.ranges == "entropy":
-            return entropy(histogram)
-        return mse(histogram)
+        return entropy(histogram) if self.ranges == "entropy" else mse(histogram)
 
-    def legal(
-        self, model: ir.Model, keys: Sequence[str], ranges: Ranges, target: Target, context: Context
-    ) -> set[str]:
+    def legal(self, model: ir.Model, keys: Sequence[str], ranges: Ranges, target: Target, context: Context) -> set[str]:
         """The keys of the groups that become int8 kernels, found by building them on a clone."""
         kept = set(keys)
         for _ in range(LEGALISE_ROUNDS):

@@ -1,0 +1,163 @@
+"""The pipeline finds the guilty rewrite, takes back that one only, and never lets a wrong model through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.calibration import Sample
+from onnxslim.errors import CheckFailed
+from onnxslim.graph import parse, to_bytes
+from onnxslim.graph.edit import constant_tensor
+from onnxslim.pipeline import Action, Context, Pass, PassResult, Pipeline
+from onnxslim.runtime import Tier, open_session
+
+SEVEN_ADDS = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[N,3] x) => (float[N,3] y)
+<float one = {1}, float two = {2}>
+{
+    a = Add(x, one)
+    b = Add(a, two)
+    c = Add(b, one)
+    d = Add(c, two)
+    e = Add(d, one)
+    f = Add(e, two)
+    y = Add(f, one)
+}
+"""
+
+
+@dataclass(frozen=True)
+class SwapAddends(Pass):
+    """Swaps the inputs of every Add, which is right; for the outputs named in ``wrong`` it makes a Sub of it."""
+
+    name: ClassVar[str] = "swap-addends"
+    tier: ClassVar[Tier] = Tier.NUMERIC
+    wrong: tuple[str, ...] = ()
+    crash: bool = False
+    dangle: tuple[str, ...] = ()
+    runs: list[int] = field(default_factory=list, compare=False)
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        self.runs.append(1)
+        for node in model.graph:
+            output = node.outputs[0].name or ""
+            if node.op_type == "Add" and context.allow(Action("swap", (output,), "Add")):
+                if self.crash:
+                    raise ZeroDivisionError("a bug")
+                first, second = node.inputs
+                node.replace_input_with(0, second)
+                node.replace_input_with(1, first)
+                if output in self.wrong:
+                    node.op_type = "Sub"
+                if output in self.dangle:
+                    node.replace_input_with(0, ir.Value(name="nowhere"))
+        return context.result()
+
+
+def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    return open_session(model).run({"x": x})["y"]
+
+
+@pytest.mark.parametrize("wrong", [("a",), ("d",), ("y",), ("b", "f"), ("a", "b", "c", "d", "e", "f", "y")])
+def test_guilty_rewrites_are_taken_back_and_the_others_stay(wrong: tuple[str, ...]) -> None:
+    model = parse(SEVEN_ADDS)
+    outcome = Pipeline([SwapAddends(wrong)]).run(model)
+    assert {guilty.action.outputs[0] for guilty in outcome.guilty} == set(wrong)
+    assert all(guilty.reason for guilty in outcome.guilty)
+    swapped = {n.outputs[0].name for n in outcome.model.graph if constant_tensor(n.inputs[0]) is not None}
+    assert swapped == set("abcdefy") - set(wrong)
+    x = np.array([[1, 2, 3]], np.float32)
+    np.testing.assert_array_equal(run(outcome.model, x), run(model, x))
+
+
+@pytest.mark.parametrize("dangle", [("a",), ("e", "y")])
+def test_rewrites_that_break_the_graph_are_taken_back(dangle: tuple[str, ...]) -> None:
+    outcome = Pipeline([SwapAddends(dangle=dangle)]).run(parse(SEVEN_ADDS))
+    assert {guilty.action.outputs[0] for guilty in outcome.guilty} == set(dangle)
+    assert "nowhere" in outcome.guilty[0].reason
+
+
+def test_the_given_model_is_left_as_it_was() -> None:
+    model = parse(SEVEN_ADDS)
+    before = to_bytes(model)
+    outcome = Pipeline([SwapAddends()]).run(model)
+    assert outcome.modified
+    assert to_bytes(model) == before
+    assert to_bytes(outcome.model) != before
+
+
+def test_without_verification_a_wrong_rewrite_stays_but_an_invalid_graph_raises() -> None:
+    outcome = Pipeline([SwapAddends(("a",))], verify=False).run(parse(SEVEN_ADDS))
+    assert outcome.parity is None
+    assert outcome.evidence == "none"
+    with pytest.raises(CheckFailed, match="nowhere"):
+        Pipeline([SwapAddends(dangle=("a",))], verify=False).run(parse(SEVEN_ADDS))
+
+
+def test_a_crashing_pass_is_named() -> None:
+    with pytest.raises(CheckFailed, match=r"'swap-addends' crashed.*ZeroDivisionError: a bug"):
+        Pipeline([SwapAddends(crash=True)]).run(parse(SEVEN_ADDS))
+
+
+@dataclass(frozen=True)
+class SilentlyWrong(Pass):
+    """Changes the model and puts nothing on record that could be refused."""
+
+    name: ClassVar[str] = "silently-wrong"
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        model.graph[0].op_type = "Sub"
+        return PassResult(modified=True)
+
+
+def test_a_wrong_pass_without_actions_yields_no_model() -> None:
+    with pytest.raises(CheckFailed, match="no single rewrite is to blame"):
+        Pipeline([SilentlyWrong()]).run(parse(SEVEN_ADDS))
+
+
+def test_the_cost_of_a_bisection_is_logarithmic() -> None:
+    instance = SwapAddends(("d",))
+    Pipeline([instance]).run(parse(SEVEN_ADDS))
+    # A failing run, the same again to have its actions, log2(7) halvings, a good run.
+    assert len(instance.runs) <= 2 + 3 + 1
+
+
+def test_samples_are_the_evidence_where_they_are_given() -> None:
+    samples = [Sample(str(i), {"x": np.full((2, 3), i, np.float32)}) for i in range(3)]
+    outcome = Pipeline([SwapAddends(("c",))], samples=samples).run(parse(SEVEN_ADDS))
+    assert outcome.evidence == "samples"
+    assert [guilty.action.outputs for guilty in outcome.guilty] == [("c",)]
+
+
+@dataclass(frozen=True)
+class Halve(Pass):
+    """A lossy pass: scales the last constant."""
+
+    name: ClassVar[str] = "halve"
+    tier: ClassVar[Tier] = Tier.LOSSY
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        if context.allow(Action("halve", ("one",))):
+            model.graph.initializers["one"].const_value = ir.tensor(np.array(0.99, np.float32), name="one")
+        return context.result()
+
+
+def test_tiers_are_checked_one_by_one_and_the_whole_at_the_loosest() -> None:
+    outcome = Pipeline([SwapAddends(("b",)), Halve()]).run(parse(SEVEN_ADDS))
+    assert [step.name for step in outcome.steps] == ["swap-addends", "halve"]
+    assert [guilty.action.outputs for guilty in outcome.guilty] == [("b",)]
+    assert outcome.parity is not None
+    assert outcome.parity.tier is Tier.LOSSY
+
+
+def test_refused_actions_and_limits() -> None:
+    context = Context(refused=frozenset({"swap|a|Add"}), limit=2)
+    result = SwapAddends().run(parse(SEVEN_ADDS), context)
+    assert [action.outputs for action in result.actions] == [("b",), ("c",)]
+    assert result.declined[0].reason == "a check failed with this rewrite"
