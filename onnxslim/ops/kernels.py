@@ -67,12 +67,23 @@ def _arithmetic(function: Callable[[Array, Array], Array]) -> Kernel:
 def _div(a: Array, b: Array) -> Array:
     if a.dtype.kind not in "iu":
         return np.asarray(a / b)
-    if not b.all():
-        raise NotCovered("an integer is divided by zero")
-    if a.dtype.kind == "i" and (b == -1).any() and (a == np.iinfo(a.dtype).min).any():
-        raise NotCovered("an integer division overflows")
+    _check_division(a, b)
     quotient = a // b  # floor; ONNX truncates towards zero
     return np.asarray(quotient + ((a % b != 0) & ((a < 0) != (b < 0))).astype(a.dtype))
+
+
+def _mod(a: Array, b: Array) -> Array:
+    if a.dtype.kind in "iu":
+        _check_division(a, b)
+    raise NotCovered("only the check is done here")
+
+
+def _check_division(a: Array, b: Array) -> None:
+    """A processor traps on both cases, and takes the whole process with it: no runtime may get them."""
+    if not b.all():
+        raise ValueError("an integer is divided by zero")
+    if a.dtype.kind == "i" and (b == -1).any() and (a == np.iinfo(a.dtype).min).any():
+        raise ValueError("an integer division overflows")
 
 
 def _compare(function: Callable[[Array, Array], Array]) -> Kernel:
@@ -268,6 +279,7 @@ KERNELS: dict[str, Kernel] = {
     "Sub": _arithmetic(np.subtract),
     "Mul": _arithmetic(np.multiply),
     "Div": _arithmetic(_div),
+    "Mod": _arithmetic(_mod),
     "Equal": _compare(np.equal),
     "Less": _compare(np.less),
     "Greater": _compare(np.greater),
