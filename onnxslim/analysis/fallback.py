@@ -48,7 +48,9 @@ def infer_by_onnx(op: Operator, opsets: Mapping[str, int]) -> Sequence[Fact] | N
     except (onnx.shape_inference.InferenceError, RuntimeError, KeyError, ValueError) as refused:
         # onnx refuses a node that is invalid as well as forms that it does not know; nothing is known of either.
         raise ValueError(f"onnx cannot infer {node.op_type}: {str(refused)[:200]}") from refused
-    return [_fact(found.get(f"o{i}"), names, op.symbols) for i in range(len(node.outputs))]
+    # onnx 1.23 multiplies symbolic dims to 0 (Attention): believe no 0 that symbols may have led to.
+    least = 1 if names else 0
+    return [_fact(found.get(f"o{i}"), names, op.symbols, least) for i in range(len(node.outputs))]
 
 
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -71,7 +73,7 @@ def _type(fact: Fact, names: dict[str, Dim]) -> onnx.TypeProto:
     return proto
 
 
-def _fact(proto: onnx.TypeProto | None, names: Mapping[str, Dim], symbols: Symbols) -> Fact:
+def _fact(proto: onnx.TypeProto | None, names: Mapping[str, Dim], symbols: Symbols, least: int) -> Fact:
     if proto is None or not proto.HasField("tensor_type"):
         return UNKNOWN
     dtype = ir.DataType(proto.tensor_type.elem_type) if proto.tensor_type.elem_type else None
@@ -79,8 +81,8 @@ def _fact(proto: onnx.TypeProto | None, names: Mapping[str, Dim], symbols: Symbo
         return Fact(dtype)
     dims: list[Dim] = []
     for place in proto.tensor_type.shape.dim:
-        if place.HasField("dim_value") and place.dim_value >= 0:
+        if place.HasField("dim_value") and place.dim_value >= least:
             dims.append(place.dim_value)
         else:
-            dims.append(names.get(place.dim_param) if place.dim_param in names else symbols.dim())  # type: ignore[arg-type]
+            dims.append(names[place.dim_param] if place.dim_param in names else symbols.dim())
     return Fact(dtype, tuple(dims))
