@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code
+    except SystemExit as leave:  # argparse has printed the help or the version
+        return int(leave.code or 0)
     except OnnxSlimError as error:
         return _fail(error, arguments)
     except click.ClickException as error:

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+import pytest
+
+import onnxslim
+from onnxslim.cli import dispatch, main
+from onnxslim.commands.table import VERBS
+from tests.documents import DIGITS
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(DIGITS, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A verb that raises what the test puts into the list."""
+    errors: list[BaseException] = []
+
+    @click.command()
+    @click.option("--json", is_flag=True)
+    def doctor(json: bool) -> int:
+        raise errors[0]
+
+    monkeypatch.setattr("onnxslim.commands.doctor.doctor", doctor)
+    return errors
+
+
+def test_version_and_help(capsys: Output) -> None:
+    assert main(["-v"]) == 0
+    assert capsys.readouterr().out == f"{onnxslim.__version__}\n"
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out for verb in VERBS)
+
+
+def test_no_arguments_are_a_usage_error_that_shows_the_help(capsys: Output) -> None:
+    assert main([]) == 2
+    assert "Verbs:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (["slmi", "model.onnx"], "did you mean 'slim'"),
+        (["inspect", "model.onnx", "--jsno"], "did you mean '--json'"),
+        (["model.onnx", "out.onnx", "--verson"], "did you mean '--version'"),
+        (["verify", "model.onnx"], "onnxslim verify --help"),
+        (["slim", "model.onnx"], "-o OUT.onnx"),
+        (["compress", "model.onnx", "--samples", "x"], "-o OUT.onnx"),
+        (["compress", "model.onnx", "-o", "x.onnx"], "--samples"),
+        (["bench", "model.onnx", "--threads", "0"], "onnxslim bench --help"),
+        (["quantize", "model.onnx", "--samples", "x", "-o", "y", "--memory", "much"], "1GiB"),
+        (["passes", "quantise"], "did you mean 'quantize'"),
+        (["slim", "nothing.onnx", "-o", "out.onnx"], "nothing.onnx"),
+        (["nothing.onnx", "out.onnx"], "nothing.onnx"),
+    ],
+)
+def test_bad_usage_is_one_message_and_code_2(here: Path, capsys: Output, arguments: list[str], mend: str) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("onnxslim: error: ")
+    assert said.err.count("\n") == 1
+    assert mend in said.err
+    assert sorted(os.listdir(here)) == ["model.onnx"]
+
+
+def test_an_error_as_json_is_an_object_on_stdout(here: Path, capsys: Output) -> None:
+    assert main(["inspect", "nothing.onnx", "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.err == ""
+    error = json.loads(said.out)
+    assert error["exit_code"] == 2
+    assert "nothing.onnx" in error["where"] + error["error"]
+
+
+def test_a_file_named_like_a_verb_needs_a_path(here: Path, capsys: Output) -> None:
+    os.rename("model.onnx", "inspect")
+    assert main(["inspect"]) == 2
+    assert "./inspect" in capsys.readouterr().err
+    assert main(["./inspect", "out.onnx"]) == 0
+    assert (here / "out.onnx").exists()
+    assert main(["inspect", "inspect", "--json"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (onnxslim.CheckFailed("the outputs differ"), 1, "the outputs differ"),
+        (onnxslim.SetupError("no provider"), 3, "no provider"),
+        (OSError(28, "No space left on device", "out.onnx"), 3, "the system refused (out.onnx): No space left"),
+        (MemoryError(), 3, "memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("by zero"), 1, "this is a bug of onnxslim"),
+    ],
+)
+def test_every_error_has_its_code(
+    raising: list[BaseException], capsys: Output, error: BaseException, code: int, text: str
+) -> None:
+    raising.append(error)
+    assert main(["doctor"]) == code
+    said = capsys.readouterr().err
+    assert text in said
+    assert "Traceback" not in said
+
+
+def test_a_bug_shows_its_traceback_on_demand(
+    raising: list[BaseException], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising.append(ZeroDivisionError("by zero"))
+    monkeypatch.setenv(dispatch.DEBUG, "1")
+    assert main(["doctor", "--json"]) == 1
+    said = capsys.readouterr()
+    assert "Traceback" in said.err
+    assert "ZeroDivisionError: by zero" in json.loads(said.out)["why"]
+
+
+def test_a_clash_with_the_other_distribution_stops_all_but_doctor(
+    here: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = here / "site" / "onnxslim-0.1.98.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxslim\nVersion: 0.1.98\n")
+    monkeypatch.syspath_prepend(str(info.parent))
+    assert metadata.version("onnxslim") == "0.1.98"
+    assert main(["inspect", "model.onnx"]) == 3
+    assert "pip uninstall onnxslim" in capsys.readouterr().err
+    assert main(["doctor", "--json"]) == 3
+    findings = {each["subject"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["clash"]["state"] == "bad"
+    assert "0.1.98" in findings["clash"]["fact"]
+
+
+def test_a_closed_pipe_is_silent(here: Path) -> None:
+    command = f"{sys.executable} -m onnxslim passes --json | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.strip() in ("0", "1")
+
+
+@pytest.mark.parametrize(
+    "program", [[sys.executable, "-m", "onnxslim"], [str(Path(sys.executable).parent / "onnxslim")]]
+)
+def test_the_installed_command_slims(here: Path, program: list[str]) -> None:
+    done = subprocess.run([*program, "model.onnx", "out.onnx"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "parity: passed" in done.stdout
+    assert 0 < (here / "out.onnx").stat().st_size <= DIGITS.stat().st_size

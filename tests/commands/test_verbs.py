@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import pytest
+
+from onnxslim.cli import main
+from onnxslim.commands.table import VERBS, group
+from onnxslim.pipeline import pass_table
+from tests.documents import DIGITS, shorten_latency, write_digit_samples
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(DIGITS, tmp_path / "model.onnx")
+    write_digit_samples(tmp_path / "samples")
+    monkeypatch.chdir(tmp_path)
+    shorten_latency(monkeypatch)
+    return tmp_path
+
+
+def run_json(capsys: Output, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """Runs a verb with --json; everything on stdout is one strict JSON object."""
+    assert main([*arguments, "--json"]) == code
+    said = capsys.readouterr()
+    assert said.err == ""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    found: dict[str, Any] = json.loads(said.out, parse_constant=refuse)
+    assert found["schema"] == 1
+    return found
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    context = click.Context(group)
+    return [(verb, command) for verb in VERBS if (command := group.get_command(context, verb)) is not None]
+
+
+def test_every_verb_of_the_table_is_a_command_of_that_name() -> None:
+    assert [(verb, command.name) for verb, command in commands()] == [(verb, verb) for verb in VERBS]
+    assert {verb: command.short_help for verb, command in commands()} == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_every_option_once(verb: str, capsys: Output) -> None:
+    assert main([verb, "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+    command = dict(commands())[verb]
+    flags = [flag for param in command.params for flag in (*param.opts, *param.secondary_opts)]
+    assert len(flags) == len(set(flags))
+
+
+def test_slim(here: Path, capsys: Output) -> None:
+    report = run_json(capsys, "slim", "model.onnx", "-o", "out.onnx")
+    assert (report["command"], report["decision"]) == ("slim", "slimmed")
+    assert report["parity"]["passed"] is True
+    assert report["evidence"] == "random inputs"
+    assert report["output"]["ops"].get("BatchNormalization", 0) < report["input"]["ops"]["BatchNormalization"]
+    assert report["input"]["bytes"] == DIGITS.stat().st_size
+    assert report["output"]["bytes"] == (here / "out.onnx").stat().st_size <= DIGITS.stat().st_size
+    assert report["steps"][0]["result"]["actions"]
+    onnx.checker.check_model(onnx.load("out.onnx"))
+
+
+def test_slim_for_a_person(here: Path, capsys: Output) -> None:
+    assert main(["slim", "model.onnx", "-o", "out.onnx"]) == 0
+    short = capsys.readouterr().out
+    assert "slim: slimmed" in short
+    assert "parity: passed (numeric)" in short
+    assert main(["slim", "model.onnx", "-o", "out.onnx", "--explain"]) == 0
+    assert "fuse-conv-batchnorm" in capsys.readouterr().out
+    assert main(["slim", "model.onnx", "-o", "out.onnx", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_output_over_input_needs_to_be_asked_for(here: Path, capsys: Output) -> None:
+    assert main(["slim", "model.onnx", "-o", "./model.onnx"]) == 2
+    assert "--in-place" in capsys.readouterr().err
+    assert (here / "model.onnx").read_bytes() == DIGITS.read_bytes()
+    assert main(["slim", "model.onnx", "--in-place"]) == 0
+    assert (here / "model.onnx").stat().st_size < DIGITS.stat().st_size
+    assert sorted(os.listdir(here)) == ["model.onnx", "samples"]
+
+
+def test_slim_without_verification_says_so(here: Path, capsys: Output) -> None:
+    report = run_json(capsys, "slim", "model.onnx", "-o", "out.onnx", "--no-verify")
+    assert (report["parity"], report["evidence"]) == (None, "none")
+
+
+def test_external_data_when_asked(here: Path, capsys: Output) -> None:
+    report = run_json(capsys, "slim", "model.onnx", "-o", "out.onnx", "--external-data")
+    written = [path for path in here.iterdir() if path.is_file() and path.name != "model.onnx"]
+    assert len(written) == 2
+    assert report["output"]["bytes"] == sum(path.stat().st_size for path in written)
+    assert run_json(capsys, "verify", "model.onnx", "out.onnx")["parity"]["passed"] is True
+
+
+def test_quantize_takes_the_fields_of_its_pass(here: Path, capsys: Output) -> None:
+    report = run_json(
+        capsys, "quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench",
+        "--operators", "Conv", "--per-tensor", "--ranges", "mse",
+    )  # fmt: skip
+    options = next(step["options"] for step in report["steps"] if step["name"] == "quantize")
+    assert (options["operators"], options["per_tensor"], options["ranges"]) == (["Conv"], True, "mse")
+    assert report["decision"] == "quantized"
+    assert report["latency"] is None
+    assert report["output"]["bytes"] < DIGITS.stat().st_size / 2
+
+
+def test_compress_measures_and_never_writes_something_larger(here: Path, capsys: Output) -> None:
+    report = run_json(
+        capsys, "compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--metric", "agreement"
+    )
+    assert report["decision"] in ("compressed", "kept fp32")
+    assert bool(report["reason"]) == (report["decision"] == "kept fp32")
+    assert report["latency"]["low"] <= report["latency"]["ratio"] <= report["latency"]["high"]
+    assert report["scores"]["input"] == 1.0
+    assert report["output"]["bytes"] == (here / "out.onnx").stat().st_size < DIGITS.stat().st_size
+
+
+def test_compress_runs_a_recipe(here: Path, capsys: Output) -> None:
+    (here / "recipe.toml").write_text('[[pass]]\nname = "remove-unused"\n')
+    arguments = ("compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--recipe", "recipe.toml")
+    report = run_json(capsys, *arguments)
+    assert [step["name"] for step in report["steps"]] == ["remove-unused"]
+    assert 'name = "remove-unused"' in report["recipe"]
+    error = run_json_error(capsys, *arguments, "--per-tensor")
+    assert "recipe" in error["error"]
+
+
+def run_json_error(capsys: Output, *arguments: str, code: int = 2) -> dict[str, Any]:
+    assert main([*arguments, "--json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["exit_code"] == code
+    return found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["slim", "broken.onnx", "-o", "out.onnx"],
+        ["slim", "model.onnx", "-o", "nowhere/out.onnx"],
+        ["slim", "model.onnx", "-o", "out.onnx", "--recipe", "missing.toml"],
+        ["quantize", "model.onnx", "-o", "out.onnx", "--samples", "nowhere"],
+        ["quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--percentile", "1"],
+        ["compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--metric", "agreemnt"],
+        ["compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--mean", "a,b"],
+        ["slim", "model.onnx", "-o", "out.onnx", "--size", "32x32"],
+    ],
+)
+def test_nothing_is_written_on_error(here: Path, capsys: Output, arguments: list[str]) -> None:
+    (here / "broken.onnx").write_bytes(DIGITS.read_bytes()[:1000])
+    before = sorted(os.listdir(here))
+    assert run_json_error(capsys, *arguments)["error"]
+    assert sorted(os.listdir(here)) == before
+
+
+def test_verify_exits_1_where_the_models_disagree(here: Path, capsys: Output) -> None:
+    other = onnx.load("model.onnx")
+    weights = next(tensor for tensor in other.graph.initializer if len(tensor.dims) == 4)
+    array = onnx.numpy_helper.to_array(weights).copy()
+    array[0] += 1
+    weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
+    onnx.save(other, "other.onnx")
+    assert run_json(capsys, "verify", "model.onnx", "model.onnx", "--tier", "exact")["parity"]["passed"] is True
+    found = run_json(capsys, "verify", "model.onnx", "other.onnx", code=1)
+    assert found["parity"]["passed"] is False
+    assert found["parity"]["differences"]
+    assert main(["verify", "model.onnx", "other.onnx", "--samples", "samples"]) == 1
+    assert "parity: FAILED (numeric)" in capsys.readouterr().out
+
+
+def test_bench(here: Path, capsys: Output) -> None:
+    found = run_json(capsys, "bench", "model.onnx", "model.onnx", "--samples", "samples")
+    assert found["latency"]["verdict"] in ("faster", "slower", "no difference")
+    assert found["latency"]["a_ms"] > 0
+    assert main(["bench", "model.onnx"]) == 0
+    assert capsys.readouterr().out.startswith("latency: ")
+
+
+def test_inspect(here: Path, capsys: Output) -> None:
+    facts = run_json(capsys, "inspect", "model.onnx")["model"]
+    assert facts["bytes"] == DIGITS.stat().st_size
+    assert facts["inputs"] == [{"name": "image", "dtype": "float32", "shape": ["batch", 1, 8, 8]}]
+    assert main(["inspect", "model.onnx"]) == 0
+    assert "float32[batch, 1, 8, 8]" in capsys.readouterr().out
+    assert main(["inspect", "model.onnx", "--text"]) == 0
+    assert "Conv" in capsys.readouterr().out
+
+
+def test_passes(capsys: Output) -> None:
+    found = run_json(capsys, "passes")["passes"]
+    assert [each["name"] for each in found] == list(pass_table())
+    (quantize,) = run_json(capsys, "passes", "quantize")["passes"]
+    assert quantize["needs_samples"] is True
+    assert quantize["tier"] == "lossy"
+    assert "ranges" in [option["name"] for option in quantize["options"]]
+
+
+def test_doctor(capsys: Output) -> None:
+    findings = {each["subject"]: each for each in run_json(capsys, "doctor")["findings"]}
+    assert findings.keys() >= {"python", "onnx", "onnxruntime", "clash", "cpu", "threads", "telemetry", "run"}
+    assert findings["run"]["state"] == "ok"
+
+
+def test_images_become_samples(here: Path, capsys: Output) -> None:
+    image = pytest.importorskip("PIL.Image")
+    (here / "images").mkdir()
+    for index in range(10):
+        pixels = np.random.default_rng(index).integers(0, 256, (16, 16), dtype=np.uint8)
+        image.fromarray(pixels).save(here / "images" / f"{index}.png")
+    found = run_json(
+        capsys, "verify", "model.onnx", "model.onnx", "--samples", "images", "--mean", "0.5", "--std", "0.5"
+    )
+    assert found["parity"]["feeds"] == 10
+    assert found["parity"]["evidence"] == "samples"
+    error = run_json_error(
+        capsys, "verify", "model.onnx", "model.onnx", "--samples", "images", "--size", "9x9", "--layout", "NHWC"
+    )
+    assert error["error"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from onnxslim.cli import main
+from onnxslim.commands.table import VERBS
+from onnxslim.pipeline import parse_recipe
+from tests.documents import DIGITS, ROOT, blocks, commands, shorten_latency, write_digit_samples
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the documents take for granted: a model, samples, the recipe."""
+    shutil.copy(DIGITS, tmp_path / "model.onnx")
+    write_digit_samples(tmp_path / "samples")
+    (tmp_path / "recipe.toml").write_text(blocks("README.md", "toml")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shorten_latency(monkeypatch)
+    return tmp_path
+
+
+def test_the_readmes_commands_run(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = commands("README.md")
+    assert len(lines) >= 10
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "onnxslim"
+        code = main(arguments)
+        said = capfd.readouterr()
+        assert (code, said.err) == (0, ""), line
+        assert said.out.strip(), line
+
+
+def test_the_readmes_python_runs(workplace: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert (workplace / "small.onnx").stat().st_size <= DIGITS.stat().st_size
+
+
+def test_the_readmes_recipe_is_one() -> None:
+    assert [each.name for each in parse_recipe(blocks("README.md", "toml")[0])] == ["slim", "quantize"]
+
+
+def test_the_readme_lists_every_verb() -> None:
+    table = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1].split()[0] for line in table] == list(VERBS)
+
+
+def test_the_example_pass_runs_as_written(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition, use, test = blocks("docs/writing-a-pass.md", "python")
+    (workplace / "double_relu.py").write_text(definition)
+    (workplace / "use.py").write_text(use)
+    (workplace / "check.py").write_text(test)
+    try:
+        runpy.run_path(str(workplace / "use.py"))
+        runpy.run_path(str(workplace / "check.py"))["test_the_second_relu_goes"]()
+    finally:
+        sys.modules.pop("double_relu", None)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/README.md", "docs/writing-a-pass.md"])
+def test_links_within_the_repository_exist(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
