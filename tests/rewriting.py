@@ -1,6 +1,6 @@
 """Two texts, before and after, and nothing else to read: structure and outputs of a rewrite are checked in one call.
 
-What is the same graph: inputs, outputs (names, types, order) and opsets are equal, and so are the sets of nodes, each
+What is the same graph: inputs, outputs (names, types, shapes) and opsets are equal, and so are the sets of nodes, each
 known by what it computes: operator, attributes, subgraphs, and in turn what its inputs compute. Constants are known by
 dtype, shape and bits. Names of intermediate values, constants, nodes and subgraphs and the order of independent nodes
 do not matter; dead nodes and unused constants do. Types of intermediate values are checked by onnx, not compared.
@@ -17,10 +17,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from onnx_ir import to_proto
 
 from onnxslim.calibration.sample import Samples
-from onnxslim.graph import parse, show
+from onnxslim.graph import parse, show, to_proto
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Pass, PassResult
 from onnxslim.runtime.feeds import Feed
@@ -151,7 +150,10 @@ def _graph(graph: ir.Graph, outer: dict[ir.Value, str], *, named: bool) -> str:
         nodes.append(key)
         known.update((output, _digest(key, index)) for index, output in enumerate(node.outputs))
     outputs = [
-        (value.name if named else "", str(value.type) if named else "", known.get(value, f"undefined {value.name}"))
+        (
+            (value.name, str(value.type), _shape(value.shape)) if named else (),
+            known.get(value, f"undefined {value.name}"),
+        )
         for value in graph.outputs
     ]
     return _digest(signature, sorted(constants), sorted(nodes), outputs)

@@ -19,6 +19,7 @@ os.environ.setdefault("ALLOW_RELEASED_ONNX_OPSET_ONLY", "0")  # read by onnxrunt
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 
 from onnxslim.errors import InputError
@@ -63,17 +64,37 @@ class Outcome:
 
 def examine(case: Case, trip: Trip = plain) -> Outcome:
     """Takes one model on the trip and compares."""
-    before, size = facts(case.model), case.model.ByteSize()
+    before, size = facts(in_order(case.model)), case.model.ByteSize()
     try:
         copy = trip(case.model)
     except InputError as error:
         return Outcome(case.name, "refused", "not run", (str(error),))
     except Exception as error:  # a finding of its own: bad or unusual input may never end in a bare traceback
         return Outcome(case.name, "crashed", "not run", (f"{type(error).__name__}: {error}",))
-    found = list(differences(before, facts(case.model), "(original!)"))
+    found = list(differences(before, facts(in_order(case.model)), "(the input was edited)"))
     found += differences(before, facts(copy))
     outputs, detail = compare_outputs(case, copy)
     return Outcome(case.name, "different" if found else "same", outputs, (*found, *detail), copy.ByteSize() > size)
+
+
+def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, or a copy with sorted nodes where they are not, which ONNX demands and loading does."""
+    seen = {value.name for value in (*model.graph.input, *model.graph.initializer)}
+    produced = {name for node in model.graph.node for name in node.output if name}
+    for node in model.graph.node:
+        if any(name in produced and name not in seen for name in node.input):
+            break
+        seen.update(node.output)
+    else:
+        return model
+    graph = ir.from_proto(model).graph
+    graph.sort()
+    order = {node.outputs[0].name: position for position, node in enumerate(graph)}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.ClearField("node")
+    copy.graph.node.extend(sorted(model.graph.node, key=lambda node: order[node.output[0]]))
+    return copy
 
 
 def compare_outputs(case: Case, copy: onnx.ModelProto) -> tuple[str, list[str]]:
@@ -122,7 +143,9 @@ def _bits(value: Any) -> Any:
 
 
 def _shapes(value: Any) -> Any:
-    return value[:2] if isinstance(value, tuple) else [_shapes(item) for item in value]
+    if isinstance(value, list):
+        return [_shapes(item) for item in value]
+    return value[:2] if isinstance(value, tuple) else type(value)
 
 
 def one_feature_cases() -> Iterator[Case]:

@@ -174,10 +174,12 @@ def _node_device_configurations() -> onnx.ModelProto:
 
 @_feature
 def _training_info() -> onnx.ModelProto:
-    model = _model()
+    weights = onnx.numpy_helper.from_array(np.ones(2, np.float32), "w")
+    model = _model([helper.make_node("Add", ["x", "w"], ["y"])], initializers=[weights])
     info = model.training_info.add()
-    info.algorithm.CopyFrom(helper.make_graph([], "algorithm", [], []))
-    info.initialization_binding.add(key="a", value="b")
+    step = helper.make_node("Neg", ["w"], ["new_w"])
+    info.algorithm.CopyFrom(helper.make_graph([step], "algorithm", [], [_value("new_w")]))
+    info.update_binding.add(key="w", value="new_w")
     return model
 
 
@@ -381,8 +383,11 @@ def _sparse_features() -> None:
             return _with_sparse(_sparse("w", **options), dtype)
 
         def constant(options: dict[str, Any] = options, dtype: int = dtype) -> onnx.ModelProto:
-            node = helper.make_node("Constant", [], ["y"], sparse_value=_sparse(**options))
-            return _model([node], [], [_value("y", (2, 4), dtype)])
+            nodes = [
+                helper.make_node("Constant", [], ["w"], sparse_value=_sparse(**options)),
+                helper.make_node("Identity", ["w"], ["y"]),
+            ]
+            return _model(nodes, [], [_value("y", (2, 4), dtype)])
 
         _BUILDERS[f"sparse_initializer_{label}"] = initializer
         _BUILDERS[f"sparse_constant_{label}"] = constant

@@ -199,7 +199,9 @@ def _refuse(model: ir.Model) -> None:
         for value in _values(body):
             kind = value.type
             if TYPE in value.meta and kind is None and (value.is_graph_input() or value.is_graph_output()):
-                raise InputError(what, where=f"value {value.name}", why="it crashes on map and opaque types", mend=mend)
+                raise InputError(
+                    what, where=f"value {value.name}", why="it crashes on map, opaque and incomplete types", mend=mend
+                )
             if isinstance(kind, ir.OptionalType):
                 raise InputError(what, where=f"value {value.name}", why="it crashes on optional types", mend=mend)
             if isinstance(kind, ir.SequenceType) and not isinstance(kind.elem_type, ir.TensorType):

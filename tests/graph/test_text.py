@@ -107,14 +107,11 @@ def test_integer_constants_keep_their_values(dtype: str, values: list[int]) -> N
 
 
 def test_strings_that_are_not_utf8_are_shown_escaped() -> None:
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["w"], ["y"])],
-        "g",
-        [],
-        [helper.make_tensor_value_info("y", TensorProto.STRING, [2])],
-        [helper.make_tensor("w", TensorProto.STRING, [2], [b"\xff\x00", b"ok"])],
+    model = parse(
+        '<ir_version: 8, opset_import: ["" : 17]> g () => (string[1] y) <string[1] w = {"a"}> { y = Identity (w) }'
     )
-    assert r'w = {"\\xff' in show(ir.from_proto(helper.make_model(graph, ir_version=8)))
+    model.graph.initializers["w"].const_value = ir.StringTensor([b"\xff\x00"], shape=ir.Shape([1]), name="w")
+    assert r'w = {"\\xff' in show(model)
 
 
 def test_twenty_thousand_nodes_and_deep_subgraphs_need_no_recursion() -> None:
