@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from onnx import TensorProto, helper
 
+from onnxslim.graph import load
 from onnxslim.runtime import Feed, Latency, compare_latency, random_feeds
 from onnxslim.runtime.session import AnyModel
 
@@ -96,12 +96,12 @@ def main() -> None:
             import models_zoo
 
             path = models_zoo.get(options.model).path()
-        model = ir.load(path)
+        model = load(path)
         feeds = random_feeds(model)
         kinds.append((f"A/A {path.name}", path, path, feeds[-1:]))
     else:
         net, slow = conv_net(options.layers), conv_net(options.layers + options.repeats)
-        feeds = random_feeds(ir.from_proto(net))
+        feeds = random_feeds(load(net))
         kinds.append(("A/A", net, net, feeds))
         kinds.append((f"{options.repeats} of {options.layers} repeated", net, slow, feeds))
     rows, record = [], {}

@@ -21,12 +21,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.graph import load
 from onnxslim.runtime import compare, flips
 from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
 from onnxslim.runtime.interface import interface_differences
-from onnxslim.runtime.session import AnyModel, Session, as_ir, open_session
+from onnxslim.runtime.session import AnyModel, Session, open_session
 from onnxslim.runtime.tier import Tier
 from onnxslim.runtime.views import exposed, logits_view, named
 
@@ -64,7 +65,7 @@ class Reference:
         memory: int = MEMORY,
     ) -> None:
         self.tier, self.evidence = tier, evidence
-        self._model = as_ir(model)
+        self._model = load(model)
         self._threads = threads
         weights = sum(v.const_value.nbytes for v in self._model.graph.initializers.values() if v.const_value)
         self._config = {"session.disable_prepacking": "1"} if weights > PREPACK_UP_TO else {}
@@ -92,7 +93,7 @@ class Reference:
             inputs, ports = self._check_optimized(candidate, found)
             views = {}
             if self._views:
-                candidate = as_ir(candidate)
+                candidate = load(candidate)
                 views = {name: view for name, view in logits_view(candidate).items() if name in self._views}
             session = self._open_compared(candidate, views, [])
         except OnnxSlimError as error:

@@ -16,8 +16,10 @@ from onnxslim.runtime.session import open_session
 
 SIZES = (1, 2, 7)
 """Sizes that symbolic dimensions are tried at."""
-FALLBACK_SIZES = (8, 16, 32, 64, 128, 224)
+FALLBACK_SIZES = (8, 16, 32, 64, 128, 224, 512)
 """Sizes of all but the first axis, tried where a model refuses all of `SIZES`: strided nets want even images."""
+ENOUGH = 3
+"""Fallback feeds that are made; larger ones only cost time."""
 MAX_BYTES = 1 << 30
 """Bytes that one feed may have; a declared shape may be absurd."""
 
@@ -62,8 +64,9 @@ def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int
     session = open_session(model, optimize="basic")
     kept: list[Feed] = []
     dropped: list[str] = []
-    for assigned in itertools.chain.from_iterable(rounds):
-        if kept and assigned is rounds[1][0]:
+    for index, assigned in enumerate(itertools.chain.from_iterable(rounds)):
+        fallback = index - len(rounds[0])
+        if fallback >= 0 and len(kept) >= (ENOUGH if fallback else 1):
             break
         feed = _feed(model, assigned, generator)
         try:
@@ -100,10 +103,14 @@ def _inputs(model: ir.Model) -> list[ir.Value]:
 def _dims(value: ir.Value) -> list[int | str]:
     if value.shape is None:
         raise InputError("no random data for an input of unknown rank", where=value.name or "", mend="give samples")
-    return [
-        dim if isinstance(dim, int) else (str(dim.value) if dim.value is not None else f"?{axis}")
-        for axis, dim in enumerate(value.shape)
-    ]
+    return [_size_or_symbol(dim, axis) for axis, dim in enumerate(value.shape)]
+
+
+def _size_or_symbol(dim: int | ir.SymbolicDim, axis: int) -> int | str:
+    """Some exporters write -1 for an unknown size."""
+    if isinstance(dim, int):
+        return dim if dim >= 0 else f"?{axis}"
+    return str(dim.value) if dim.value is not None else f"?{axis}"
 
 
 def _assignments(symbols: Mapping[str, bool], sizes: Sequence[int]) -> list[dict[str, int]]:

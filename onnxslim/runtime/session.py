@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import CheckFailed, InputError, SetupError, did_you_mean
+from onnxslim.graph import load
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
 from onnxslim.runtime.weights import Packed, pack
@@ -195,19 +196,6 @@ def optimized_graph(
     return proto
 
 
-def as_ir(model: AnyModel) -> ir.Model:
-    """The model as an IR model, weights not copied where they need not be."""
-    if isinstance(model, ir.Model):
-        return model
-    if isinstance(model, onnx.ModelProto):
-        return ir.from_proto(model)
-    if isinstance(model, bytes):
-        return ir.from_proto(onnx.load_model_from_string(model))
-    if not os.path.isfile(model):
-        raise InputError("there is no such model file", where=os.fspath(model))
-    return ir.load(model)
-
-
 def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None) -> Session:
     ort = onnxruntime()
     available = ort.get_available_providers()
@@ -236,7 +224,7 @@ def _source(model: AnyModel) -> tuple[str, bytes | str, Packed | None]:
     if isinstance(model, onnx.ModelProto):
         if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
             return model.graph.name or "model", model.SerializeToString(), None
-        model = ir.from_proto(model)
+        model = load(model)
     packed = pack(model)
     return model.graph.name or "model", packed.proto, packed
 
@@ -258,7 +246,7 @@ def _load_error(error: Exception, name: str) -> InputError:
 def _port(node: Any) -> Port:
     inner = node.type.removeprefix("tensor(").removesuffix(")")
     dtype = _DTYPES.get(inner) if node.type.startswith("tensor(") else None
-    shape = tuple(size if isinstance(size, int | str) else None for size in node.shape or ())
+    shape = tuple(None if size is None or size == -1 else size for size in node.shape or ())
     return Port(node.name, dtype, shape, node.type)
 
 

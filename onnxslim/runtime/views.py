@@ -62,7 +62,8 @@ def exposed(model: ir.Model, values: Sequence[ir.Value]) -> Iterator[None]:
         outputs.extend(values)
         yield
     finally:
-        del outputs[count:]
+        while len(outputs) > count:
+            outputs.pop()  # a slice deletion would leave the values marked as outputs
 
 
 def named(model: ir.Model, names: Sequence[str]) -> list[ir.Value]:

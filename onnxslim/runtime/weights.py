@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import InputError
+from onnxslim.graph import load, save, to_proto
 from onnxslim.runtime.ort import lend
 
 LENT_FROM = 1 << 16
@@ -56,33 +57,39 @@ def pack(model: ir.Model) -> Packed:
         and not value.is_graph_output()
     }
     values = [lend(_read(value.const_value, name)) for name, value in lent.items() if value.const_value is not None]
-    with _stubbed(list(lent.values())):
-        try:
-            proto = ir.to_proto(model).SerializeToString()
-        except ValueError as error:  # protobuf's size limit
-            raise InputError(
-                "the model is too large for one protobuf message",
-                where=model.graph.name or "",
-                why=str(error),
-                mend="turn Constant nodes and subgraph initializers into initializers of the main graph",
-            ) from error
-    return Packed(proto, list(lent), values)
+    with _left_out(lent) as held:
+        proto = to_proto(model)
+    for written in proto.graph.initializer:
+        tensor = held.get(written.name)
+        if tensor is not None:
+            name = written.name
+            written.Clear()
+            written.name, written.data_type = name, int(tensor.dtype)
+            written.dims.extend(tensor.shape.numpy())
+            written.data_location = onnx.TensorProto.EXTERNAL
+            written.external_data.add(key="location", value="lent")
+    size = proto.ByteSize()
+    if size > onnx.checker.MAXIMUM_PROTOBUF:
+        raise InputError(
+            "the model is too large for one protobuf message",
+            where=model.graph.name or "",
+            why=f"{size:,} bytes are left that are no initializers of the main graph",
+            mend="turn Constant nodes and subgraph initializers into initializers of the main graph",
+        )
+    return Packed(proto.SerializeToString(), list(lent), values)
 
 
 @contextmanager
-def _stubbed(values: list[ir.Value]) -> Iterator[None]:
-    """Shows ``values`` as external tensors while the model is serialized; nothing of them is read."""
-    held = [value.const_value for value in values]
+def _left_out(lent: Mapping[str, ir.Value]) -> Iterator[dict[str, ir.TensorProtocol]]:
+    """Takes the tensors out of the values while the model is serialized, so that nothing of them is read."""
+    held = {name: value.const_value for name, value in lent.items() if value.const_value is not None}
     try:
-        for value, tensor in zip(values, held, strict=True):
-            if tensor is not None:
-                value.const_value = ir.ExternalTensor(
-                    "lent", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
-                )
-        yield
+        for name, value in lent.items():
+            value.const_value = ir.Tensor(np.empty(0, np.uint8), name=name)
+        yield held
     finally:
-        for value, tensor in zip(values, held, strict=True):
-            value.const_value = tensor
+        for name, tensor in held.items():
+            lent[name].const_value = tensor
 
 
 def _read(tensor: ir.TensorProtocol, name: str) -> np.ndarray:
@@ -97,11 +104,10 @@ def write(model: ir.Model | onnx.ModelProto | bytes, folder: str, name: str) -> 
     path = os.path.join(folder, f"{name}.onnx")
     if isinstance(model, onnx.ModelProto):
         small = model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF
-        model = model.SerializeToString() if small else ir.from_proto(model)
+        model = model.SerializeToString() if small else load(model)
     if isinstance(model, bytes):
         with open(path, "wb") as file:
             file.write(model)
         return path
-    external = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value) > 1 << 30
-    ir.save(model, path, external_data=f"{name}.data" if external else None)
+    save(model, path)
     return path
