@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import graphlib
+import mmap
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError
-from onnxslim.graph.walk import Body, subgraphs, tensors
+from onnxslim.graph.walk import Body, subgraphs, tensor_protos, tensors
 
 Dims = tuple[int | str | None, ...]
 """Sizes of a tensor: a number, a symbol, or None where nothing is known."""
@@ -57,8 +61,8 @@ def describe(
     """The facts of ``model``.
 
     Args:
-        model: The model, as loaded from ``path`` where that is given.
-        path: Its file; shown, and measured together with the external data files that the model's tensors lie in.
+        model: The model.
+        path: Its file; shown, and measured together with the external data files that it refers to.
         bytes: The size, where the caller knows it; nothing is measured then.
 
     Raises:
@@ -67,7 +71,7 @@ def describe(
     ops = _count_ops(model)
     weights = {id(tensor): tensor for tensor in tensors(model)}.values()
     if bytes is None and path is not None:
-        bytes = file_bytes(model, path)
+        bytes = file_bytes(path)
     return ModelFacts(
         path="" if path is None else os.fspath(path),
         bytes=bytes,
@@ -83,18 +87,31 @@ def describe(
     )
 
 
-def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:
-    """Bytes of the model's file and of each external data file that its tensors lie in, every file once.
+def file_bytes(path: str | os.PathLike[str]) -> int:
+    """Bytes of a model's file and of each external data file that it refers to, every file once.
 
     Raises:
-        InputError: One of the files is not there.
+        InputError: One of the files is not there, or the model's cannot be read.
     """
-    files = {os.path.realpath(path)}
-    files |= {os.path.realpath(tensor.path) for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor)}
+    target = Path(path)
     try:
-        return sum(map(os.path.getsize, sorted(files)))
-    except OSError as error:
-        raise InputError("a file of the model cannot be measured", where=os.fspath(path), why=str(error)) from error
+        size = target.stat().st_size
+        with target.open("rb") as file:
+            external = size > 0 and _contains(file.fileno(), b"location")  # weights inline: no need to parse 2 GB
+        if not external:
+            return size
+        proto = onnx.ModelProto.FromString(target.read_bytes())
+        entries = (entry for tensor in tensor_protos(proto) for entry in tensor.external_data)
+        folder = target.resolve().parent
+        data = {(folder / entry.value).resolve() for entry in entries if entry.key == "location"}
+        return size + sum(each.stat().st_size for each in data)
+    except (OSError, DecodeError) as error:
+        raise InputError("the files of the model cannot be measured", where=str(path), why=str(error)) from error
+
+
+def _contains(descriptor: int, needle: bytes) -> bool:
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+        return bool(content.find(needle) >= 0)
 
 
 def _nodes(root: Body) -> Iterator[ir.Node]:
