@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, flushed to the disk, then put in place by one rename."""
+"""Files that are there whole or not at all: written beside their place, flushed, then put in place by one rename."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Where external data may lie: inside the model's folder, in a regular file, with offset and length inside that file.
 
 Refused before a byte of the data is read: paths that leave by ``..`` or are absolute (CVE-2022-25882, CVE-2024-27318,
-CVE-2024-5187, CVE-2025-51480), symbolic links (CVE-2026-27489, CVE-2026-34447) and hard links (CVE-2026-34446). Keys other than
-location, offset and length are never looked at (CVE-2026-34445). Model caches store weights behind links:
+CVE-2024-5187, CVE-2025-51480), symbolic links (CVE-2026-27489, CVE-2026-34447) and hard links (CVE-2026-34446). Keys
+other than location, offset and length are never looked at (CVE-2026-34445). Model caches store weights behind links:
 ``trust_data_dir`` admits whatever has its real path below that folder.
 """
 

@@ -63,11 +63,11 @@ def load(
 ) -> ir.Model:
     """Loads a model, checked to be one that passes can work on.
 
-    External weights are not read but mapped when they are looked at. Sparse tensors become dense and bear a mark. Nodes out of
-    order are sorted.
+    External weights are not read but mapped when they are looked at. Sparse tensors become dense and bear a mark. Nodes
+    out of order are sorted.
 
     Args:
-        source: A path; the bytes of a model; a ``ModelProto``, which is left as it is; or a model, which is returned as it is.
+        source: A path; the bytes of a model; a ``ModelProto``, which is not edited; or a model, which is returned.
         trust_data_dir: A folder outside of the model's from which external data may be read too, also through links.
 
     Returns:

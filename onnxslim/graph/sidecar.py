@@ -1,10 +1,10 @@
-"""What a file can say and onnx-ir cannot: taken out before a model becomes IR, kept beside it, put back when it is written.
+"""What a file can say and onnx-ir cannot: taken out before it becomes IR, kept beside it, put back when it is written.
 
 | in the file | beside the IR |
 |---|---|
 | sparse initializers, ``Constant.sparse_value`` | dense tensors with a mark (``onnxslim.graph.sparse``) |
 | map, opaque and incomplete types of values | ``TypeProto`` bytes in the value's ``meta`` |
-| attributes with sparse tensors, such types, or strings that are not UTF-8 | a STRING attribute that holds a ``Carried`` |
+| attributes with sparse tensors, such types, or strings that are not UTF-8 | a STRING attribute with a ``Carried`` |
 | ``training_info``; types and annotations of values that a graph does not define | ``Extras`` in the graph's ``meta`` |
 
 Marks live in ``meta`` of graphs, values and tensors, which ``ir.Model.clone`` copies.
@@ -33,14 +33,16 @@ _A = onnx.AttributeProto
 
 
 class Carried(str):
-    """An attribute that onnx-ir cannot represent: its ``AttributeProto``, a byte a character. Equal where the bytes are."""
+    """An attribute that onnx-ir cannot represent: its ``AttributeProto``, a byte a character."""
 
     __slots__ = ()
 
     @property
     def proto(self) -> onnx.AttributeProto:
         """The attribute."""
-        return onnx.AttributeProto.FromString(self.encode("latin-1"))
+        proto = onnx.AttributeProto()
+        proto.ParseFromString(self.encode("latin-1"))
+        return proto
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _keep_input_infos(graph: onnx.GraphProto) -> None:
 
 
 def _lift_types(infos: Iterable[onnx.ValueInfoProto], where: str) -> dict[str, bytes]:
-    types = {}
+    types: dict[str, bytes] = {}
     for info in infos:
         if not info.HasField("type"):
             continue

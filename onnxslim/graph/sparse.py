@@ -1,8 +1,9 @@
 """Sparse tensors: dense while passes look at them, sparse again in the file.
 
-onnxruntime makes them dense when it loads, and onnx-ir and most tools do not know them. So ``decode`` lowers a sparse tensor
-to a dense one that bears a mark (``Layout`` in the tensor's ``meta``), and ``encode`` writes a marked tensor in the layout it
-had, from the data that it has now. A pass that replaces the tensor thereby drops the mark, and dense data are written.
+onnxruntime makes them dense when it loads, and onnx-ir and most tools do not know them. So ``decode`` lowers a sparse
+tensor to a dense one that bears a mark (``Layout`` in the tensor's ``meta``), and ``encode`` writes a marked tensor in
+the layout it had, from the data that it has now. A pass that replaces the tensor thereby drops the mark, and dense data
+are written.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def decode(
 def _positions(indices: npt.NDArray[np.int64], dims: list[int], count: int, where: str) -> npt.NDArray[np.int64]:
     """Flat positions of the indices, checked to be in range and strictly ascending."""
     limits = np.array([count] if indices.ndim == 1 else dims, dtype=np.int64)
-    rows = indices.reshape(len(indices), -1)
+    rows = indices.reshape(len(indices), len(limits))
     outside = np.flatnonzero(((rows < 0) | (rows >= limits)).any(axis=1))
     if len(outside):
         raise _bad_index("out of range", int(outside[0]), rows, dims, where)
@@ -158,9 +159,7 @@ def encode(tensor: ir.TensorProtocol, layout: Layout) -> onnx.SparseTensorProto:
     """
     dense = np.ascontiguousarray(tensor.numpy())
     flat = dense.reshape(-1)
-    stored: npt.NDArray[np.bool_] = (
-        flat.view(np.uint8).reshape(flat.size, -1).any(axis=1) if flat.size else np.zeros(0, bool)
-    )
+    stored = np.any(flat.view(np.uint8).reshape(flat.size, flat.itemsize), axis=1)
     positions = layout.positions
     if len(positions) and positions[-1] >= flat.size:
         positions = positions[positions < flat.size]
@@ -179,7 +178,8 @@ def encode(tensor: ir.TensorProtocol, layout: Layout) -> onnx.SparseTensorProto:
         index_type = ir.DataType.INT64
     proto = onnx.SparseTensorProto(dims=shape)
     proto.values.CopyFrom(_tensor_proto(flat[positions], tensor.dtype, layout.raw_values))
-    proto.values.name = tensor.name or ""
+    if tensor.name:
+        proto.values.name = tensor.name
     if layout.values_doc:
         proto.values.doc_string = layout.values_doc
     for key, value in sorted(tensor.metadata_props.items()):

@@ -1,7 +1,7 @@
 """Structure of a model: definitions before uses, one for each name, declared operator sets, functions that end.
 
-Names count, because a file knows values by name only: where a subgraph captures an outer value whose name it defines itself, the
-file would mean another value than the IR does. Linear in nodes and values, without recursion.
+Names count, because a file knows values by name only: where a subgraph captures an outer value whose name it defines
+itself, the file would mean another value than the IR does. Linear in nodes and values, without recursion.
 """
 
 from __future__ import annotations

@@ -11,8 +11,10 @@ from onnxslim.errors import InputError
 from onnxslim.graph.external import DataFolder, check_external
 
 _INT32_HOLDS = frozenset(
-    ["INT32", "INT16", "INT8", "INT4", "INT2", "UINT16", "UINT8", "UINT4", "UINT2", "BOOL", "FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT6E2M3", "FLOAT6E3M2", "FLOAT4E2M1"]
+    {"INT32", "INT16", "INT8", "INT4", "INT2", "UINT16", "UINT8", "UINT4", "UINT2", "BOOL", "FLOAT16", "BFLOAT16"}
 )
+_INT32_HOLDS |= frozenset({"FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT8E8M0"})
+_INT32_HOLDS |= frozenset({"FLOAT6E2M3", "FLOAT6E3M2", "FLOAT4E2M1"})
 _FIELDS = {
     "float_data": frozenset({"FLOAT", "COMPLEX64"}),
     "int32_data": _INT32_HOLDS,
@@ -104,6 +106,6 @@ def _entries(dtype: ir.DataType, count: int) -> int:
     """Entries of a typed field: complex numbers take two; types of 2 and 4 bits are packed into bytes."""
     if dtype.name.startswith("COMPLEX"):
         return 2 * count
-    if dtype.bitwidth in (2, 4):
+    if dtype != ir.DataType.STRING and dtype.bitwidth in (2, 4):
         return -(-count * dtype.bitwidth // 8)
     return count

@@ -1,8 +1,9 @@
 """Saving: one commit point, so that whoever is killed at any moment leaves the old model or the new one, each whole.
 
-External data goes to a new name, made of the model's file name and a hash of the content, and is on the disk before the
-model file is replaced; the replacement is the commit. Only then the data file of the old model is removed, and only if it
-bears such a name, the old model referred to it and no other model in the folder does. Data files are never written over.
+External data goes to a new name, made of the model's file name and a hash of the content, and is on the disk before
+the model file is replaced; the replacement is the commit. Only then the data file of the old model is removed, and only
+if it bears such a name, the old model referred to it and no other model in the folder does. Data files are never
+written over.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
 def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
     """Writes a model, whole or not at all; also to the very path that it was loaded from.
 
-    The same model gives the same bytes. Where the save removes the data file that the model's weights are mapped from, they are
-    mapped anew.
+    The same model gives the same bytes. Where the save removes the data file that the model's weights are mapped from,
+    they are mapped anew.
 
     Args:
         model: The model; its content is not changed.
@@ -133,7 +134,7 @@ def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.
 
 
 class _Sink:
-    """A file that hashes what goes into it. It has no ``fileno``, so that onnx-ir hands over the bytes in small chunks."""
+    """A file that hashes what goes into it. It has no ``fileno``, so onnx-ir hands over the bytes in small chunks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size, self.hash = file, 0, hashlib.sha256()
@@ -166,12 +167,13 @@ def _copy(tensor: ir.TensorProtocol, sink: _Sink) -> None:
 
 
 def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data: tuple[Path, str, int] | None) -> None:
-    """Puts the data file, then the model file in place; then removes the data files of the old model. Under the folder's lock."""
+    """Puts the data file, then the model file in place; then removes the old model's data. Under the folder's lock."""
     old_files = _own_data(target)
     location, created = "", False
     if data is not None:
         location, created = _place_data(target, *data)
     try:
+        sync_folder(target.parent)
         stubs: dict[ir.Value, ir.ExternalTensor] = {}
         for value, place in placed.items():
             tensor = value.const_value
@@ -256,13 +258,12 @@ def _encode(proto: onnx.ModelProto) -> bytes:
 
 
 def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[str, bool]:
-    """Gives the finished data file a name that is new, or finds the same content in place; returns the name and whether it is new."""
+    """Gives the finished data file a new name, or finds the same content in place: the name, and whether it is new."""
     for count in range(1000):
         name = f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
         place = target.with_name(name)
         if not os.path.lexists(place):
             os.rename(temporary, place)
-            sync_folder(place.parent)
             return name, True
         if _holds(place, digest, size):
             return name, False
@@ -284,11 +285,8 @@ def _holds(path: Path, digest: str, size: int) -> bool:
 def _own_data(target: Path) -> list[Path]:
     """Data files that bear our name for ``target`` and that the model there now refers to."""
     pattern = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}(-\d+)?\.data")
-    candidates = [
-        entry.name
-        for entry in os.scandir(target.parent)
-        if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-    ]
+    with os.scandir(target.parent) as entries:
+        candidates = [entry.name for entry in entries if pattern.fullmatch(entry.name) and not entry.is_symlink()]
     used = _names_in(target) if candidates else set()
     return [target.with_name(name) for name in sorted(candidates) if name in used]
 
@@ -309,8 +307,10 @@ def _names_in(target: Path) -> set[str]:
 def _used_by_others(data: Path, target: Path) -> bool:
     """Whether another model in the folder may refer to the data file, as copies of a model do."""
     needle = os.fsencode(data.name)
-    for entry in os.scandir(target.parent):
-        if not entry.name.endswith(".onnx") or entry.name == target.name or not entry.is_file():
+    with os.scandir(target.parent) as entries:
+        models = [entry for entry in entries if entry.name.endswith(".onnx") and entry.name != target.name]
+    for entry in models:
+        if not entry.is_file():
             continue
         try:
             with open(entry.path, "rb") as file:
@@ -325,7 +325,7 @@ def _used_by_others(data: Path, target: Path) -> bool:
 
 
 def _let_go(model: ir.Model, old: Path, stubs: dict[ir.Value, ir.ExternalTensor]) -> None:
-    """Before ``old`` is removed, moves the model's weights off it: onto the new data file, else into a lasting mapping."""
+    """Before ``old`` is removed, moves the model's weights off it: onto the new data file, else into a mapping."""
     for body in bodies(model):
         for value in body.initializers.values() if isinstance(body, ir.Graph) else ():
             tensor = value.const_value
