@@ -103,7 +103,7 @@ def file_bytes(path: str | os.PathLike[str]) -> int:
         proto = onnx.ModelProto.FromString(target.read_bytes())
         entries = (entry for tensor in tensor_protos(proto) for entry in tensor.external_data)
         folder = target.resolve().parent
-        data = {(folder / entry.value).resolve() for entry in entries if entry.key == "location"}
+        data: set[Path] = {(folder / entry.value).resolve() for entry in entries if entry.key == "location"}
         return size + sum(each.stat().st_size for each in data)
     except (OSError, DecodeError) as error:
         raise InputError("the files of the model cannot be measured", where=str(path), why=str(error)) from error
@@ -111,7 +111,7 @@ def file_bytes(path: str | os.PathLike[str]) -> int:
 
 def _contains(descriptor: int, needle: bytes) -> bool:
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
-        return bool(content.find(needle) >= 0)
+        return content.find(needle) >= 0
 
 
 def _nodes(root: Body) -> Iterator[ir.Node]:
