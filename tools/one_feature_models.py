@@ -521,6 +521,13 @@ def _input_with_default() -> onnx.ModelProto:
 
 
 @_feature
+def _unused_input_with_default_as_ir_3_wants() -> onnx.ModelProto:
+    default = onnx.numpy_helper.from_array(np.ones(2, np.float32), "w")
+    imports = [helper.make_opsetid("", 7)]
+    return _model(None, [_value("w"), _value("x")], initializers=[default], ir_version=3, opset_imports=imports)
+
+
+@_feature
 def _unused_constant() -> onnx.ModelProto:
     return _model(initializers=[onnx.numpy_helper.from_array(np.ones(2, np.float32), "w")])
 

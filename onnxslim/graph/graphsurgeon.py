@@ -351,14 +351,15 @@ def _restore_body(old: Body, new: Body) -> list[tuple[Body, Body]]:
         if value.name in values:
             _restore_value(values[value.name], value)
     if isinstance(old, ir.Graph) and isinstance(new, ir.Graph):
-        for position, value in enumerate(old.inputs):
-            default = new.initializers.get(value.name or "")
-            if value.is_initializer() and default is not None and default not in new.inputs:
-                new.inputs.insert(min(position, len(new.inputs)), default)
+        inputs = {value.name for value in new.inputs}
         for name, value in old.initializers.items():
             # graphsurgeon knows only what a node uses, so the edit cannot have meant these.
-            if not value.uses() and not value.is_graph_output() and name not in {v.name for v in new.inputs}:
-                new.initializers.setdefault(name, _unused(value))
+            if not value.uses() and not value.is_graph_output() and name not in inputs and name not in new.initializers:
+                new.initializers[name] = _unused(value)
+        for position, value in enumerate(old.inputs):
+            default = new.initializers.get(value.name or "")
+            if value.is_initializer() and default is not None and value.name not in inputs:
+                new.inputs.insert(min(position, len(new.inputs)), default)
     pairs: list[tuple[Body, Body]] = []
     nodes = {_key(node): node for node in old}
     for node in new:
