@@ -149,7 +149,8 @@ def _lossless(source: Source, passes: list[Pass], samples: Samples | None, setti
 def _decide_lossless(source: Source, trial: _Trial, command: str) -> tuple[str, str, tuple[str, ...]]:
     """(decision, reason, notes) where only lossless passes ran: never larger than what came in."""
     if not any(step.result.modified for step in trial.steps):
-        return "unchanged", "no rewrite applies", ()
+        taken_back = "every rewrite was taken back, because a check failed with it"
+        return "unchanged", taken_back if trial.guilty else "no rewrite applies", ()
     size = size_of(trial.model)
     if source.bytes is not None and size is not None and size > source.bytes:
         return "unchanged", f"the result would be larger: {size:,} bytes instead of {source.bytes:,}", ()
@@ -173,7 +174,8 @@ def _lossy(
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
     if settings.verify and feeds:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
-        parity = Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads).check(outcome.model)
+        reference = Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
+        parity = reference.check(outcome.model)
         veto = _parity_veto(parity, settings.min_sqnr)
     veto = veto or _size_veto(source, outcome)
     if settings.bench and feeds and not veto:

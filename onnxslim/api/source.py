@@ -37,7 +37,7 @@ class Source:
         if isinstance(self.given, Bytes):
             return self.given
         if isinstance(self.given, onnx.ModelProto):
-            return self.given.SerializeToString()
+            return bytes(self.given.SerializeToString())
         if self.path is not None and os.path.getsize(self.path) == self.bytes:
             return Path(self.path).read_bytes()
         return None

@@ -8,6 +8,7 @@ import os
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.runtime import Parity, Reference, Tier, random_feeds
+from onnxslim.runtime.findings import Evidence
 
 MAX_SAMPLES = 64
 
@@ -53,4 +54,5 @@ def verify(
         feeds = random_feeds(first.model)
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
-    return Reference(first.model, feeds, tier=tier, threads=threads).check(second.model)
+    evidence: Evidence = "random inputs" if found is None else "samples"
+    return Reference(first.model, feeds, tier=tier, threads=threads, evidence=evidence).check(second.model)

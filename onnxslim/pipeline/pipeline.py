@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from onnxslim.calibration import Samples
     from onnxslim.runtime import Parity, Target
+    from onnxslim.runtime.findings import Evidence
 
 MAX_REFUSALS = 32
 """Guilty rewrites looked for in one stage before the whole stage is given up."""
@@ -119,7 +120,7 @@ class Pipeline:
         if self.verify and len({p.tier for p in self.passes}) > 1:
             loosest = max(p.tier for p in self.passes)
             self.progress("compare the result with the original")
-            parity = Reference(original, feeds, tier=loosest, threads=self.threads).check(model)
+            parity = self.reference(original, feeds, loosest).check(model)
             if not parity.passed:
                 raise CheckFailed("the result differs from the original model", where=_first_difference(parity))
         return Outcome(model, tuple(steps), parity, tuple(guilty), evidence)
@@ -136,6 +137,11 @@ class Pipeline:
             progress=self.progress,
             cache=self._cache,
         )
+
+    def reference(self, model: ir.Model, feeds: list[Feed], tier: Tier) -> Reference:
+        """The side of a comparison that is right."""
+        evidence: Evidence = "random inputs" if self.samples is None else "samples"
+        return Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
 
     def _evidence(self, model: ir.Model) -> tuple[list[Feed], str]:
         if not self.verify:
@@ -189,7 +195,7 @@ class _Stage:
 
     def _reference(self, before: ir.Model) -> Reference:
         self.pipeline.progress("compare outputs")
-        return Reference(before, self.feeds, tier=self.tier, threads=self.pipeline.threads)
+        return self.pipeline.reference(before, self.feeds, self.tier)
 
     def _replay(self, model: ir.Model, refused: frozenset[str], limit: int | None) -> tuple[list[Step], str]:
         """Runs the passes on ``model`` with at most ``limit`` actions; returns the steps and the first problem."""

@@ -97,7 +97,8 @@ def obstacle(model: ir.Model) -> str:
             return f"{site(node)} is no operator of opset {TARGET}"
         if new.deprecated or new.since_version != old:
             if (node.op_type, old) in ADAPTERS:
-                why = CONDITIONS.get((node.op_type, old), lambda _: "")(node)
+                condition = CONDITIONS.get((node.op_type, old))
+                why = "" if condition is None else condition(node)
                 if why:
                     return f"{site(node)}: {why}"
             elif new.deprecated or not _widened(node.op_type, old, new):
@@ -108,9 +109,10 @@ def obstacle(model: ir.Model) -> str:
 def _since(node: ir.Node, opset: int) -> int:
     """The opset that defined the node's operator as it is used here; 0 where it is not defined."""
     try:
-        return int(onnx.defs.get_schema(node.op_type, opset, "").since_version)
+        schema: onnx.defs.OpSchema = onnx.defs.get_schema(node.op_type, opset, "")
     except onnx.defs.SchemaError:
         return 0
+    return schema.since_version
 
 
 # New optional attributes whose defaults are the old meaning.

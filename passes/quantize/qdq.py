@@ -16,7 +16,8 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
 from onnxslim.ops.int8 import ABSORBED, CONTRACTIONS
-from onnxslim.passes.quantize.grid import TINY, Grid, activation_grid, weight_grid
+
+from .grid import TINY, Grid, activation_grid, weight_grid
 
 Ranges = Mapping[str, tuple[float, float]]
 """Value name -> the range that its grid covers."""

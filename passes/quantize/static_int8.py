@@ -19,11 +19,12 @@ from onnxslim.errors import InputError
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, no_kernel, slow_kernel
-from onnxslim.passes.quantize.lift_opset import TARGET as QDQ_OPSET
-from onnxslim.passes.quantize.lift_opset import lift, obstacle, raise_opset
-from onnxslim.passes.quantize.qdq import Group, Ranges, group_of, insert, unfused
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Target, Tier, host_target, optimized_graph
+
+from .lift_opset import TARGET as QDQ_OPSET
+from .lift_opset import lift, obstacle, raise_opset
+from .qdq import Group, Ranges, group_of, insert, unfused
 
 LEGALISE_ROUNDS = 8
 """Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""

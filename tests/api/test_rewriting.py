@@ -1,0 +1,240 @@
+"""The verbs keep only what is right, smaller and not slower, and say what they decided and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import models_zoo
+import onnxslim
+from onnxslim.api import rewriting
+from onnxslim.api.slim import simplify
+from onnxslim.calibration import Sample
+from onnxslim.errors import CheckFailed, InputError
+from onnxslim.graph import load, to_bytes
+from onnxslim.graph.edit import add_initializer
+from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
+from onnxslim.runtime import Latency, Tier, open_session
+
+DIGITS = models_zoo.get("digits_cnn")
+SAMPLES = DIGITS.samples("calibration").first(48)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    path = tmp_path / "digits.onnx"
+    path.write_bytes(DIGITS.path().read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def compressed() -> onnxslim.Result:
+    return onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False)
+
+
+def faked(ratio: float) -> Latency:
+    verdict = "slower" if ratio > 1 else "faster"
+    return Latency(ratio, ratio, ratio, verdict, 1.0, ratio, 0.01, 100, 10, 1)  # type: ignore[arg-type]
+
+
+def test_compress_makes_the_digits_cnn_smaller_and_keeps_its_score(compressed: onnxslim.Result) -> None:
+    model, report = compressed
+    assert report.decision == "compressed"
+    assert report.input.bytes is not None
+    assert report.output is not None
+    assert report.output.bytes is not None
+    assert report.output.bytes * 3 < report.input.bytes
+    assert report.parity is not None
+    assert report.parity.evidence == "samples"
+    assert [step.name for step in report.steps] == ["slim", "quantize"]
+    before, after = (DIGITS.score(open_session(each).run) for each in (DIGITS.path(), model))
+    assert after > before - 0.01
+
+
+def test_the_saved_file_is_the_model_of_the_result(compressed: onnxslim.Result, tmp_path: Path) -> None:
+    compressed.save(tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_bytes() == to_bytes(compressed.model)
+    onnx.checker.check_model(tmp_path / "out.onnx", full_check=True)
+
+
+def test_slim_returns_an_ordinary_proto_and_leaves_the_callers_alone() -> None:
+    proto = onnx.load(DIGITS.path())
+    before = proto.SerializeToString(deterministic=True)
+    slimmed = onnxslim.slim(proto)
+    assert isinstance(slimmed, onnx.ModelProto)
+    assert proto.SerializeToString(deterministic=True) == before
+    assert len(slimmed.graph.node) < len(proto.graph.node)
+    slimmed.ir_version = 9  # mutable
+
+
+@pytest.mark.parametrize("form", ["path", "str", "bytes", "proto", "ir"])
+def test_every_form_of_a_model_gives_the_same_result(form: str, digits: Path) -> None:
+    forms = {
+        "path": digits,
+        "str": str(digits),
+        "bytes": digits.read_bytes(),
+        "proto": onnx.load(digits),
+        "ir": load(digits),
+    }
+    slimmed = onnxslim.slim(forms[form])
+    expected = onnxslim.slim(digits)
+    assert slimmed is not None
+    assert expected is not None
+    assert slimmed.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
+
+
+def test_slim_in_place_works_as_its_callers_do_it(digits: Path) -> None:
+    before = digits.stat().st_size
+    assert onnxslim.slim(str(digits), str(digits)) is None
+    assert digits.stat().st_size < before
+    assert onnxslim.slim(model=digits, output_model=digits) is None
+    assert list(digits.parent.iterdir()) == [digits]
+
+
+def test_the_other_verbs_refuse_to_overwrite_their_input_unasked(digits: Path) -> None:
+    before = digits.read_bytes()
+    link = digits.parent / "link.onnx"
+    link.symlink_to(digits)
+    for output in (digits, link):
+        with pytest.raises(InputError, match=r"output is the input.*--in-place"):
+            onnxslim.compress(digits, output, samples=SAMPLES, bench=False)
+    assert digits.read_bytes() == before
+    result = onnxslim.quantize(digits, digits, samples=SAMPLES, bench=False, in_place=True)
+    assert digits.read_bytes() == to_bytes(result.model)
+
+
+def test_slimming_the_slimmed_writes_the_very_same_bytes(digits: Path, tmp_path: Path) -> None:
+    onnxslim.slim(digits, tmp_path / "once.onnx")
+    result = simplify(tmp_path / "once.onnx", tmp_path / "twice.onnx")
+    assert result.report.decision == "unchanged"
+    assert result.report.reason == "no rewrite applies"
+    assert (tmp_path / "twice.onnx").read_bytes() == (tmp_path / "once.onnx").read_bytes()
+
+
+@dataclass(frozen=True)
+class Bloat(Pass):
+    """Adds an initializer that nothing needs."""
+
+    name: ClassVar[str] = "bloat"
+    tier: ClassVar[Tier] = Tier.EXACT
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        if context.allow(Action("bloat", ("ballast",))):
+            add_initializer(model.graph, "ballast", np.arange(1e6))
+        return context.result()
+
+
+def test_a_larger_result_is_never_written(digits: Path, tmp_path: Path) -> None:
+    result = simplify(digits, tmp_path / "out.onnx", recipe=[Bloat()])
+    assert result.report.decision == "unchanged"
+    assert "would be larger" in result.report.reason
+    assert (tmp_path / "out.onnx").read_bytes() == digits.read_bytes()
+
+
+def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rewriting, "compare_latency", lambda *args, **kwargs: faked(1.25))
+    result = onnxslim.quantize(DIGITS.path(), tmp_path / "out.onnx", samples=SAMPLES)
+    assert result.report.decision == "kept fp32"
+    assert "slower here: 0.80x" in result.report.reason
+    ops = {node.op_type for node in load(tmp_path / "out.onnx").graph}
+    assert "QuantizeLinear" not in ops
+    assert "BatchNormalization" not in ops  # slimmed
+    assert load(tmp_path / "out.onnx").opset_imports[""] == DIGITS.opset
+
+
+def test_a_result_that_drowns_in_noise_is_dropped(compressed: onnxslim.Result) -> None:
+    assert compressed.report.parity is not None
+    assert compressed.report.parity.sqnr is not None
+    floor = compressed.report.parity.sqnr + 1
+    result = onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False, min_sqnr=floor)
+    assert result.report.decision == "kept fp32"
+    assert "SQNR" in result.report.reason
+
+
+def test_nothing_to_quantize_keeps_fp32() -> None:
+    result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, exclude=("re:.",))
+    assert result.report.decision == "kept fp32"
+    assert result.report.reason == "nothing could be quantized"
+
+
+def test_calibration_never_sees_the_samples_that_are_reported_on() -> None:
+    seen: set[str] = set()
+
+    @dataclass(frozen=True)
+    class Spy(Pass):
+        """Takes note of the samples it is given."""
+
+        name: ClassVar[str] = "spy"
+        tier: ClassVar[Tier] = Tier.LOSSY
+
+        def run(self, model: ir.Model, context: Context) -> PassResult:
+            assert context.samples is not None
+            seen.update(sample.id for sample in context.samples)
+            return context.result()
+
+    scored: set[str] = set()
+
+    def metric(run: object, samples: object) -> float:
+        scored.update(sample.id for sample in samples)  # type: ignore[attr-defined]
+        return 0.5
+
+    result = onnxslim.compress(
+        DIGITS.path(), samples=SAMPLES, recipe=[get_pass("slim")(), Spy()], metric=metric, bench=False
+    )
+    assert result.report.scores == {"input": 0.5, "output": 0.5}
+    assert seen
+    assert scored
+    assert not seen & scored
+
+
+def test_few_samples_are_said_to_bear_no_claim() -> None:
+    few = [Sample(sample.id, sample.feed) for sample in SAMPLES.first(4)]
+    result = onnxslim.compress(DIGITS.path(), samples=few, bench=False)
+    assert any("no change of a score can be claimed" in note for note in result.report.notes)
+
+
+def test_samples_are_needed_to_quantize(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs samples"):
+        onnxslim.compress(DIGITS.path(), tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Wreck(Pass):
+    """Breaks the model without an action to refuse."""
+
+    name: ClassVar[str] = "wreck"
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        model.graph.outputs.pop()
+        return PassResult(modified=True)
+
+
+def test_a_failed_check_writes_nothing(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed):
+        simplify(digits, tmp_path / "out.onnx", recipe=[Wreck()])
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.onnx"]
+
+
+def test_a_recipe_file_and_its_record(digits: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[[pass]]\nname = "slim"\n[[pass]]\nname = "quantize"\noperators = ["Conv"]\n')
+    result = onnxslim.compress(digits, tmp_path / "out.onnx", samples=SAMPLES, recipe=recipe, record=True, bench=False)
+    assert 'operators = ["Conv"]' in load(tmp_path / "out.onnx").metadata_props["onnxslim.recipe"]
+    assert {node.op_type for node in result.model.graph} >= {"QuantizeLinear", "Gemm"}
+
+
+def test_external_data_stays_external(tmp_path: Path) -> None:
+    onnx.save(onnx.load(DIGITS.path()), tmp_path / "in.onnx", save_as_external_data=True, location="in.data")
+    onnxslim.slim(tmp_path / "in.onnx", tmp_path / "out.onnx", external_data=True)
+    x = next(iter(SAMPLES)).feed
+    expected = open_session(DIGITS.path()).run(x)
+    for name, array in open_session(tmp_path / "out.onnx").run(x).items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
+    assert (tmp_path / "out.onnx").stat().st_size < DIGITS.path().stat().st_size / 4
