@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -75,7 +75,7 @@ def test_slim_returns_an_ordinary_proto_and_leaves_the_callers_alone() -> None:
 
 @pytest.mark.parametrize("form", ["path", "str", "bytes", "proto", "ir"])
 def test_every_form_of_a_model_gives_the_same_result(form: str, digits: Path) -> None:
-    forms = {
+    forms: dict[str, Any] = {
         "path": digits,
         "str": str(digits),
         "bytes": digits.read_bytes(),
