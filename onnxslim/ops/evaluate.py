@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ def evaluate(
     if kernel is not None and all(x is None or _plain(x) for x in inputs):
         arrays = [None if x is None else x.numpy() for x in inputs]
         try:
-            return tuple(ir.tensor(np.asarray(y, order="C")) for y in kernel(arrays, _attributes(node), opset))
+            return tuple(ir.Tensor(np.asarray(y, order="C")) for y in kernel(arrays, _attributes(node), opset))
         except NotCovered:
             pass
         except (IndexError, ValueError, KeyError) as error:
@@ -75,6 +76,8 @@ def output_bytes(node: ir.Node, inputs: Sequence[ir.TensorProtocol | None], opse
     """
     if node.op_type in _NO_LARGER:
         return sum(0 if x is None else _nbytes(x) for x in inputs)
+    if node.op_type in _ELEMENTWISE and node.domain == "":
+        return _broadcast_bytes(inputs)
     bound = _DATA_DEPENDENT.get(node.op_type)
     if bound is not None and inputs and inputs[0] is not None:
         return bound * inputs[0].size * max(1, len(inputs[0].shape))
@@ -97,8 +100,34 @@ def output_bytes(node: ir.Node, inputs: Sequence[ir.TensorProtocol | None], opse
 
 _NO_LARGER = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice", "Neg", "Abs"})
 """Outputs take no more bytes than the inputs."""
+_ELEMENTWISE = frozenset(
+    {
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Equal",
+        "Less",
+        "Greater",
+        "LessOrEqual",
+        "GreaterOrEqual",
+        "And",
+        "Or",
+        "Xor",
+        "Where",
+    }
+)
 _DATA_DEPENDENT = {"NonZero": 8, "Compress": 8, "Unique": 32}
 """Bytes for each input element (times the rank) at most."""
+
+
+def _broadcast_bytes(inputs: Sequence[ir.TensorProtocol | None]) -> int:
+    given = [x for x in inputs if x is not None]
+    try:
+        shape = np.broadcast_shapes(*(tuple(x.shape.numpy()) for x in given))
+    except ValueError as error:
+        raise CannotEvaluate(f"the node is not valid: {error}") from error
+    return math.prod(shape) * max(16 if x.dtype == ir.DataType.STRING else math.ceil(x.dtype.itemsize) for x in given)
 
 
 def _nbytes(tensor: ir.TensorProtocol) -> int:
@@ -135,7 +164,7 @@ def _model_of(
     graph = onnx.GraphProto(name="node")
     copy = graph.node.add(op_type=node.op_type, domain=node.domain)
     for attribute in node.attributes.values():
-        copy.attribute.append(ir.to_proto(attribute))
+        copy.attribute.append(ir.serde.serialize_attribute(attribute))
     for i, tensor in enumerate(inputs):
         copy.input.append(f"x{i}" if tensor is not None else "")
         if tensor is None:

@@ -207,7 +207,7 @@ def _inferred(node: ir.Node, facts: ShapeFacts) -> Tensors | None:
         array = facts.constant(y)
         if array is None:
             return None
-        tensors.append(ir.tensor(array))
+        tensors.append(ir.Tensor(array))
     return tuple(tensors) if tensors else None
 
 

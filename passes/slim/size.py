@@ -41,7 +41,7 @@ def node_bytes(node: ir.Node) -> int:
         tensor = tensor_bytes(node.attributes["value"].as_tensor())
         output = framed(len((node.outputs[0].name or "").encode()))
         return framed(own + output + framed(len(b"Constant")) + framed(framed(len(b"value")) + 3 + tensor - 2))
-    return framed(int(ir.to_proto(node).ByteSize()))
+    return framed(int(ir.serde.serialize_node(node).ByteSize()))
 
 
 def constant_node_bytes(tensor: ir.TensorProtocol, name: str) -> int:

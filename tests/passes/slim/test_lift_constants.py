@@ -37,14 +37,17 @@ def test_a_long_list_of_small_integers_is_shorter_as_a_list() -> None:
 
 
 def test_an_output_stays_a_node() -> None:
-    text = f"{HEADER} g (float[2] x) => (float[2] y, float[1] w) {{ w = Constant <value = float[1] {{1}}> ()  y = Add(x, w) }}"
+    text = f"""{HEADER} g (float[2] x) => (float[2] y, float[1] w) {{
+        w = Constant <value = float[1] {{1}}> ()
+        y = Add(x, w)
+    }}"""
     assert_declines(text, LiftConstants(), reason="an output of its graph")
 
 
 def test_function_bodies_and_old_files_keep_their_nodes() -> None:
     assert_declines(
-        f"""<ir_version: 8, opset_import: ["" : 17, "my" : 1]> g (float[2] x) => (float[2] y) {{ y = my.f(x) }}
-        <domain: "my", opset_import: ["" : 17]> f (a) => (b) {{ w = Constant <value_float = 2.0> ()  b = Mul(a, w) }}""",
+        """<ir_version: 8, opset_import: ["" : 17, "my" : 1]> g (float[2] x) => (float[2] y) { y = my.f(x) }
+        <domain: "my", opset_import: ["" : 17]> f (a) => (b) { w = Constant <value_float = 2.0> ()  b = Mul(a, w) }""",
         LiftConstants(),
     )
     text = f"{HEADER} g (float[2] x) => (float[2] y) {{ w = Constant <value = float[1] {{1}}> ()  y = Add(x, w) }}"

@@ -11,7 +11,8 @@ HEADER = '<ir_version: 8, opset_import: ["" : 17, "my" : 1]>'
 
 def test_a_dead_chain_and_its_constants_go_and_inputs_stay() -> None:
     assert_rewrites(
-        before=f"""{HEADER} g (float[2] x, float[2] unused) => (float[2] y) <float[2] w = {{1, 2}}, float[2] z = {{3, 4}}> {{
+        before=f"""{HEADER} g (float[2] x, float[2] unused) => (float[2] y)
+            <float[2] w = {{1, 2}}, float[2] z = {{3, 4}}> {{
             y = Relu(x)
             a = Add(x, w)
             b = Exp(a)
@@ -53,7 +54,8 @@ def test_a_dead_if_frees_what_its_branches_captured() -> None:
         before=f"""{HEADER} g (bool c, float[2] x) => (float[2] y) {{
             e = Exp(x)
             y = Relu(x)
-            d = If(c) <then_branch = t () => (float[2] p) {{ p = Neg(e) }}, else_branch = f () => (float[2] q) {{ q = Abs(e) }}>
+            d = If(c) <then_branch = t () => (float[2] p) {{ p = Neg(e) }},
+                       else_branch = f () => (float[2] q) {{ q = Abs(e) }}>
         }}""",
         after=f"{HEADER} g (bool c, float[2] x) => (float[2] y) {{ y = Relu(x) }}",
         rewrite=RemoveUnused(),
@@ -64,7 +66,8 @@ def test_a_dead_if_frees_what_its_branches_captured() -> None:
     "dead",
     [
         "d = my.Print(x)",
-        "d = If(c) <then_branch = t () => (float[2] p) {p = my.Print(x)}, else_branch = f () => (float[2] q) {q = Abs(x)}>",
+        "d = If(c) <then_branch = t () => (float[2] p) {p = my.Print(x)},"
+        " else_branch = f () => (float[2] q) {q = Abs(x)}>",
     ],
 )
 def test_nodes_of_unknown_domains_stay(dead: str) -> None:
