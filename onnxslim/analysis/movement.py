@@ -318,11 +318,14 @@ def _position(index: Dim, size: Dim, step: int, begin: bool) -> Dim:
     """An index of Slice as a position: counted from the end where negative, then cut to what is there.
 
     Raises:
-        Undecided: Its sign is not known; or a backward slice begins before the first element, where numpy and the
-            ONNX reference yield nothing, but the ONNX text and onnxruntime the first element.
+        Undecided: Its sign is not known, or it means different things: a backward slice that begins before the first
+            element (nothing in numpy and the ONNX reference, the first element in onnxruntime) or ends at INT_MAX
+            (nothing; all up to the front).
     """
     low, high = (0, size) if step > 0 else (-1, add(size, -1))
     if isinstance(index, int) and index >= LARGEST:
+        if step < 0 and not begin:
+            raise Undecided("end")
         return high
     if isinstance(index, int) and index <= -LARGEST and not (begin and step < 0):
         return low
