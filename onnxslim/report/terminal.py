@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,20 +30,22 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         console: Where to.
         explain: Whether to list every rewrite and every declined one with its reason.
     """
-    reason = f": {escape(report.reason)}" if report.reason else ""
-    console.print(f"[bold]{escape(report.command)}: {escape(report.decision)}[/bold]{reason}", highlight=False)
+    files = " -> ".join(facts.path for facts in (report.input, report.output) if facts is not None and facts.path)
+    _say(console, f"{report.command}: {report.decision}" + (f": {report.reason}" if report.reason else ""), "bold")
+    if files:
+        _say(console, files)
     if report.output is not None:
         console.print(_before_after(report.input, report.output))
     else:
         print_facts(report.input, console)
     for line in _checks(report):
-        console.print(escape(line), highlight=False)
+        _say(console, line)
     for guilty in report.guilty:
-        console.print(f"[red]taken back[/red] {escape(guilty.action.key)}: {escape(guilty.reason)}", highlight=False)
+        _say(console, f"taken back {guilty.action.key}: {guilty.reason}", "red")
     _print_steps(report, console, explain)
     for note in report.notes:
-        console.print(f"note: {escape(note)}", highlight=False)
-    console.print(f"[dim]{report.seconds:.1f} s[/dim]", highlight=False)
+        _say(console, f"note: {note}")
+    _say(console, f"{report.seconds:.1f} s", "dim")
 
 
 def print_facts(facts: ModelFacts, console: Console) -> None:
@@ -85,11 +87,11 @@ def parity_line(parity: Parity) -> str:
 
 def print_parity(parity: Parity, console: Console) -> None:
     """Prints whether two models agree, each difference where they do not, and what could not be compared."""
-    console.print(escape(parity_line(parity)), highlight=False)
+    _say(console, parity_line(parity))
     for difference in parity.differences:
-        console.print(f"  {escape(str(difference))}", highlight=False)
+        _say(console, f"  {difference}")
     for note in parity.notes:
-        console.print(f"  note: {escape(note)}", highlight=False)
+        _say(console, f"  note: {note}")
 
 
 def size(count: int | None) -> str:
@@ -108,8 +110,6 @@ def size(count: int | None) -> str:
 
 def _before_after(before: ModelFacts, after: ModelFacts) -> Table:
     table = _table("", "before", "after", "")
-    if before.path or after.path:
-        table.add_row("file", escape(before.path) or "-", escape(after.path) or "-", "")
     table.add_row("bytes", size(before.bytes), size(after.bytes), _ratio(before.bytes, after.bytes))
     table.add_row("weights", size(before.weight_bytes), size(after.weight_bytes), "")
     table.add_row("opsets", _opsets(before), _opsets(after), "")
@@ -142,15 +142,14 @@ def _checks(report: Report) -> Iterable[str]:
 def _print_steps(report: Report, console: Console, explain: bool) -> None:
     declined: list[Declined] = []
     for step in report.steps:
-        done = len(step.result.actions)
-        console.print(
-            f"pass {escape(step.name)}: {done:,} rewrite{'s' * (done != 1)}, {step.seconds:.1f} s", highlight=False
-        )
+        rules = Counter(action.rule for action in step.result.actions)
+        done = ", ".join(f"{rule} {count:,}x" for rule, count in rules.most_common()) or "no rewrite applies"
+        _say(console, f"pass {step.name} ({step.seconds:.1f} s): {done}")
         declined += step.result.declined
         if explain:
             for action in step.result.actions:
-                detail = f": {action.detail}" if action.detail else ""
-                console.print(f"  {escape(action.rule)} at {_place(action.site, action.outputs)}{escape(detail)}")
+                place = action.site or ", ".join(action.outputs)
+                _say(console, f"  {action.rule} at {place}" + (f": {action.detail}" if action.detail else ""))
     if declined:
         console.print(_declined_table(declined, explain))
 
@@ -176,8 +175,9 @@ def _declined_table(declined: Sequence[Declined], explain: bool) -> Table:
     return table
 
 
-def _place(site: str, outputs: Sequence[str]) -> str:
-    return escape(site or ", ".join(outputs))
+def _say(console: Console, line: str, style: str = "") -> None:
+    """A line as it is: names are no markup, and it is left to the terminal to wrap it."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
