@@ -8,9 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.errors import OnnxSlimError
+from onnxslim.graph import load
 from onnxslim.runtime import compare
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import open_session
+from onnxslim.runtime.session import AnyModel, open_session
 from onnxslim.runtime.views import decision, exposed
 
 INDICES = {"ArgMax", "ArgMin", "TopK"}
@@ -19,6 +20,7 @@ INDICES = {"ArgMax", "ArgMin", "TopK"}
 
 def explained(
     model: ir.Model,
+    candidate: AnyModel,
     output: str,
     before: np.ndarray,
     after: np.ndarray,
@@ -27,13 +29,15 @@ def explained(
     scale: float,
     threads: int,
 ) -> str:
-    """Says that every changed element of ``output`` was a tie in the original's own floats; empty where not so.
+    """Says that every changed element of ``output`` was a tie; empty where not so, or where that cannot be seen.
 
     The floats that decided (inputs of ArgMax, TopK, Cast, a comparison) are computed by the original, with
-    optimizations disabled and enabled: their difference widens the bound as it does for float outputs.
+    optimizations disabled and enabled: their difference widens the bound as it does for float outputs. Where the
+    candidate decides by the same operator, its floats must agree with them within the bound.
 
     Args:
         model: The original.
+        candidate: The model judged.
         output: Name of an integer or boolean output.
         before: Its value.
         after: The candidate's.
@@ -44,29 +48,40 @@ def explained(
     node = decision(model, output)
     if node is None:
         return ""
-    count = 1 if node.op_type in INDICES or node.op_type == "Cast" else 2
-    values = [value for value in node.inputs[:count] if value is not None]
-    names = [value.name or "" for value in values]
     try:
-        with exposed(model, [v for v in values if not v.is_graph_output() and v.const_value is None]):
-            plain = open_session(model, threads=threads, optimize=False)
-            fused = open_session(model, threads=threads)
-        dynamic = [v.name or "" for v in values if v.const_value is None and not v.is_graph_input()]
-        floats = {name: feed[name] for name in names if name in feed}
-        floats.update({v.name or "": v.const_value.numpy() for v in values if v.const_value is not None})
-        floats.update(plain.run(feed, dynamic))
-        moved = fused.run(feed, dynamic)
+        floats = _floats(model, node, feed, threads, optimize=False)
+        fused = _floats(model, node, feed, threads, optimize=True)
+        judged = load(candidate)
+        theirs = decision(judged, output)
+        same = theirs is not None and theirs.op_type == node.op_type
+        others = _floats(judged, theirs, feed, threads, optimize=False) if same and theirs is not None else floats
     except OnnxSlimError:
         return ""  # no evidence of a tie: the flip stays a difference
-    if not all(compare.is_float(floats[name]) for name in names):
+    if not all(compare.is_float(array) for array in floats):
         return ""
-    wide = [floats[name].astype(np.float64) for name in names]
-    widest = max((compare.max_error(floats[name], array) for name, array in moved.items()), default=0.0)
-    margins = [compare.bound(array, widest, scale) for array in wide]
+    own = max(compare.max_error(a, b) for a, b in zip(floats, fused, strict=True))
+    for a, b in zip(floats, others, strict=True):
+        if compare.same_form(a, b, output, 0) or compare.numeric(a, b, output, 0, own=own, scale=scale)[0]:
+            return ""
+    wide = [array.astype(np.float64) for array in floats]
+    margins = [compare.bound(array, own, scale) for array in wide]
     if not _is_tie(node, before, after, wide, margins):
         return ""
     flipped = int((before != after).sum())
     return f"{flipped:,} of {before.size:,} elements of {output!r} flipped at ties of its {node.op_type}"
+
+
+def _floats(model: ir.Model, node: ir.Node, feed: Feed, threads: int, *, optimize: bool) -> list[np.ndarray]:
+    """What ``node`` decided by: its first input, or both of a comparison."""
+    count = 1 if node.op_type in INDICES or node.op_type == "Cast" else 2
+    values = [value for value in node.inputs[:count] if value is not None]
+    known = {v.name or "": v.const_value.numpy() for v in values if v.const_value is not None} | feed
+    computed = [value for value in values if value.name not in known]
+    if computed:
+        with exposed(model, [value for value in computed if not value.is_graph_output()]):
+            session = open_session(model, threads=threads, optimize=optimize)
+        known |= session.run(feed, [value.name or "" for value in computed])
+    return [known[value.name or ""] for value in values]
 
 
 def _is_tie(

@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -186,6 +187,7 @@ def trimmed_interval(values: np.ndarray, confidence: float) -> tuple[float, floa
     return float(kept.mean()), student_quantile((1 + confidence) / 2, len(kept) - 1) * error
 
 
+@cache
 def student_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t.
 

@@ -106,7 +106,7 @@ class Reference:
                 found.add(Difference("run", "", error.why or error.what, index))
                 break
             found.see(after)
-            self._check_outputs(self._before(index), after, index, found, views)
+            self._check_outputs(self._before(index), after, index, found, views, candidate)
         changed = interface_differences((self._inputs, self._ports), (inputs, ports), found.sizes)
         found.differences[:0] = changed
         return found.result(self.tier, len(self.feeds), self.evidence, self.dropped)
@@ -222,7 +222,13 @@ class Reference:
         return ports
 
     def _check_outputs(
-        self, before: Outputs, after: Outputs, index: int, found: Findings, views: dict[str, str]
+        self,
+        before: Outputs,
+        after: Outputs,
+        index: int,
+        found: Findings,
+        views: dict[str, str],
+        candidate: AnyModel,
     ) -> None:
         for name in self._outputs:
             if name in self._unstable or name not in after:
@@ -238,19 +244,21 @@ class Reference:
                 elif self.tier is Tier.EXACT:
                     found.add(*compare.exact(a, b, label, index))
                 elif self.tier is Tier.NUMERIC:
-                    self._check_numeric(a, b, label, index, found)
+                    self._check_numeric(a, b, label, index, found, candidate)
                 else:
                     broken = compare.non_finite(a, b, label, index, only_new=True) if compare.is_float(a) else None
                     found.add(broken, compare.max_error(a, b))
                     if compare.is_float(a) and broken is None:
                         found.measure(*self._viewed(label, a, b, before, after, views))
 
-    def _check_numeric(self, a: np.ndarray, b: np.ndarray, label: str, index: int, found: Findings) -> None:
+    def _check_numeric(
+        self, a: np.ndarray, b: np.ndarray, label: str, index: int, found: Findings, candidate: AnyModel
+    ) -> None:
         own = self._own[index].get(label, 0.0)
         difference, worst = compare.numeric(a, b, label, index, own=own, scale=self._scale)
         if difference is not None and a.dtype.kind in "iub":
             feed = self.feeds[index]
-            tie = flips.explained(self._model, label, a, b, feed, scale=self._scale, threads=self._threads)
+            tie = flips.explained(self._model, candidate, label, a, b, feed, scale=self._scale, threads=self._threads)
             if tie:
                 found.notes.append(tie)
                 return

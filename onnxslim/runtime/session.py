@@ -86,6 +86,8 @@ class Session:
         for name in wanted:
             if name not in known:
                 raise InputError(f"the model has no output {name!r}", where=self.name, mend=did_you_mean(name, known))
+        if not wanted:
+            return {}  # onnxruntime would take an empty list for all
         self._check_feed(feed)
         feed = {name: np.asarray(array) if isinstance(array, np.generic) else array for name, array in feed.items()}
         try:
