@@ -55,6 +55,7 @@ def pack(model: ir.Model) -> Packed:
         and value.const_value.nbytes >= LENT_FROM
         and value.const_value.dtype not in INLINE
         and not value.is_graph_output()
+        and value.uses()  # onnxruntime drops an unused one before it looks for what is lent in its place
     }
     values = [lend(_read(value.const_value, name)) for name, value in lent.items() if value.const_value is not None]
     with _left_out(lent) as held:
