@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onnxslim.calibration.sources import load_samples
     from onnxslim.calibration.splits import Split, split
     from onnxslim.calibration.statistics import Request, Statistics
-    from onnxslim.calibration.stream import collect
+    from onnxslim.calibration.stream import collect, collect_in_groups
 
 __all__ = [
     "BLOCK",
@@ -40,6 +40,7 @@ __all__ = [
     "Unfold",
     "check_samples",
     "collect",
+    "collect_in_groups",
     "entropy",
     "fingerprints",
     "load_metric",
@@ -67,6 +68,7 @@ __getattr__ = lazy_exports(
         "Unfold": ".gram",
         "check_samples": ".check",
         "collect": ".stream",
+        "collect_in_groups": ".stream",
         "entropy": ".ranges",
         "fingerprints": ".fingerprint",
         "load_metric": ".metrics",

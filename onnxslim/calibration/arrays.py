@@ -98,7 +98,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         InputError: The file cannot be read, is no ``.npz``, holds nothing, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except _FAILURES as error:
         raise _unreadable(path, error) from error

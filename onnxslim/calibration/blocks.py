@@ -41,7 +41,7 @@ class BlockSum:
             self._push(0, block, array)
 
     def merge(self, other: BlockSum) -> BlockSum:
-        """The sum over the blocks of both, which must be disjoint. Neither is changed."""
+        """The sum over the blocks of both, which must be disjoint (`Statistics` sees to it). Neither is changed."""
         self.close()
         result = BlockSum()
         for (level, index), array in [*self.nodes().items(), *other.nodes().items()]:

@@ -18,8 +18,8 @@ import onnx_ir as ir
 from onnxslim.calibration.blocks import BlockSum
 from onnxslim.calibration.moments import Uneven
 
-CHUNK = 1 << 20
-"""Entries of X in float64 that are held at a time. A constant: it decides the order of the sums, hence the bits."""
+CHUNK = 1 << 18
+"""Entries of X in float64 that are unfolded at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,19 @@ class Unfold:
     def nbytes(self) -> int:
         """Bytes of one Gram matrix with its sums."""
         return self.groups * self.features * (self.features + 1) * 8
+
+    @property
+    def gathered(self) -> int:
+        """Rows that are multiplied at once, enough that the matrix is not updated for every few of them.
+
+        From the weights' shape alone: it decides the order of the sums, hence the bits.
+        """
+        return max(1, self.features // 4, min(256, CHUNK // (self.groups * self.features)))
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of the rows gathered."""
+        return self.gathered * self.groups * self.features * 8
 
     def rows(self, x: np.ndarray) -> Iterator[np.ndarray]:
         """Yields ``float64[groups, rows, features]`` in chunks of about `CHUNK` entries.
@@ -100,32 +113,63 @@ class Gram:
         self.unfold = unfold
         self.rows = 0
         self._sum = BlockSum()
+        self._buffer: np.ndarray | None = None
+        self._filled = self._block = 0
 
     @property
     def matrix(self) -> np.ndarray:
         """``float64[groups, features, features]``, symmetric."""
+        self.close()
         return self._sum.total()[:, :-1]
 
     @property
     def sums(self) -> np.ndarray:
         """``float64[groups, features]``: the sum of each column of X."""
+        self.close()
         return self._sum.total()[:, -1]
 
     def add(self, values: np.ndarray, block: int) -> None:
         """Takes in one sample's input of the contraction."""
         if not np.isfinite(values).all():
             raise Uneven("the activations hold NaN or Inf")
+        if block != self._block:
+            self._multiply()
+            self._block = block
         unfold = self.unfold
-        total = np.zeros((unfold.groups, unfold.features + 1, unfold.features))
+        if self._buffer is None:
+            self._buffer = np.empty((unfold.groups, unfold.gathered, unfold.features))
         for table in unfold.rows(values):
-            for group, rows in enumerate(table):
-                total[group, :-1] += rows.T @ rows  # numpy calls syrk: half the work, and exactly symmetric
-                total[group, -1] += rows.sum(axis=0)
             self.rows += table.shape[1]
-        self._sum.add(total, block)
+            start = 0
+            while start < table.shape[1]:
+                piece = table[:, start : start + unfold.gathered - self._filled]
+                self._buffer[:, self._filled : self._filled + piece.shape[1]] = piece
+                self._filled += piece.shape[1]
+                start += piece.shape[1]
+                if self._filled == unfold.gathered:
+                    self._multiply()
+
+    def close(self) -> None:
+        """Ends the block in progress and frees the buffer."""
+        self._multiply()
+        self._buffer = None
+        self._sum.close()
+
+    def _multiply(self) -> None:
+        """Adds the rows gathered, all of one block."""
+        if self._buffer is None or not self._filled:
+            return
+        total = np.empty((self.unfold.groups, self.unfold.features + 1, self.unfold.features))
+        for group, rows in enumerate(self._buffer[:, : self._filled]):
+            np.matmul(rows.T, rows, out=total[group, :-1])  # syrk: half the work, and exactly symmetric
+            rows.sum(axis=0, out=total[group, -1])
+        self._filled = 0
+        self._sum.add(total, self._block)
 
     def merge(self, other: Gram) -> Gram:
-        """The Gram matrix over the data of both, whose blocks must be disjoint."""
+        """The Gram matrix over the data of both, whose blocks must be disjoint. Neither is changed."""
+        self.close()
+        other.close()
         result = Gram(self.unfold)
         result.rows = self.rows + other.rows
         result._sum = self._sum.merge(other._sum)
@@ -133,6 +177,7 @@ class Gram:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays, for a file."""
+        self.close()
         return {"whole": np.array([self.rows], np.int64), **self._sum.to_arrays()}
 
     @classmethod

@@ -36,8 +36,9 @@ class Histogram:
 
     @property
     def edges(self) -> np.ndarray:
-        """``float64[4097]``: borders of the bins."""
-        return np.ldexp(np.arange(-HALF, HALF + 1, dtype=np.float64), self.exponent)
+        """``float64[4097]``: borders of the bins; the outermost are infinite where float64 ends."""
+        with np.errstate(over="ignore"):
+            return np.ldexp(np.arange(-HALF, HALF + 1, dtype=np.float64), self.exponent)
 
     @property
     def total(self) -> int:

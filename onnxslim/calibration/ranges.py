@@ -10,6 +10,9 @@ from onnxslim.errors import InputError
 CLIPS = np.linspace(1.0, 0.02, 99)
 """Shares of the full range that `mse` tries."""
 
+SMOOTHING = 1e-4
+"""Count that `entropy` gives to empty bins, as onnxruntime does: clipping may fill a bin that was empty."""
+
 
 def min_max(histogram: Histogram) -> tuple[float, float]:
     """The exact extremes of the finite values."""
@@ -35,7 +38,7 @@ def percentile(histogram: Histogram, share: float) -> tuple[float, float]:
     total = cumulated[-1]
     low = _quantile(histogram, cumulated, tail * total)
     high = _quantile(histogram, cumulated, (1 - tail) * total)
-    return max(low, histogram.low), min(high, histogram.high)
+    return min(max(low, histogram.low), histogram.high), max(min(high, histogram.high), histogram.low)
 
 
 def mse(histogram: Histogram, levels: int = 256) -> tuple[float, float]:
@@ -115,7 +118,8 @@ def _squared_error(points: np.ndarray, weights: np.ndarray, low: float, high: fl
         return np.inf
     zero = np.round(-low / scale)
     rounded = (np.clip(np.round(points / scale) + zero, 0, levels - 1) - zero) * scale
-    return float(np.dot(weights, np.square(rounded - points)))
+    with np.errstate(over="ignore"):  # near the end of float64 every error is infinite, and the full range is kept
+        return float(np.dot(weights, np.square(rounded - points)))
 
 
 def _divergence(counts: np.ndarray, half: int, levels: int) -> float:
@@ -128,13 +132,10 @@ def _divergence(counts: np.ndarray, half: int, levels: int) -> float:
     filled = inside > 0
     mass, bins = np.bincount(level, inside), np.bincount(level, filled)
     spread = np.where(filled, (mass / np.maximum(bins, 1))[level], 0.0)
-    total = spread.sum()
-    if total == 0:
-        return np.inf
-    p, q = clipped / clipped.sum(), spread / total
+    spread[spread == 0] = SMOOTHING
+    p, q = clipped / clipped.sum(), spread / spread.sum()
     p, q = p[clipped > 0], q[clipped > 0]
-    # Where clipping fills a bin that the quantized counts leave empty, the divergence is infinite.
-    return np.inf if (q == 0).any() else float(np.sum(p * np.log(p / q)))
+    return float(np.sum(p * np.log(p / q)))
 
 
 def _filled(histogram: Histogram) -> None:

@@ -114,9 +114,9 @@ class Statistics:
         if (self.samples, self.blocks) != (other.samples, other.blocks):
             raise InputError("statistics of different sample sets cannot be merged")
         declined, names = self.declined | other.declined, other.names | self.names
-        if self.covered == other.covered:
+        if self.covered == other.covered or not (self.covered and other.covered):
             entries = other.entries | self.entries
-            return Statistics(self.samples, self.blocks, self.covered, entries, declined, names)
+            return Statistics(self.samples, self.blocks, self.covered or other.covered, entries, declined, names)
         covered = _joined(self.covered, other.covered)
         # What one shard declined for its data (sizes that differ, NaN) is declined for all.
         both = self.entries.keys() & other.entries.keys()
@@ -150,7 +150,7 @@ class Statistics:
             InputError: The file cannot be read, is of another version, or is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 head = json.loads(archive["head"].tobytes())
                 if head["version"] != VERSION:
                     raise InputError(
@@ -158,11 +158,8 @@ class Statistics:
                     )
                 covered = tuple((int(start), int(end)) for start, end in head["covered"])
                 result = cls(str(head["samples"]), int(head["blocks"]), covered)
-                if (
-                    covered != _joined(covered, ())
-                    or not covered
-                    or covered[0][0] < 0
-                    or covered[-1][1] > result.blocks
+                if covered != _joined(covered, ()) or any(
+                    not 0 <= start < end <= result.blocks for start, end in covered
                 ):
                     raise ValueError("malformed blocks")
                 names: dict[str, dict[str, str]] = {}

@@ -12,6 +12,7 @@ from onnxslim.calibration.blocks import BLOCK
 from onnxslim.calibration.check import PortLike, check_sample, check_samples
 from onnxslim.calibration.expose import exposed, measured
 from onnxslim.calibration.fingerprint import fingerprints
+from onnxslim.calibration.gram import Gram
 from onnxslim.calibration.histogram import BINS
 from onnxslim.calibration.identity import Digest, combine, content_hash
 from onnxslim.calibration.moments import Uneven
@@ -42,6 +43,9 @@ def collect(
     exposed activations fit into ``memory`` together; usually that is one group. Sessions run without optimizations, so
     that every value exists as the model defines it and its bits do not depend on what else is exposed.
 
+    All results are held at the end: where those of many Gram matrices are too large together, take them group by group
+    from `collect_in_groups`.
+
     Args:
         model: Left as it is.
         samples: Read several times; must give the same each time.
@@ -59,24 +63,50 @@ def collect(
             between two readings, or the shard is malformed.
         CheckFailed: The model fails on a sample; the message names it.
     """
+    groups = collect_in_groups(model, samples, requests, memory=memory, threads=threads, shard=shard, progress=progress)
+    result = next(groups)
+    for group in groups:
+        result = result.merge(group)
+    return result
+
+
+def collect_in_groups(
+    model: ir.Model,
+    samples: Samples,
+    requests: Sequence[Request],
+    *,
+    memory: int = 1 << 30,
+    threads: int = 1,
+    shard: tuple[int, int] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[Statistics]:
+    """Like `collect`, but hands over each group of requests when its reading is done, and keeps nothing of it.
+
+    Yields:
+        Statistics of the same samples and blocks, at least once; each group fits into ``memory``.
+    """
     if memory <= WORKSPACE:
         raise InputError(f"a memory budget of {memory:,} bytes is too small", mend=f"give more than {WORKSPACE:,}")
     wanted, declined = _screen(model, dict.fromkeys(requests))
     values = list(dict.fromkeys(value for _, value in wanted))
     produced = [value for value in values if not value.is_graph_input()]
     ports, kinds = _inspect(model, produced, threads)
-    wanted = [item for item in wanted if _is_float(item, kinds, ports, declined)]
+    kinds |= {value: port for value in values for port in ports if value.is_graph_input() and port.name == value.name}
+    wanted = [item for item in wanted if _is_float(item, kinds, declined)]
     progress("reading the samples")
     survey = _survey(model, samples, [v for v in produced if v in {value for _, value in wanted}], ports, threads)
     blocks = -(-len(survey.parts) // BLOCK)
     covered = _share(blocks, shard)
     marks = fingerprints(model)
-    result = Statistics(survey.hash, blocks, (covered,) if covered[0] < covered[1] else (), declined=declined)
+    ranges = (covered,) if covered[0] < covered[1] else ()
     groups = _plan(wanted, survey, kinds, memory - WORKSPACE, blocks, declined)
-    for number, group in enumerate(groups, 1):
-        progress(f"collecting {len(group)} statistics, reading {number} of {len(groups)}")
-        _fill(model, samples, group, survey, ports, covered, threads, marks, result)
-    return result
+    for number, group in enumerate(groups or [[]], 1):
+        result = Statistics(survey.hash, blocks, ranges, declined=dict(declined))
+        if group:
+            progress(f"collecting {len(group)} statistics, reading {number} of {len(groups)}")
+            _fill(model, samples, group, survey, ports, covered, threads, marks, result)
+        yield result
+        del result  # the caller may be done with it: do not hold two groups at once
 
 
 Wanted = tuple[Request, ir.Value]
@@ -129,9 +159,9 @@ def _inspect(model: ir.Model, produced: list[ir.Value], threads: int) -> tuple[t
     return session.inputs, dict(zip(produced, session.outputs, strict=True)) if produced else {}
 
 
-def _is_float(item: Wanted, kinds: dict[ir.Value, Port], ports: Sequence[Port], declined: dict[Request, str]) -> bool:
+def _is_float(item: Wanted, kinds: dict[ir.Value, Port], declined: dict[Request, str]) -> bool:
     request, value = item
-    port = kinds.get(value) or next(port for port in ports if port.name == value.name)
+    port = kinds[value]
     if port.dtype is not None and port.dtype.kind == "f":
         return True
     declined[request] = f"the value is {port.type}: statistics are for float16, float and double"
@@ -159,6 +189,7 @@ def _survey(
                 sizes[value] = max(sizes.get(value, 0), int(found[name]))
     if not parts:
         raise InputError("there are no samples to calibrate with")
+    sizes |= {value: largest[value.name] for value in model.graph.inputs if value.name in largest}
     return _Survey(parts, sizes)
 
 
@@ -183,8 +214,8 @@ def _plan(
     state = activations = peak = 0
     seen: set[ir.Value] = set()
     for request, value in wanted:
-        port = kinds.get(value)
-        size = survey.sizes.get(value, 0) * (port.dtype.itemsize if port and port.dtype else 0)
+        port = kinds[value]
+        size = survey.sizes.get(value, 0) * (port.dtype.itemsize if port.dtype else 0)
         own = _state_bytes(request, port, blocks)
         if own + 2 * size > budget:
             declined[request] = f"it needs {own + 2 * size:,} bytes, {budget:,} of the memory budget are free for it"
@@ -201,14 +232,14 @@ def _plan(
     return groups
 
 
-def _state_bytes(request: Request, port: Port | None, blocks: int) -> int:
+def _state_bytes(request: Request, port: Port, blocks: int) -> int:
     """Bytes that a statistic may hold at once."""
     nodes = blocks.bit_length() + 3  # of the tree, the open block, one term, one product
     if request.unfold is not None:
-        return request.unfold.nbytes * nodes
+        return request.unfold.nbytes * nodes + request.unfold.buffer_bytes
     if request.kind == "histogram":
         return BINS * 8 * 3
-    shape = port.shape if port else ()
+    shape = port.shape
     channels = shape[request.axis] if request.axis is not None and -len(shape) <= request.axis < len(shape) else None
     known = channels if isinstance(channels, int) else GUESSED_CHANNELS
     return (known if request.axis is not None else 1) * 8 * nodes
@@ -244,6 +275,8 @@ def _fill(
                 del live[request]
     if covered[0] < covered[1]:
         for request, (value, statistic) in live.items():
+            if isinstance(statistic, Gram):
+                statistic.close()
             key: Key = (marks[value], request.what)
             result.entries[key] = statistic
             result.names[request.value] = marks[value]
