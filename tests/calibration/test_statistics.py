@@ -80,7 +80,7 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="statistics cannot be read .*No such file"):
+    with pytest.raises(InputError, match=r"statistics cannot be read .*No such file"):
         Statistics.load(tmp_path / "none.npz")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="damaged"):
