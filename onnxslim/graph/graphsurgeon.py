@@ -87,9 +87,6 @@ def from_graphsurgeon(graph: gs.Graph, *, original: ir.Model | None = None) -> i
         raise InputError(
             "the graphsurgeon graph makes no model", where=graph.name, why=str(error), mend=mend
         ) from error
-    if original is not None:
-        _restore(original, model)
-    return model
 
 
 @contextlib.contextmanager
