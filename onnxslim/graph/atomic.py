@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import time
@@ -17,6 +18,8 @@ from onnxslim.errors import InputError, OnnxSlimError, SetupError
 
 LOCK_SECONDS = 120.0
 """How long a writer waits for another one in the same folder."""
+STALE_SECONDS = 60.0
+"""Age from which a temporary file that no process holds is taken for a killed writer's."""
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | Iterable[bytes]) -> None:
@@ -70,12 +73,33 @@ def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                with contextlib.suppress(OSError):  # shows to sweep that the writer lives
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with contextlib.suppress(FileNotFoundError):
                     os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
                 yield file, temporary
         finally:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def sweep(target: Path) -> None:
+    """Removes what killed writers of ``target`` left: hidden files of ``staged`` that are old and that nobody holds."""
+    pattern = re.compile(re.escape(f".{target.name[:100]}.") + r"[0-9a-f]{16}\.tmp")
+    with os.scandir(target.parent) as entries:
+        names = [
+            entry.name for entry in entries if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+    for name in names:
+        path = target.with_name(name)
+        with contextlib.suppress(OSError):  # locked, gone, or another's: not ours to remove
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(descriptor).st_mtime > STALE_SECONDS:
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def finish(file: BinaryIO) -> None:

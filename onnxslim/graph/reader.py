@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError
 from onnxslim.graph.external import DataFolder
@@ -80,11 +80,7 @@ def load(
         return source
     trusted = _folder(trust_data_dir)
     if isinstance(source, onnx.ModelProto):
-        if not source.IsInitialized():
-            raise InputError("the model proto lacks required fields", where="ModelProto", mend="export the model again")
-        proto = onnx.ModelProto()
-        proto.CopyFrom(source)
-        return from_owned_proto(proto, None, trusted)
+        return from_owned_proto(_copy(source), None, trusted)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return from_owned_proto(_parse(bytes(source), "the given bytes"), None, trusted)
     if not isinstance(source, (str, os.PathLike)):
@@ -95,6 +91,20 @@ def load(
         )
     path = Path(source)
     return from_owned_proto(_parse(_read(path), str(path)), path, trusted)
+
+
+def _copy(source: onnx.ModelProto) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.CopyFrom(source)
+    except (DecodeError, EncodeError, ValueError) as error:
+        raise InputError(
+            "the ModelProto cannot be copied",
+            where="ModelProto",
+            why=f"it exceeds 2 GiB or is nested deeper than 100 messages: {error}",
+            mend="save it with external data and load it from its path",
+        ) from error
+    return proto
 
 
 def _folder(trust_data_dir: str | os.PathLike[str] | None) -> Path | None:

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError, OnnxSlimError
-from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sync_folder
+from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
 from onnxslim.graph.reader import MAX_BYTES
 from onnxslim.graph.sidecar import restore
 from onnxslim.graph.sparse import MARK
@@ -71,7 +71,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
 
     Args:
         model: The model; its content is not changed.
-        path: The file; a link is written through, permissions of an existing file are kept.
+        path: The file; a link is written through, unless there is external data. Permissions are kept.
         external_data: Whether weights go to a file of their own, ``<name>.<hash>.data``; None where they exceed 2 GiB.
 
     Raises:
@@ -83,6 +83,13 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         external_data = (
             sum(tensor.nbytes for tensor in tensors(model) if tensor.dtype != ir.DataType.STRING)
             > MAX_BYTES - _HEADROOM
+        )
+    if external_data and os.path.islink(path):
+        raise InputError(
+            "external data cannot be saved through a link",
+            where=os.fspath(path),
+            why="runtimes look for it beside the link, or refuse to, while it would lie beside the file",
+            mend=f"name the file itself, {str(target)!r}",
         )
     with contextlib.ExitStack() as stack:
         placed: dict[ir.Value, _Placed] = {}
@@ -198,6 +205,7 @@ def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data
         if created and location not in _names_in(target):
             target.with_name(location).unlink(missing_ok=True)
         raise
+    sweep(target)
     for old in old_files:
         if old.name != location and not _used_by_others(old, target):
             _let_go(model, old, stubs)

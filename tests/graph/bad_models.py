@@ -158,7 +158,7 @@ def conflicting_imports(folder: Path) -> onnx.ModelProto:
 
 @case("field 1000")
 def unknown_field(folder: Path) -> bytes:
-    return good().SerializeToString() + b"\xc2\x3e\x01a"
+    return bytes(good().SerializeToString()) + b"\xc2\x3e\x01a"
 
 
 # --- names and structure ---
@@ -205,7 +205,7 @@ def attribute_without_type(folder: Path) -> onnx.ModelProto:
 
 @case("not UTF-8")
 def name_not_utf8(folder: Path) -> bytes:
-    return good().SerializeToString().replace(b"\x01a", b"\x01\xff")
+    return bytes(good().SerializeToString()).replace(b"\x01a", b"\x01\xff")
 
 
 @case("has two values")
@@ -387,4 +387,16 @@ CASES["external_without_folder"] = (lambda folder: external("w.bin").SerializeTo
 def device_configuration_too_early(folder: Path) -> onnx.ModelProto:
     model = good()
     model.configuration.add(name="c", num_devices=1)
+    return model
+
+
+@case("nested more than")
+def deep_proto_in_memory(folder: Path) -> onnx.ModelProto:
+    model = good()
+    graph = model.graph
+    for _ in range(60):
+        attribute = graph.node.add(op_type="If", output=["o"]).attribute.add(
+            name="then_branch", type=onnx.AttributeProto.GRAPH
+        )
+        graph = attribute.g
     return model

@@ -194,7 +194,8 @@ def no_nodes() -> onnx.ModelProto:
 def shared_subgraph_names() -> onnx.ModelProto:
     return parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]> g (bool c, float[2] x) => (float[2] y) {
-        y = If (c) <then_branch = t () => (float[2] o) { o = Abs(x) }, else_branch = e () => (float[2] o) { o = Neg(x) }> }"""
+        y = If (c) <then_branch = t () => (float[2] o) { o = Abs(x) },
+        else_branch = e () => (float[2] o) { o = Neg(x) }> }"""
     )
 
 

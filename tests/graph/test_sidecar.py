@@ -104,7 +104,7 @@ def all_metadata() -> onnx.ModelProto:
     return model
 
 
-def annotations() -> onnx.ModelProto:
+def quantization() -> onnx.ModelProto:
     model = model_with(relu())
     for name in ("x", "w", "a", "y", "elsewhere"):
         annotation = model.graph.quantization_annotation.add(tensor_name=name)
@@ -179,7 +179,7 @@ MAKERS = [
     type_attributes,
     byte_strings,
     all_metadata,
-    annotations,
+    quantization,
     foreign_value_info,
     training,
     functions,
@@ -224,7 +224,8 @@ def test_a_type_that_a_pass_infers_is_written() -> None:
 
 def test_a_captured_description_that_became_wrong_is_dropped() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]> g (bool c, float[2] x) => (float[N] y) { a = Abs(x)
-    y = If (c) <then_branch = t () => (float[2] o) { o = Abs(a) }, else_branch = e () => (float[2] p) { p = Neg(a) }> }"""
+    y = If (c) <then_branch = t () => (float[2] o) { o = Abs(a) },
+    else_branch = e () => (float[2] p) { p = Neg(a) }> }"""
     proto = parser.parse_model(text)
     branch = proto.graph.node[1].attribute[0].g
     branch.value_info.append(tensor_value("a", [2]))
