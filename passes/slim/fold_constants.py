@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -43,8 +44,9 @@ class FoldConstants(Pass):
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Folds in place, outer graphs first."""
         facts, kept = infer_shapes(model), annotated(model)
+        deadline = time.monotonic() + self.seconds
         for scope in scopes(model):
-            fold_graph(model, scope, facts, kept, context, self.max_bytes, self.seconds)
+            fold_graph(model, scope, facts, kept, context, self.max_bytes, deadline)
         return context.result()
 
 
@@ -55,12 +57,12 @@ def fold_graph(
     kept: frozenset[str],
     context: Context,
     max_bytes: int,
-    seconds: float,
+    deadline: float,
 ) -> None:
     """Folds one graph."""
     as_nodes = scope.in_function or model.ir_version < 4
     region = find_region(
-        model, scope, facts, context, max_bytes=max_bytes, seconds=seconds, as_nodes=as_nodes, pinned=kept
+        model, scope, facts, context, max_bytes=max_bytes, deadline=deadline, as_nodes=as_nodes, pinned=kept
     )
     folded: dict[ir.Node, None] = {}
     for part in region.parts():

@@ -148,6 +148,8 @@ def obstacle(scope: Scope, norm: ir.Node) -> str | None:
     tensors = [constant_tensor(value) for value in constants]
     if any(tensor is None for tensor in tensors):
         return "a parameter is not constant"
+    if any(tensor is not None and tensor.meta for tensor in tensors):
+        return "a parameter is stored sparse, and would become dense"
     dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
     if len(dtypes) != 1 or not dtypes <= set(_FLOATS):
         return "the parameters are of different dtypes, or of one that is not computed with"

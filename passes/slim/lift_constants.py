@@ -51,8 +51,8 @@ def lift(scope: Scope, kept: frozenset[str], context: Context) -> None:
             continue
         output = node.outputs[0]
         tensor = node_tensor(node)
-        if tensor is None:
-            context.decline("lift-constant", site(node), "it is sparse")
+        if tensor is None or tensor.meta:
+            context.decline("lift-constant", site(node), "it is stored in a sparse form, or not known")
         elif output.is_graph_output():
             context.decline("lift-constant", site(node), "it is an output of its graph")
         elif ANNOTATION in output.meta or output.name in kept:

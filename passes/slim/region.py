@@ -143,7 +143,7 @@ def leaf_bytes(value: ir.Value) -> int:
     tensor = constant_tensor(value)
     if tensor is None or ANNOTATION in value.meta:
         return 0
-    if value.meta:  # a mark of the reader: the file holds it in another, smaller form
+    if tensor.meta:  # a mark of the reader: the file holds it in another, smaller form
         return 0
     producer = value.producer()
     return tensor_bytes(tensor, value.name or "") if producer is None else node_bytes(producer)
@@ -156,7 +156,7 @@ def find_region(
     context: Context,
     *,
     max_bytes: int,
-    seconds: float,
+    deadline: float,
     as_nodes: bool,
     pinned: frozenset[str],
 ) -> Region:
@@ -165,7 +165,6 @@ def find_region(
     A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it.
     """
     region = Region(as_nodes, pinned)
-    deadline = time.monotonic() + seconds
     for node in scope.graph:
         if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
             continue
@@ -181,7 +180,7 @@ def find_region(
             continue
         reason = impurity(node, scope.opset(node.domain), model.functions)
         if reason is None and time.monotonic() > deadline:
-            reason = f"the {seconds:g} s for evaluation are over"
+            reason = "the time for evaluation is over"
         if reason is None and known is None:
             assert inputs is not None
             try:

@@ -250,7 +250,7 @@ def test_refused_actions_and_limits_are_honoured() -> None:
 
 def test_time_is_bounded() -> None:
     text = f"{HEADER} g (float[2] x) => (float[2] y) <float[2] w = {{1, 2}}> {{ e = Exp(w)  y = Add(x, e) }}"
-    assert_declines(text, FoldConstants(seconds=-1.0), reason="s for evaluation are over")
+    assert_declines(text, FoldConstants(seconds=-1.0), reason="the time for evaluation is over")
 
 
 def test_long_constant_chains() -> None:
