@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import runpy
 import shlex
@@ -12,6 +13,7 @@ import pytest
 from onnxslim.cli import main
 from onnxslim.commands.table import VERBS
 from onnxslim.pipeline import parse_recipe
+from onnxslim.report import ModelFacts, Report
 from tests.documents import DIGITS, ROOT, blocks, commands, shorten_latency, write_digit_samples
 
 
@@ -49,6 +51,12 @@ def test_the_readmes_recipe_is_one() -> None:
     assert [each.name for each in parse_recipe(blocks("README.md", "toml")[0])] == ["slim", "quantize"]
 
 
+def test_the_documented_keys_are_those_of_the_results() -> None:
+    keys = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "json.md").read_text(), re.MULTILINE)
+    fields = [field.name for cls in (Report, ModelFacts) for field in dataclasses.fields(cls)]
+    assert keys == ["schema", *fields]
+
+
 def test_the_readme_lists_every_verb() -> None:
     table = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
     assert [line.split("`")[1].split()[0] for line in table] == list(VERBS)
@@ -66,7 +74,9 @@ def test_the_example_pass_runs_as_written(workplace: Path, monkeypatch: pytest.M
         sys.modules.pop("double_relu", None)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/README.md", "docs/writing-a-pass.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CHANGELOG.md", "docs/README.md", "docs/json.md", "docs/writing-a-pass.md"]
+)
 def test_links_within_the_repository_exist(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):

@@ -17,7 +17,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of printing and leaving."""
 
     def error(self, message: str) -> NoReturn:
-        mend = "onnxslim IN.onnx OUT.onnx; onnxslim --help shows the rest"
+        mend = "onnxslim IN.onnx OUT.onnx; the verb slim has more options; onnxslim --help shows the rest"
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if unknown is not None:
             known = [flag for action in self._actions for flag in action.option_strings]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import console, print_json
+from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
 
 
@@ -28,7 +28,9 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
     from onnxslim.api.bench import bench as run
 
     samples = take_samples(arguments, a)
-    latency = run(a, b, samples=samples, **arguments)
+    with progress(quiet) as say:
+        say("measure the latency")
+        latency = run(a, b, samples=samples, **arguments)
     if as_json:
         from onnxslim.report import envelope
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import console, print_json
+from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
 
 
@@ -33,7 +33,9 @@ def verify(reference: str, candidate: str, tier: str | None, as_json: bool, quie
     from onnxslim.api.verify import verify as run
 
     samples = take_samples(arguments, reference)
-    parity = run(reference, candidate, samples=samples, tier=tier, **arguments)
+    with progress(quiet) as say:
+        say("compare outputs")
+        parity = run(reference, candidate, samples=samples, tier=tier, **arguments)
     if as_json:
         from onnxslim.report import envelope
 
