@@ -18,6 +18,8 @@ MIN_EXPONENT = -200
 """Width of the bins while only zeros were seen. Values below 2**-189 share the two bins beside zero."""
 CHUNK = 1 << 18
 """Values counted at a time: bounds the memory."""
+TINY = math.ldexp(1.0, -1022)
+"""Least normal double; what is below it once scaled may have vanished."""
 
 
 class Histogram:
@@ -93,16 +95,21 @@ class Histogram:
         return result
 
     def _count(self, values: np.ndarray) -> None:
+        """Counts finite doubles, and overwrites them."""
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         exponent = fitting_exponent(max(-low, high))
         if exponent > self.exponent:
             self.counts = _widened(self.counts, exponent - self.exponent)
             self.exponent = exponent
-        # Scaling by a power of two is exact unless it underflows, where a small negative value would become -0.
-        scaled = np.floor(values * math.ldexp(1.0, -self.exponent))
-        scaled[(scaled == 0) & (values < 0)] = -1
-        places = scaled.astype(np.int32)
+        # Scaling by a power of two is exact unless it underflows, as only tiny doubles do: a negative one is in bin -1.
+        scale = math.ldexp(1.0, -self.exponent)
+        lost = np.flatnonzero((values < 0) & (values > -TINY / scale)) if scale < 1 and low < 0 else None
+        values *= scale
+        np.floor(values, out=values)
+        if lost is not None:
+            values[lost] = -1
+        places = values.astype(np.intp)
         places += HALF
         self.counts += np.bincount(places, minlength=BINS)
 

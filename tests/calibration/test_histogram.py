@@ -56,6 +56,14 @@ def test_counts_are_those_of_numpy(data: np.ndarray) -> None:
         assert min_max(histogram) == (finite.min(), finite.max())
 
 
+def test_tiny_negative_values_beside_huge_ones() -> None:
+    data = np.array([-5e-324, -1e-300, -1e-20, 5e-324, 1e300])
+    whole, parts = made(data), made(data[:3]).merge(made(data[3:]))
+    assert state(whole) == state(parts)
+    assert whole.counts[BINS // 2 - 1] == 3
+    assert whole.counts[BINS // 2] == 1
+
+
 def test_the_file_form_round_trips_and_is_checked() -> None:
     histogram = made(np.arange(100, dtype=np.float32) - 7)
     arrays = histogram.to_arrays()
