@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def build(path: Path, gib: float, tensors: int = 48) -> None:
             initializers.append(tensor)
             nodes.append(helper.make_node("MatMul", [f"r{at}" if at else "x", f"w{at}"], [f"m{at}"]))
             nodes.append(helper.make_node("Relu", [f"m{at}"], [f"r{at + 1}" if at < count - 1 else "y"]))
+        file.flush()
+        os.fsync(file.fileno())  # else the measured writer waits for this one's pages
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes, "g", [value("x", 1, ["N", COLUMNS])], [value("y", 1, ["N", COLUMNS])], initializers
