@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from onnxslim.errors import InputError, OnnxSlimError, SetupError, did_you_mean
 
 INTERRUPTED = 130
 DEBUG = "ONNXSLIM_DEBUG"
-"""Environment variable that shows the traceback of an error that is a bug."""
+"""Environment variable that shows the traceback of an error that nobody foresaw."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +30,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in files need not suit the terminal's encoding
     try:
-        code = _run(arguments)
+        code = _answer(arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code
+    except BrokenPipeError:
+        # The reader has gone, e.g. `| head`. The interpreter flushes once more at exit, and that must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _answer(arguments: list[str]) -> int:
+    """Runs what is asked for; every error becomes one message and its exit code."""
+    try:
+        return _run(arguments)
     except SystemExit as leave:  # argparse has printed the help or the version
         return int(leave.code or 0)
     except OnnxSlimError as error:
@@ -43,17 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("onnxslim: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone, e.g. `| head`. The interpreter flushes once more at exit, and that must go somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except OSError as error:
+        _show_traceback(error)
         where = os.fsdecode(error.filename) if error.filename is not None else ""
         return _fail(SetupError("the system refused", where=where, why=error.strerror or str(error)), arguments)
     except MemoryError:
         mend = "give --memory a smaller size, or use a machine with more"
         return _fail(SetupError("the memory does not suffice", mend=mend), arguments)
     except Exception as error:  # the last resort: whatever arrives here is our own bug
-        return _bug(error, arguments)
+        _show_traceback(error)
+        return _fail(_bug(error), arguments)
 
 
 def _run(arguments: list[str]) -> int:
@@ -85,11 +98,8 @@ def _usage(error: click.ClickException) -> InputError:
     context = getattr(error, "ctx", None)
     help_text = f"{context.command_path if context else 'onnxslim'} --help shows the usage"
     if isinstance(error, click.NoSuchOption):
-        known = (
-            [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
-            if context
-            else []
-        )
+        params = context.command.params if context else []
+        known = [flag for param in params for flag in (*param.opts, *param.secondary_opts)]
         near = did_you_mean(error.option_name, known)
         mend = f"{near}; {help_text}" if near.startswith("did") else help_text
         return InputError(f"there is no option {error.option_name!r}", mend=mend)
@@ -101,23 +111,23 @@ def _usage(error: click.ClickException) -> InputError:
 
 def _fail(error: OnnxSlimError, arguments: list[str]) -> int:
     if "--json" in arguments:
-        print(json.dumps(error.to_json(), indent=2, ensure_ascii=False))
+        print(json.dumps(error.to_json(), indent=2))
     else:
         click.secho("onnxslim: error: ", fg="red", bold=True, err=True, nl=False)
         click.echo(str(error), err=True)
     return error.exit_code
 
 
-def _bug(error: Exception, arguments: list[str]) -> int:
+def _bug(error: Exception) -> OnnxSlimError:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return OnnxSlimError(
+        "this is a bug of onnxslim",
+        where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
+        why=f"{type(error).__name__}: {error}",
+        mend=f"report it with the model and the traceback that {DEBUG}=1 shows",
+    )
+
+
+def _show_traceback(error: Exception) -> None:
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return _fail(
-        OnnxSlimError(
-            "this is a bug of onnxslim",
-            where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
-            why=f"{type(error).__name__}: {error}",
-            mend=f"report it with the model and the traceback that {DEBUG}=1 shows",
-        ),
-        arguments,
-    )

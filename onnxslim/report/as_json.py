@@ -37,12 +37,12 @@ def envelope(command: str, **parts: Any) -> dict[str, Any]:
 
 
 def dumps(data: Mapping[str, Any]) -> str:
-    """``data`` as indented JSON text.
+    """``data`` as indented JSON text in ASCII, so that it passes through any terminal and any name survives.
 
     Raises:
         ValueError: It holds a NaN or an infinity; pass it through `plain` first.
     """
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(data, indent=2, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
