@@ -32,7 +32,8 @@ class FoldConstants(Pass):
     4. Shape, Size and what is computed from them fold where inference knows every number.
 
     Random operators, unknown domains, function calls, control flow, and QuantizeLinear and DequantizeLinear, which the
-    runtime matches, stay. So does what is an output of its graph. Initializers that are inputs are no constants.
+    runtime matches, stay. So does what is an output of its graph, or used in a subgraph: a branch that is never taken
+    may fit no shape but an unknown one. Initializers that are inputs are no constants.
     """
 
     name: ClassVar[str] = "fold-constants"

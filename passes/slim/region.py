@@ -178,6 +178,12 @@ def find_region(
         if any(ANNOTATION in y.meta for y in node.outputs):
             context.decline("fold-constant", site(node), "it takes part in a quantization annotation")
             continue
+        if any(use.node.graph is not scope.graph for y in node.outputs for use in y.uses()):
+            # Measured: a branch for other ranks, never taken, made onnxruntime 1.32 refuse the model.
+            context.decline(
+                "fold-constant", site(node), "a subgraph uses it, which may not fit shapes that become known"
+            )
+            continue
         reason = impurity(node, scope.opset(node.domain), model.functions)
         if reason is None and time.monotonic() > deadline:
             reason = "the time for evaluation is over"

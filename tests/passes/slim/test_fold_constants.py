@@ -179,6 +179,22 @@ def test_subgraphs_fold_with_outer_constants() -> None:
     )
 
 
+def test_a_branch_that_is_never_taken_is_not_made_invalid() -> None:
+    text = f"""{HEADER} g (float[4] x) => (float[M] y)
+        <float[4] w = {{1, 2, 3, 4}}, int64[1] i = {{4}}, int64[1] z = {{0}}> {{
+        c0 = Constant <value = bool {{0}}> ()
+        k = Reshape(w, i)
+        r = Exp(k)
+        y = If(c0) <
+            then_branch = t () => (float[P] p) {{ p = Squeeze(r, z) }},
+            else_branch = f () => (float[Q] q) {{ q = Add(x, r) }}
+        >
+    }}"""
+    model, reasons = fold(text)
+    assert [node.op_type for node in model.graph] == ["Constant", "Exp", "If"]
+    assert any("a subgraph uses it" in reason for reason in reasons)
+
+
 def test_loop_bodies_fold_what_no_iteration_changes() -> None:
     model, _ = fold(
         f"""{HEADER} g (float[2] x) => (float[2] y) <int64 n = {{3}}, bool c = {{1}}, float[2] w = {{1, 2}}> {{
