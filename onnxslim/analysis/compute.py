@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis.dims import Dim, Expr, add, ceildiv, floordiv, maximum, mul
+from onnxslim.analysis.dims import Dim, Expr, add, ceildiv, floordiv, lower, maximum, minimum, mul
 from onnxslim.analysis.facts import Fact, Shape
 from onnxslim.analysis.movement import dims_of, moved
 from onnxslim.analysis.operator import Operator, Rule, Undecided, axis_of, broadcast_shapes
@@ -206,9 +206,9 @@ def _conv(op: Operator) -> Sequence[Fact] | None:
     return [Fact(dtype, (x[0], w[0], *_windows(op, x[2:], kernel)))]
 
 
-def _windows(op: Operator, spatial: Shape, kernel: Sequence[Dim], *, ceil: bool = False) -> Shape:
+def _windows(op: Operator, spatial: Shape, kernel: Sequence[Dim], *, pool: bool = False) -> Shape:
     """Spatial dims after a convolution or pooling with this kernel."""
-    rank = len(spatial)
+    rank, ceil = len(spatial), pool and bool(op.get("ceil_mode", 0))
     strides, dilations = op.get("strides") or [1] * rank, op.get("dilations") or [1] * rank
     pads, auto = op.get("pads") or [0] * (2 * rank), op.text("auto_pad", "NOTSET") or "NOTSET"
     if not len(kernel) == len(strides) == len(dilations) == rank or len(pads) != 2 * rank:
@@ -222,8 +222,11 @@ def _windows(op: Operator, spatial: Shape, kernel: Sequence[Dim], *, ceil: bool 
         before, after = (0, 0) if auto == "VALID" else (pads[i], pads[i + rank])
         reach = add(mul(add(kernel[i], -1), dilations[i]), 1)
         room = add(add(size, before + after), mul(reach, -1))
-        if isinstance(room, int) and room < 0:
+        if isinstance(room, int) and room < 0 and not pool:
             raise ValueError(f"a kernel of {reach} does not fit into {size}, padded by {before} and {after}")
+        if pool and not ceil:
+            dims.append(_pooled(size, room, stride))
+            continue
         dim = add((ceildiv if ceil else floordiv)(room, stride), 1)
         if ceil and not (isinstance(reach, int) and after <= reach - stride):
             # The last window may begin in the padding behind the data: versions of the operator differ in keeping it.
@@ -232,12 +235,25 @@ def _windows(op: Operator, spatial: Shape, kernel: Sequence[Dim], *, ceil: bool 
     return tuple(dims)
 
 
+def _pooled(size: Dim, room: Dim, stride: int) -> Dim:
+    """trunc(room / stride) + 1: where a kernel does not fit, onnxruntime rounds toward zero and may still run."""
+    dim = add(floordiv(room, stride), 1)
+    if stride == 1 or lower(room) >= 0:
+        return dim
+    if lower(room) > -stride:
+        return maximum(dim, 1)
+    if lower(room) == -stride and lower(size) == 0:  # room is -stride for an empty input only
+        return maximum(dim, minimum(size, 1))
+    beyond = floordiv(maximum(mul(room, -1), 0), stride)
+    return add(add(floordiv(maximum(room, 0), stride), mul(beyond, -1)), 1)
+
+
 @rule("MaxPool", "AveragePool", "LpPool")
 def _pool(op: Operator) -> Sequence[Fact] | None:
     x, kernel = op.shape(0), op.get("kernel_shape")
     if kernel is None:
         return None
-    shape = None if x is None else (*x[:2], *_windows(op, x[2:], kernel, ceil=bool(op.get("ceil_mode", 0))))
+    shape = None if x is None else (*x[:2], *_windows(op, x[2:], kernel, pool=True))
     return [Fact(op.fact(0).dtype, shape), Fact(ir.DataType.INT64, shape)]
 
 

@@ -339,3 +339,34 @@ def test_reshape_keeps_products_exact() -> None:
         { y = Reshape(x, t)  z = Reshape(y, u)  w = Reshape(z, v)  f = Flatten<axis = 2>(y) }""",
         *"yzwf",
     ) == [(N, 3, 4, M), (2 * mul(N, M), 6), (12 * mul(N, M),), (3 * N, 4 * M)]
+
+
+@pytest.mark.parametrize("ceil", [0, 1])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("kernel", "pads"), [(2, [0, 0]), (3, [0, 0]), (3, [1, 1]), (4, [0, 1])])
+def test_pools_agree_with_onnxruntime_where_the_kernel_does_not_fit(
+    kernel: int, pads: list[int], stride: int, ceil: int
+) -> None:
+    attributes: dict[str, Any] = {"kernel_shape": [kernel], "strides": [stride], "pads": pads, "ceil_mode": ceil}
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["y"], **attributes),
+        helper.make_node("AveragePool", ["x"], ["z"], **attributes),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, "N"])]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in "yz"]
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = ir.from_proto(proto)
+    facts = infer_shapes(model)
+    assert facts.problems == ()
+    assert ceil or "?" not in str(facts.shape(model.graph.outputs[0]))
+    ran = 0
+    for size in range(9):
+        try:
+            arrays = run(proto, {"x": np.ones((1, 2, size), np.float32)})
+        except Exception as refused:
+            assert size < kernel, refused  # noqa: PT017
+            continue
+        ran += 1
+        assert list(disagreements(facts, model.graph.outputs, arrays, {"N": size})) == []
+    assert ran > 4
