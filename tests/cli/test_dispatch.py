@@ -146,14 +146,33 @@ def test_a_clash_with_the_other_distribution_stops_all_but_doctor(
     assert "0.1.98" in findings["clash"]["fact"]
 
 
-def test_a_closed_pipe_is_silent() -> None:
+@pytest.mark.parametrize("arguments", [["passes"], ["inspect", "nothing.onnx", "--json"]])
+def test_a_closed_pipe_is_silent(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "onnxslim", "passes"], stdout=writer, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "onnxslim", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_names_that_the_terminal_cannot_show_are_no_obstacle(here: Path) -> None:
+    name = os.fsdecode(b"m\xff\xe4\xbd\xa0.onnx")  # not UTF-8
+    os.rename("model.onnx", name)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+
+    def run(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "onnxslim", "inspect", *arguments]
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert done.stderr == b""
+        return done.returncode, done.stdout.decode("ascii")
+
+    code, text = run(name)
+    assert (code, "BatchNormalization" in text) == (0, True)
+    code, text = run(name, "--json")
+    assert (code, json.loads(text)["model"]["path"]) == (0, name)
+    code, text = run(name + "x", "--json")
+    assert (code, json.loads(text)["where"]) == (2, name + "x")
 
 
 @pytest.mark.parametrize(
