@@ -81,14 +81,12 @@ class QuantizeStatic(Pass):
                 return context.result()
             lifted = model.clone()
             raise_opset(lifted)
-        ranges = self.measure(model, candidates, context)
+        ranges, unmeasured = self.measure(model, candidates, context)
         measured = []
         for group in candidates:
-            unmeasured = [value.name for value in group.measured if value.name not in ranges]
-            if unmeasured:
-                context.decline(
-                    "quantize", site(group.node), f"{unmeasured[0]} is no float tensor that can be measured"
-                )
+            reasons = [unmeasured[value.name or ""] for value in group.measured if value.name in unmeasured]
+            if reasons:
+                context.decline("quantize", site(group.node), reasons[0])
             else:
                 measured.append(group.key)
         kept = self.legal(lifted, measured, ranges, target, context)
@@ -132,22 +130,27 @@ class QuantizeStatic(Pass):
             context.decline("quantize", site(node), reason)
         return found
 
-    def measure(self, model: ir.Model, groups: list[Group], context: Context) -> Ranges:
-        """The ranges of the activations that the groups quantize, from one streaming run over the samples."""
+    def measure(self, model: ir.Model, groups: list[Group], context: Context) -> tuple[Ranges, dict[str, str]]:
+        """Ranges of the activations that the groups quantize, and why some have none; one run over the samples."""
         assert context.samples is not None
-        values = list(dict.fromkeys(value for group in groups for value in group.measured))
-        marks = fingerprints(model)
-        requests = [Request(value.name or "", "histogram") for value in values]
+        names = list(dict.fromkeys(value.name or "" for group in groups for value in group.measured))
         # A replay of the pass measures the same values of the same model again.
-        key = ("histograms", tuple(sorted({marks[value] for value in values})))
+        key = ("histograms", tuple(names), fingerprints(model)[model.graph.outputs[0]])
         if key not in context.cache:
-            context.progress(f"calibrate {len(values)} tensors")
+            context.progress(f"calibrate {len(names)} tensors")
+            requests = [Request(name, "histogram") for name in names]
             context.cache[key] = collect(
                 model, context.samples, requests, memory=context.memory, threads=context.threads
             )
         statistics: Statistics = context.cache[key]
-        found = {value.name or "": statistics.histogram(marks[value]) for value in values}
-        return {name: self.choose(histogram) for name, histogram in found.items() if histogram is not None}
+        ranges, unmeasured = {}, {request.value: reason for request, reason in statistics.declined.items()}
+        for name in names:
+            histogram = statistics.histogram(name)
+            if histogram is not None and histogram.total:
+                ranges[name] = self.choose(histogram)
+            else:
+                unmeasured.setdefault(name, f"{name} never held a finite value")
+        return ranges, unmeasured
 
     def choose(self, histogram: Histogram) -> tuple[float, float]:
         """The range that the grid of a tensor with this histogram shall cover."""
