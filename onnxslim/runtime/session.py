@@ -151,7 +151,7 @@ def open_session(
     """Loads ``model`` into onnxruntime.
 
     Args:
-        model: An IR model (its large weights are lent to onnxruntime, not copied), a proto, bytes, or a path.
+        model: An IR model (its large weights are not serialized), a proto, bytes, or a path.
         threads: Threads within an operator; operators run one after another.
         provider: Execution provider.
         optimize: onnxruntime's graph optimizations: True for all, False for none, or a key of `LEVELS`.
@@ -206,6 +206,8 @@ def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None)
             f"onnxruntime has no {provider}", mend=f"{did_you_mean(provider, available)} or install its package"
         )
     name, source, packed = _source(model)
+    if packed is not None and packed.folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", packed.folder)
     if packed is not None and packed.names:
         options.add_external_initializers(packed.names, packed.values)
     try:

@@ -1,8 +1,13 @@
-"""An IR model in the form that onnxruntime takes, its large weights lent instead of copied."""
+"""An IR model in the form that onnxruntime takes, its large weights not serialized.
+
+Weights in files are named by file, so that onnxruntime maps them and nothing is copied. Weights in memory are handed
+over as OrtValues; of these onnxruntime (1.32) makes one copy of its own.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,11 +43,13 @@ class Packed:
     proto: bytes
     names: list[str]
     values: list[Any]
-    """OrtValues that share memory with the model's tensors, memory-mapped files included."""
+    """OrtValues that share memory with the model's tensors, for `names`."""
+    folder: str | None
+    """Where the files lie that the proto refers to."""
 
 
 def pack(model: ir.Model) -> Packed:
-    """Serializes ``model`` with every main-graph initializer above `LENT_FROM` left out and lent as an OrtValue.
+    """Serializes ``model`` without the data of main-graph initializers above `LENT_FROM`.
 
     Raises:
         InputError: What cannot be lent (subgraph initializers, Constant attributes) exceeds protobuf's 2 GB, or an
@@ -57,18 +64,28 @@ def pack(model: ir.Model) -> Packed:
         and not value.is_graph_output()
         and value.uses()  # onnxruntime drops an unused one before it looks for what is lent in its place
     }
-    values = [lend(_read(value.const_value, name)) for name, value in lent.items() if value.const_value is not None]
+    files = _files({name: value.const_value for name, value in lent.items() if value.const_value is not None})
+    folder = next(iter(files.values()))[0] if files else None
     with _left_out(lent) as held:
         proto = to_proto(model)
+    names, values = [], []
     for written in proto.graph.initializer:
-        tensor = held.get(written.name)
-        if tensor is not None:
-            name = written.name
-            written.Clear()
-            written.name, written.data_type = name, int(tensor.dtype)
-            written.dims.extend(tensor.shape.numpy())
-            written.data_location = onnx.TensorProto.EXTERNAL
-            written.external_data.add(key="location", value="lent")
+        name = written.name
+        tensor = held.get(name)
+        if tensor is None:
+            continue
+        written.Clear()
+        written.name, written.data_type = name, int(tensor.dtype)
+        written.dims.extend(tensor.shape.numpy())
+        written.data_location = onnx.TensorProto.EXTERNAL
+        if name in files:
+            entries = {"location": files[name][1], **_place(tensor)}
+        else:
+            entries = {"location": "lent"}
+            names.append(name)
+            values.append(lend(_read(tensor, name)))
+        for key, entry in entries.items():
+            written.external_data.add(key=key, value=entry)
     size = proto.ByteSize()
     if size > onnx.checker.MAXIMUM_PROTOBUF:
         raise InputError(
@@ -77,7 +94,26 @@ def pack(model: ir.Model) -> Packed:
             why=f"{size:,} bytes are left that are no initializers of the main graph",
             mend="turn Constant nodes and subgraph initializers into initializers of the main graph",
         )
-    return Packed(proto.SerializeToString(), list(lent), values)
+    return Packed(proto.SerializeToString(), names, values, folder)
+
+
+def _files(tensors: Mapping[str, ir.TensorProtocol]) -> dict[str, tuple[str, str]]:
+    """Folder and file name of each tensor that lies in a file of the folder that most of them lie in.
+
+    Links are resolved: onnxruntime takes one folder, and refuses files that a link leads out of it.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, ir.ExternalTensor) and os.path.isfile(tensor.path):
+            found[name] = os.path.split(os.path.realpath(tensor.path))
+    counts = Counter(folder for folder, _ in found.values())
+    most = counts.most_common(1)[0][0] if counts else ""
+    return {name: place for name, place in found.items() if place[0] == most}
+
+
+def _place(tensor: ir.TensorProtocol) -> dict[str, str]:
+    offset = tensor.offset if isinstance(tensor, ir.ExternalTensor) else None
+    return {"offset": str(offset or 0), "length": str(tensor.nbytes)}
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_large_weights_are_lent_not_copied() -> None:
     made = matmul()
     before = made.graph.initializers["w"].const_value
     packed = pack(made)
-    assert packed.names == ["w"]
+    assert (packed.names, packed.folder) == (["w"], None)
     assert packed.values[0].data_ptr() == weight_of(made).ctypes.data
     assert len(packed.proto) < 2000
     assert made.graph.initializers["w"].const_value is before
@@ -67,7 +67,31 @@ def test_external_weights_run_from_their_mapping(tmp_path: Path) -> None:
     save(made, tmp_path / "m.onnx", external_data=True)
     loaded = ir.load(tmp_path / "m.onnx")
     assert isinstance(loaded.graph.initializers["w"].const_value, ir.ExternalTensor)
+    packed = pack(loaded)
+    assert (packed.names, packed.folder) == ([], str(tmp_path.resolve()))
     np.testing.assert_allclose(open_session(loaded).run({"x": X})["z"], expected(made), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_behind_links_and_in_several_folders_run(tmp_path: Path) -> None:
+    made = model(
+        "(float[N,256] x) => (float[N,256] z) <float[1] w = {1}, float[1] v = {1}, float[1] u = {1}> "
+        "{ a = MatMul(x, w) b = MatMul(a, v) z = MatMul(b, u) }"
+    )
+    arrays = [np.random.default_rng(i).standard_normal((256, 256)).astype(np.float32) / 16 for i in range(3)]
+    for index, (name, array) in enumerate(zip("wvu", arrays, strict=True)):
+        folder = tmp_path / f"folder{min(index, 1)}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.bin").write_bytes(b"skip" * 4 + array.tobytes())
+        (tmp_path / f"{name}.link").symlink_to(folder / f"{name}.bin")
+        value = made.graph.initializers[name]
+        value.shape = ir.Shape(array.shape)
+        value.const_value = ir.ExternalTensor(
+            f"{name}.link", 16, array.nbytes, ir.DataType.FLOAT, shape=value.shape, name=name, base_dir=tmp_path
+        )
+    packed = pack(made)
+    assert (packed.names, packed.folder) == (["w"], str((tmp_path / "folder1").resolve()))
+    result = open_session(made).run({"x": X})["z"]
+    np.testing.assert_allclose(result, X @ arrays[0] @ arrays[1] @ arrays[2], rtol=1e-3, atol=1e-3)
 
 
 def test_small_external_weights_are_inlined(tmp_path: Path) -> None:
