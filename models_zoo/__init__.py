@@ -20,6 +20,7 @@ __all__ = ["SPLITS", "Entry", "LazySamples", "Tally", "Task", "catalogue", "get"
 
 _MODULES = (
     "ppocrv4_rec",
+    "ppocrv4_det",
     "ppocr_cls",
     "magika",
     "mtcnn",

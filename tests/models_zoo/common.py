@@ -7,6 +7,7 @@ from onnxslim.runtime import Run, open_session
 
 SCORED = [
     "ppocrv4_rec",
+    "ppocrv4_det",
     "ppocr_cls",
     "magika",
     "mtcnn_pnet",
