@@ -16,6 +16,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.output_options
 @samples_options(required=True)
 @options.metric_option
+@options.min_sqnr_option
 @options.recipe_option
 @click.option("--record", is_flag=True, help="Store the recipe in the model's metadata")
 @options.pass_options("quantize")
@@ -42,6 +43,7 @@ def compress(
     from onnxslim.api.compress import compress as run
 
     passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
+    options.drop_unset(arguments, "min_sqnr")
     target = options.output_path(model, output, in_place)
     samples, metric = take_samples(arguments, model), take_metric(arguments, model)
     with progress(quiet) as say:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -42,6 +43,21 @@ def byte_size(text: str) -> int:
     if size <= 0:
         raise click.BadParameter("the size must be more than 0 bytes")
     return size
+
+
+def finite(text: str) -> float:
+    """A number that is neither NaN nor infinite.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number") from error
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{text!r} is not finite")
+    return value
 
 
 def chain(*decorators: Callable[[Any], Any]) -> Decorator:
@@ -94,6 +110,10 @@ metric_option = click.option(
     "--metric", metavar="NAME", help="module:function(run, samples) -> score, or top1, sqnr, cosine, agreement"
 )
 
+min_sqnr_option = click.option(
+    "--min-sqnr", type=finite, metavar="DB", help="Signal to noise on held-back samples under which int8 is dropped"
+)
+
 verify_option = click.option(
     "--verify/--no-verify", default=True, help="Compare outputs with the original's (the default), or only the graph"
 )
@@ -131,6 +151,13 @@ def take_pass_options(arguments: dict[str, Any], name: str) -> dict[str, Any]:
     """Removes the options of the pass ``name`` from a command's arguments, and returns those that were given."""
     given = {option.name: arguments.pop(_parameter(name, option)) for option in _options(name)}
     return {key: value for key, value in given.items() if value is not None and value != ()}
+
+
+def drop_unset(arguments: dict[str, Any], *names: str) -> None:
+    """Removes the arguments of these names where they were not given, so that the API's defaults hold."""
+    for name in names:
+        if arguments[name] is None:
+            del arguments[name]
 
 
 def _options(name: str) -> Iterator[Option]:

@@ -16,6 +16,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.output_options
 @samples_options(required=True)
 @options.metric_option
+@options.min_sqnr_option
 @options.pass_options("quantize")
 @options.verify_option
 @options.bench_option
@@ -34,6 +35,7 @@ def quantize(
     from onnxslim.api.quantize import quantize as run
 
     given = options.take_pass_options(arguments, "quantize")
+    options.drop_unset(arguments, "min_sqnr")
     target = options.output_path(model, output, in_place)
     samples, metric = take_samples(arguments, model), take_metric(arguments, model)
     with progress(quiet) as say:

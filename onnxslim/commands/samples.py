@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxslim.commands.options import Decorator, chain
+from onnxslim.commands.options import Decorator, chain, finite
 from onnxslim.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ def numbers(text: str) -> tuple[float, ...]:
     Raises:
         click.BadParameter: One of them is none.
     """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a number or several with commas between them") from error
+    return tuple(finite(part) for part in text.split(","))
 
 
 def dimensions(text: str) -> tuple[int, int]:
@@ -63,7 +60,12 @@ def samples_options(*, required: bool = False) -> Decorator:
             "--mean", type=numbers, metavar="A,B,C", help="Images: subtracted after scaling, one or one a channel"
         ),
         click.option("--std", type=numbers, metavar="A,B,C", help="Images: divided by, one or one a channel"),
-        click.option("--scale", type=float, help="Images: factor on pixels of 0 to 255; 1/255 for a float input"),
+        click.option(
+            "--scale",
+            type=finite,
+            metavar="FACTOR",
+            help="Images: factor on pixels of 0 to 255; 1/255 for a float input",
+        ),
         click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Images: order of the axes"),
         click.option("--channels", type=click.Choice(["RGB", "BGR", "GRAY"]), help="Images: order of the channels"),
         click.option("--resize", type=click.Choice(["stretch", "fit", "crop"]), help="Images: how the size is reached"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from onnxslim.commands.options import byte_size, make_recipe, output_path
+from onnxslim.commands.options import byte_size, finite, make_recipe, output_path
 from onnxslim.commands.samples import dimensions, numbers
 from onnxslim.errors import InputError
 
@@ -24,7 +24,14 @@ def test_what_is_no_size(text: str) -> None:
 def test_dimensions_and_numbers() -> None:
     assert dimensions("320x48") == (320, 48)
     assert numbers("1,-0.5") == (1.0, -0.5)
-    for function, text in ((dimensions, "320*48"), (dimensions, ""), (numbers, "1,,2"), (numbers, "")):
+    for function, text in (
+        (dimensions, "320*48"),
+        (dimensions, ""),
+        (numbers, "1,,2"),
+        (numbers, ""),
+        (finite, "nan"),
+        (finite, "-inf"),
+    ):
         with pytest.raises(click.BadParameter):
             function(text)
 

@@ -129,6 +129,15 @@ def test_compress_measures_and_never_writes_something_larger(here: Path, capsys:
     assert report["output"]["bytes"] == (here / "out.onnx").stat().st_size < DIGITS.stat().st_size
 
 
+def test_a_result_below_the_asked_for_quality_is_dropped(here: Path, capsys: Output) -> None:
+    arguments = ("quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench")
+    report = run_json(capsys, *arguments, "--min-sqnr", "200")
+    assert report["decision"] == "kept fp32"
+    assert "200 dB" in report["reason"]
+    assert "QuantizeLinear" not in report["output"]["ops"]
+    assert "QuantizeLinear" in run_json(capsys, *arguments)["output"]["ops"]
+
+
 def test_compress_runs_a_recipe(here: Path, capsys: Output) -> None:
     (here / "recipe.toml").write_text('[[pass]]\nname = "remove-unused"\n')
     arguments = ("compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--recipe", "recipe.toml")
