@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import control_flow
 from onnxslim.analysis.compute import COMPUTE_RULES
+from onnxslim.analysis.convolution import CONVOLUTION_RULES
 from onnxslim.analysis.dims import Dim, Expr, Symbols, TooComplex, age, free_symbols
 from onnxslim.analysis.facts import UNKNOWN, Array, Contradiction, Fact, ShapeFacts, contradiction, declared_fact
 from onnxslim.analysis.fallback import infer_by_onnx
@@ -25,7 +26,7 @@ MAX_FLOATS: Final = 64
 MAX_SEEDS: Final = 8
 MAX_DEPTH: Final = 32
 MAX_CALLS: Final = 10_000
-SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **MOVEMENT_RULES}
+SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **CONVOLUTION_RULES, **MOVEMENT_RULES}
 MALFORMED: Final = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What a rule raises on a node that is no valid use of its operator."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -191,3 +192,22 @@ def test_function_values_of_small_integers_reach_the_caller() -> None:
     values, facts = infer(text, more=', "local" : 1')
     assert elements(facts, values["s"]) == [2 * N, 6]
     assert facts.shape(values["y"]) == (2 * N, 6)
+
+
+def test_long_chains_and_deep_nests_end() -> None:
+    names = ["x", *(f"v{i}" for i in range(20_000))]
+    body = " ".join(f"{b} = Relu({a})" for a, b in pairwise(names))
+    values, facts = infer(f"g (float[N, 3] x) => (float[a, b] {names[-1]}) {{ {body} }}")
+    assert facts.shape(values[names[-1]]) == (N, 3)
+
+    value = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N"]))
+    condition = ir.Value(name="c", type=ir.TensorType(ir.DataType.BOOL), shape=ir.Shape([]))
+    node = ir.node("Relu", [value])
+    for _ in range(200):
+        branches = [ir.Graph([], [node.outputs[0]], nodes=[node])]
+        other = ir.node("Neg", [value])
+        branches.append(ir.Graph([], [other.outputs[0]], nodes=[other]))
+        node = ir.node("If", [condition], {"then_branch": branches[0], "else_branch": branches[1]})
+    graph = ir.Graph([value, condition], [node.outputs[0]], nodes=[node], opset_imports={"": 17})
+    facts = infer_shapes(ir.Model(graph, ir_version=8))
+    assert facts.shape(node.outputs[0]) is None  # beyond the depth that is followed nothing is claimed
