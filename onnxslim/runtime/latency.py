@@ -5,7 +5,8 @@ biases every timing in it, so runs within a process are no independent evidence,
 
 - both models, and a second copy of each, live in each of several fresh processes, loaded in random order, so that
   placement is drawn anew for every process and every copy;
-- rounds time every copy once, in random order, on one feed; rounds in which the process was preempted are left out;
+- rounds time every copy once, in random order, on one feed; with one thread it is the thread's time on the CPU that
+  counts, wall time less what other processes took; rounds in which it was preempted are left out where enough remain;
 - a process gives one number: the median over its rounds of log(b / a), copies averaged;
 - the interval is over processes: a trimmed mean with Student's t (Tukey & McLaughlin 1963; Yuen 1974);
 - the copies against each other give the floor: what this machine, now, shows where nothing differs.
@@ -59,7 +60,7 @@ class Latency:
     verdict: Literal["faster", "slower", "no difference"]
     """Of b."""
     a_ms: float
-    """Median time of one run, milliseconds."""
+    """Median time of one run, milliseconds; with one thread its time on the CPU, on an idle machine wall time."""
     b_ms: float
     floor: float
     """Relative difference (0.01 = 1 %) that identical models may show here and now; smaller ones are no difference."""
@@ -95,8 +96,8 @@ def compare_latency(
         feeds: Inputs that both accept; each round takes one of them.
         threads: Threads within an operator; each process is pinned to as many CPUs, where the system allows.
         processes: Fresh processes, one after another; at least 4.
-        seconds: Time spent in timing, over all processes; loading (for each process) comes on top, and a slow model
-            takes as long as its five rounds.
+        seconds: Time spent in timing, over all processes; loading (for each process) comes on top, a busy machine takes
+            up to three times as long, and a slow model as long as its five rounds.
         seed: Of the random orders.
         config: Session config entries for both.
         timeout: Seconds that one process may take.
