@@ -150,22 +150,18 @@ def _print_steps(report: Report, console: Console, explain: bool) -> None:
             for action in step.result.actions:
                 place = action.site or ", ".join(action.outputs)
                 _say(console, f"  {action.rule} at {place}" + (f": {action.detail}" if action.detail else ""))
-    if declined:
-        console.print(_declined_table(declined, explain))
+            for item in step.result.declined:  # lines, since a table of thousands of rows takes seconds to lay out
+                _say(console, f"  left alone by {item.rule}: {item.site}: {item.reason}")
+    if declined and not explain:
+        console.print(_declined_table(declined))
 
 
-def _declined_table(declined: Sequence[Declined], explain: bool) -> Table:
-    """Declined rewrites by reason, most frequent first; with ``explain`` one row for each."""
-    title = f"left alone: {len(declined):,}"
-    if explain:
-        table = _table("rule", "where", "why", title=title)
-        for item in declined:
-            table.add_row(escape(item.rule), escape(item.site), escape(item.reason))
-        return table
+def _declined_table(declined: Sequence[Declined]) -> Table:
+    """Declined rewrites by rule and reason, most frequent first."""
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for item in declined:
         groups[item.rule, item.reason].append(item.site)
-    table = _table("times", "rule", "why", "for example", title=title)
+    table = _table("times", "rule", "why", "for example", title=f"left alone: {len(declined):,}")
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
     for (rule, reason), sites in ordered[:TOP_REASONS]:
         table.add_row(f"{len(sites):,}", escape(rule), escape(reason), escape(sites[0]))
