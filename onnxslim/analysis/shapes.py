@@ -83,9 +83,11 @@ class Inference:
             self.forget(graph)
             return [UNKNOWN] * len(graph.outputs)
         self.depth += 1
-        self.enter(graph, inputs)
-        self.run(graph)
-        self.depth -= 1
+        try:
+            self.enter(graph, inputs)
+            self.run(graph)
+        finally:
+            self.depth -= 1
         return [self.facts.get(value, UNKNOWN) for value in graph.outputs]
 
     def forget(self, graph: ir.Graph | ir.Function) -> None:
@@ -178,12 +180,14 @@ class Inference:
             return [UNKNOWN] * len(function.outputs)
         saved, since = (self.opsets, self.bindings), self.symbols.count
         self.opsets, self.bindings, self.depth = function.opset_imports, defined, self.depth + 1
-        for value, fact in zip(function.inputs, inputs, strict=True):
-            self.facts[value] = fact
-        self.run(function)
+        try:
+            for value, fact in zip(function.inputs, inputs, strict=True):
+                self.facts[value] = fact
+            self.run(function)
+        finally:
+            (self.opsets, self.bindings), self.depth = saved, self.depth - 1
         outputs = [self.facts.get(value, UNKNOWN) for value in function.outputs]
         self.keep_body(function)
-        (self.opsets, self.bindings), self.depth = saved, self.depth - 1
         self.calls[key] = since, outputs
         return outputs
 
