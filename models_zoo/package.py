@@ -135,7 +135,9 @@ def _download(spec: str, folder: Path, *, sdist: bool = False) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
     # Nothing is installed, so that the Python versions the package asks for do not matter.
     command += ["--ignore-requires-python", "--no-input", "--dest", str(folder)]
-    command += ["--no-binary" if sdist else "--only-binary", ":all:", spec]
+    # Only this package's own sdist is asked for; what pip needs to read it may well come as a wheel.
+    command += ["--no-binary", spec.split("==")[0]] if sdist else ["--only-binary", ":all:"]
+    command.append(spec)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_PIP_SECONDS, check=False
