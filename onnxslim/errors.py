@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+MAX_NAMES = 30
+"""Known names that a message lists where none is near."""
+
 
 class OnnxSlimError(Exception):
     """Base of every error that onnxslim raises on purpose.
@@ -77,4 +80,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3)
     if near:
         return f"did you mean {' or '.join(repr(n) for n in near)}?"
+    if len(names) > MAX_NAMES:
+        names = [*names[:MAX_NAMES], f"... ({len(names) - MAX_NAMES} more)"]
     return f"use one of {', '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""Names that are imported when first used (PEP 562), so that `onnxslim --help` need not wait for onnx and onnxruntime."""
+"""Names imported when first used (PEP 562), so that `onnxslim --help` need not wait for onnx and onnxruntime."""
 
 from __future__ import annotations
 

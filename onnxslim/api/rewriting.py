@@ -15,6 +15,7 @@ from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open
 from onnxslim.calibration import Metric, Samples, Split, split
 from onnxslim.errors import InputError
 from onnxslim.graph import atomic_write, save, to_bytes
+from onnxslim.graph.reader import source_of
 from onnxslim.pipeline import Guilty, Outcome, Pass, Pipeline, Step, dump_recipe
 from onnxslim.report import Report, describe, versions
 from onnxslim.runtime import Latency, Parity, Reference, Tier, compare_latency, open_session
@@ -222,8 +223,12 @@ def size_of(model: ir.Model) -> int | None:
 def _write(
     source: Source, model: ir.Model, output: str | os.PathLike[str], *, unchanged: bool, settings: Settings
 ) -> None:
-    original = source.original() if unchanged and not settings.external_data else None
+    external_data = settings.external_data
+    loaded = source_of(source.model)
+    if external_data is None and loaded is not None and loaded.data_files:
+        external_data = True  # whoever keeps weights in a file of their own wants them there
+    original = source.original() if unchanged and not external_data else None
     if original is None:
-        save(model, output, external_data=settings.external_data)
+        save(model, output, external_data=external_data)
     else:
         atomic_write(output, original)

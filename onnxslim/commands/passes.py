@@ -20,7 +20,7 @@ def passes(name: str | None, as_json: bool) -> int:
     """
     from onnxslim.pipeline import pass_table
 
-    facts = [describe(each) for each in ([name] if name else pass_table())]
+    facts = [describe(name)] if name else [_describe_or_say_why_not(each) for each in pass_table()]
     if as_json:
         from onnxslim.report import envelope
 
@@ -62,9 +62,22 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
+def _describe_or_say_why_not(name: str) -> dict[str, Any]:
+    """As ``describe``; one package that is broken must not hide the passes of the others."""
+    from onnxslim.errors import SetupError
+
+    try:
+        return describe(name)
+    except SetupError as error:
+        return {"name": name, "error": str(error)}
+
+
 def _print(passes: list[dict[str, Any]], *, full: bool) -> None:
     out = console()
     for facts in passes:
+        if "error" in facts:
+            out.print(f"{facts['name']} cannot be used: {facts['error']}", style="red", markup=False, highlight=False)
+            continue
         needs = ", needs samples" if facts["needs_samples"] else ""
         out.print(f"{facts['name']} ({facts['tier'].name.lower()}{needs})", style="bold", markup=False, highlight=False)
         text = facts["description"] if full else facts["summary"]

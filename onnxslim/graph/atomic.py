@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from typing import BinaryIO
 
 from onnxslim.errors import InputError, OnnxSlimError, SetupError
 
+POSIX = os.name == "posix"
 LOCK_SECONDS = 120.0
 """How long a writer waits for another one in the same folder."""
 STALE_SECONDS = 60.0
@@ -74,9 +74,9 @@ def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 with contextlib.suppress(OSError):  # shows to sweep that the writer lives
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _lock(descriptor)
                 with contextlib.suppress(FileNotFoundError):
-                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+                    os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
                 yield file, temporary
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -95,7 +95,7 @@ def sweep(target: Path) -> None:
         with contextlib.suppress(OSError):  # locked, gone, or another's: not ours to remove
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor)
                 if time.time() - os.fstat(descriptor).st_mtime > STALE_SECONDS:
                     path.unlink()
             finally:
@@ -116,6 +116,8 @@ def commit(temporary: Path, target: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Brings a folder's entries to the disk."""
+    if not POSIX:
+        return  # elsewhere a folder cannot be opened, and a rename is on the disk when it returns
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -130,13 +132,16 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         SetupError: Another writer holds it for longer than ``LOCK_SECONDS``.
     """
+    if not POSIX:
+        yield  # unique names still keep the writers apart
+        return
     with explained(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             deadline = time.monotonic() + LOCK_SECONDS
             while True:
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _lock(descriptor)
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
@@ -153,6 +158,14 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Takes an advisory lock at once or raises BlockingIOError; does nothing where there are none."""
+    if POSIX:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager

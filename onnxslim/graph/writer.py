@@ -30,6 +30,8 @@ from onnxslim.graph.walk import bodies, tensor_protos, tensors
 
 INLINE_BELOW = 1024
 """Tensors of fewer bytes stay in the model file."""
+ALIGNMENT = 64
+"""Of a tensor in the data file: a cache line. Runtimes that map pages round down by themselves."""
 _CHUNK = 8 << 20
 _HEADROOM = 64 << 20
 """Bytes of a model file that are left for all but its weights, when it is judged before it is made."""
@@ -125,7 +127,7 @@ def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.
             ):
                 continue
             if id(tensor) not in known:
-                sink.align(4096 if tensor.nbytes >= 1 << 20 else 64)
+                sink.align(ALIGNMENT)
                 start = sink.size
                 _copy(tensor, sink)
                 if sink.size - start != tensor.nbytes:
@@ -245,6 +247,9 @@ def _serialize(model: ir.Model, stubs: dict[ir.Value, ir.ExternalTensor]) -> onn
         for value, original in originals.items():
             value.const_value = original
     restore(model, proto)
+    for imported in (*proto.opset_import, *(o for function in proto.functions for o in function.opset_import)):
+        if not imported.domain:
+            imported.ClearField("domain")  # an empty string takes two bytes, which exporters do without
     return proto
 
 

@@ -1,8 +1,8 @@
 """Which operators onnxruntime's CPU provider runs in int8, and in what surroundings.
 
-Read from onnxruntime 1.31's QDQ selectors (core/optimizer/qdq_transformer/selectors_actions) and from the graphs that it
-makes; the speeds were measured on x86 with AVX512-VNNI, one thread. A group of QuantizeLinear / DequantizeLinear nodes
-that matches no kernel is not merely useless: its weights are dequantized in every run.
+Read from onnxruntime 1.31's QDQ selectors (core/optimizer/qdq_transformer/selectors_actions) and from the graphs that
+it makes; the speeds were measured on x86 with AVX512-VNNI, one thread. A group of QuantizeLinear / DequantizeLinear
+nodes that matches no kernel is not merely useless: its weights are dequantized in every run.
 """
 
 from __future__ import annotations

@@ -63,4 +63,4 @@ class Context:
 
     def result(self) -> PassResult:
         """What has been put on record so far, as the result of the pass."""
-        return PassResult(bool(self.actions), tuple(self.actions), tuple(self.declined))
+        return PassResult(bool(self.actions), tuple(self.actions), tuple(self.declined), self.declined_beyond)

@@ -52,6 +52,8 @@ class PassResult:
     modified: bool
     actions: tuple[Action, ...] = ()
     declined: tuple[Declined, ...] = ()
+    declined_beyond: int = 0
+    """Reasons that were counted but not kept."""
 
 
 @dataclass(frozen=True)

@@ -74,4 +74,5 @@ def weight_grid(weight: np.ndarray, axis: int | None, *, bits: int = 8, floor: n
     others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(axis=others, initial=0.0).astype(np.float64)
     scale = np.maximum(largest / top, TINY if floor is None else np.maximum(floor, TINY)).astype(np.float32)
+    scale = np.asarray(scale)  # numpy makes a scalar of a 0-d array
     return Grid(scale, np.zeros(scale.shape, np.int8), axis, -top, top)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.calibration import Histogram, Request, Statistics, collect, fingerprints
 from onnxslim.calibration.ranges import entropy, min_max, mse, percentile
-from onnxslim.errors import InputError
+from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, no_kernel, slow_kernel
@@ -128,6 +128,7 @@ class QuantizeStatic(Pass):
                     continue
                 reason = why
             context.decline("quantize", site(node), reason)
+        excluded.check(model)
         return found
 
     def measure(self, model: ir.Model, groups: list[Group], context: Context) -> tuple[Ranges, dict[str, str]]:
@@ -212,5 +213,15 @@ class _Matcher:
             raise InputError(f"{error.pattern!r} is no regular expression", why=str(error)) from error
 
     def __call__(self, node: ir.Node) -> bool:
-        names = [node.name or "", *(value.name or "" for value in node.outputs)]
-        return any(name in self.names or any(e.search(name) for e in self.expressions) for name in names)
+        return any(name in self.names or any(e.search(name) for e in self.expressions) for name in _names(node))
+
+    def check(self, model: ir.Model) -> None:
+        """Refuses names that the model does not have; a pattern may match nothing."""
+        known = {name for node in nodes(model) for name in _names(node)}
+        for name in sorted(self.names - known):
+            raise InputError(f"--exclude names no node: {name!r}", mend=did_you_mean(name, known))
+
+
+def _names(node: ir.Node) -> list[str]:
+    """What a user may call a node: its name, and its outputs'."""
+    return [name for name in (node.name, *(value.name for value in node.outputs)) if name]

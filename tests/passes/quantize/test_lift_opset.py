@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -18,7 +20,7 @@ X = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32)
 
 
 def model(
-    op: str, opset: int, *, constants: dict[str, np.ndarray] | None = None, ir_version: int = 6, **attributes: object
+    op: str, opset: int, *, constants: dict[str, np.ndarray] | None = None, ir_version: int = 6, **attributes: Any
 ) -> onnx.ModelProto:
     """x -> op -> y, with constants as further inputs."""
     from onnx import numpy_helper

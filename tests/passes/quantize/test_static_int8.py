@@ -11,6 +11,7 @@ import pytest
 from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
 from onnxslim.graph import parse, to_bytes
+from onnxslim.ops.int8 import CONTRACTIONS, Contraction
 from onnxslim.passes.quantize import qdq
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context, PassResult
@@ -172,9 +173,11 @@ def test_what_is_left_alone_has_a_reason(name: str) -> None:
 
 def test_excluded_nodes_stay_float() -> None:
     model = with_weights(CNN, CNN_SHAPES)
-    _, result = quantized(model, IMAGES, QuantizeStatic(exclude=("re:^c", "nothing")))
+    _, result = quantized(model, IMAGES, QuantizeStatic(exclude=("re:^c", "re:nothing")))
     assert [action.outputs for action in result.actions] == [("y",)]
     assert Counter(d.reason for d in result.declined)["excluded"] == 2
+    with pytest.raises(InputError, match=r"names no node: 'c3'.*did you mean 'c"):
+        quantized(model, IMAGES, QuantizeStatic(exclude=("c3",)))
     with pytest.raises(InputError, match="no regular expression"):
         quantized(model, IMAGES, QuantizeStatic(exclude=("re:(",)))
 
@@ -182,8 +185,8 @@ def test_excluded_nodes_stay_float() -> None:
 def test_groups_that_form_no_kernel_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Conv whose group asks for no quantized output is a group that onnxruntime leaves unfused."""
     model = with_weights(CNN, CNN_SHAPES)
-    conv = qdq.CONTRACTIONS["Conv"]
-    loose = {**qdq.CONTRACTIONS, "Conv": type(conv)("Conv", "QLinearConv", quantized_output=False, ranks=conv.ranks)}
+    conv = CONTRACTIONS["Conv"]
+    loose = {**CONTRACTIONS, "Conv": Contraction("Conv", "QLinearConv", quantized_output=False, ranks=conv.ranks)}
     monkeypatch.setattr(qdq, "CONTRACTIONS", loose)
     result_model, result = quantized(model, IMAGES)
     assert [action.outputs for action in result.actions] == [("y",)]
