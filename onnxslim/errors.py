@@ -62,6 +62,10 @@ class InputError(OnnxSlimError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
+class CannotRun(InputError):
+    """onnxruntime cannot run the model, so nothing can be compared: custom operators, say, or sizes that do not fit."""
+
+
 class SetupError(OnnxSlimError):
     """The environment cannot do what was asked: a package or a provider is missing, or two clash. Exit code 3."""
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -25,6 +25,8 @@ MIN_SQNR = 5.0
 accuracy of 94 %; results that keep their task's score were measured at 9 dB and more)."""
 MAX_HELD_BACK = 64
 """Held-back samples that the report's SQNR and latency are taken on."""
+MAX_TIMED = 8
+"""Of these, those that the latency is measured with."""
 INLINE_LIMIT = 1 << 30
 """Above it a model's weights stay in their file, and its size is not found by serializing it."""
 
@@ -49,16 +51,21 @@ class Settings:
     progress: Progress = lambda _: None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Trial:
     """A candidate for the output, and what was measured of it."""
 
     model: ir.Model
     steps: tuple[Step, ...]
     guilty: tuple[Guilty, ...]
-    parity: Parity | None
-    latency: Latency | None
     evidence: str
+    decision: str
+    reason: str = ""
+    untouched: bool = False
+    """Whether the model is the one that came in."""
+    parity: Parity | None = None
+    latency: Latency | None = None
+    notes: tuple[str, ...] = ()
     veto: str = ""
     """Why it must not be the output; empty where it may."""
 
@@ -90,22 +97,19 @@ def rewrite(
             f"{command} needs samples",
             mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function",
         )
-    trial = _lossless(source, lossless, samples, settings)
-    decision, reason, notes = _decide_lossless(source, trial, command)
-    if decision == "unchanged":
-        trial = _Trial(source.model, trial.steps, trial.guilty, trial.parity, None, trial.evidence)
+    trial = _lossless(source, lossless, samples, settings, command)
     scores: dict[str, float] = {}
     if lossy:
         parts = split(samples) if samples is not None else None
-        notes += parts.notes if parts is not None else ()
-        attempt = _lossy(source, trial, passes[len(lossless) :], parts, settings)
-        if attempt.veto:
-            decision, reason = "kept fp32", attempt.veto
-            trial = _Trial(
-                trial.model, attempt.steps, attempt.guilty, trial.parity, attempt.latency, trial.evidence, attempt.veto
+        attempt = _lossy(source, trial, passes[len(lossless) :], parts, settings, command)
+        # What was tried and measured is told of in any case.
+        trial = (
+            attempt
+            if not attempt.veto
+            else replace(
+                attempt, model=trial.model, untouched=trial.untouched, decision="kept fp32", reason=attempt.veto
             )
-        else:
-            decision, reason, trial = _DONE[command], "", attempt
+        )
         if settings.metric is not None and parts is not None:
             scores = {
                 name: settings.metric(open_session(each, threads=settings.threads).run, parts.report)
@@ -116,13 +120,11 @@ def rewrite(
         trial.model.metadata_props["onnxslim.recipe"] = recipe
     if output is not None:
         settings.progress(f"write {os.fspath(output)}")
-        _write(
-            source, trial.model, output, unchanged=decision == "unchanged" and not settings.record, settings=settings
-        )
+        _write(source, trial.model, output, untouched=trial.untouched and not settings.record, settings=settings)
     report = Report(
         command=command,
-        decision=decision,
-        reason=reason,
+        decision=trial.decision,
+        reason=trial.reason,
         input=source.facts,
         output=describe(trial.model, output, None if output is not None else size_of(trial.model)),
         steps=trial.steps,
@@ -130,7 +132,7 @@ def rewrite(
         parity=trial.parity,
         latency=trial.latency,
         evidence=trial.evidence,
-        notes=tuple(notes),
+        notes=trial.notes,
         scores=scores,
         seconds=time.perf_counter() - started,
         versions=versions(),
@@ -142,49 +144,57 @@ def rewrite(
 _DONE = {"slim": "slimmed", "quantize": "quantized", "compress": "compressed"}
 
 
-def _lossless(source: Source, passes: list[Pass], samples: Samples | None, settings: Settings) -> _Trial:
+def _lossless(source: Source, passes: list[Pass], samples: Samples | None, settings: Settings, command: str) -> _Trial:
+    """Runs the lossless passes; what comes of them is never larger than what came in."""
     outcome = _pipeline(passes, samples, settings).run(source.model)
-    return _Trial(outcome.model, outcome.steps, outcome.guilty, outcome.parity, None, outcome.evidence)
-
-
-def _decide_lossless(source: Source, trial: _Trial, command: str) -> tuple[str, str, tuple[str, ...]]:
-    """(decision, reason, notes) where only lossless passes ran: never larger than what came in."""
-    if not any(step.result.modified for step in trial.steps):
+    trial = _Trial(
+        model=outcome.model,
+        steps=outcome.steps,
+        guilty=outcome.guilty,
+        evidence=outcome.evidence,
+        decision=_DONE[command],
+        parity=outcome.parity,
+        notes=(f"the outputs were not compared: {outcome.unverified}",) if outcome.unverified else (),
+    )
+    if not outcome.modified:
         taken_back = "every rewrite was taken back, because a check failed with it"
-        return "unchanged", taken_back if trial.guilty else "no rewrite applies", ()
-    size = size_of(trial.model)
-    if source.bytes is not None and size is not None and size > source.bytes:
-        return "unchanged", f"the result would be larger: {size:,} bytes instead of {source.bytes:,}", ()
-    return _DONE[command], "", ()
+        reason = taken_back if outcome.guilty else "no rewrite applies"
+    else:
+        reason = _growth(source, outcome)
+    if reason:
+        return replace(trial, model=source.model, untouched=True, decision="unchanged", reason=reason)
+    return trial
 
 
 def _lossy(
-    source: Source,
-    base: _Trial,
-    passes: Sequence[Pass],
-    parts: Split | None,
-    settings: Settings,
+    source: Source, base: _Trial, passes: Sequence[Pass], parts: Split | None, settings: Settings, command: str
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
     outcome = _pipeline(passes, calibration, settings).run(base.model)
-    steps, guilty = base.steps + outcome.steps, base.guilty + outcome.guilty
+    trial = _Trial(
+        model=outcome.model,
+        steps=base.steps + outcome.steps,
+        guilty=base.guilty + outcome.guilty,
+        evidence=outcome.evidence,
+        decision=_DONE[command],
+        notes=base.notes + (parts.notes if parts is not None else ()),
+    )
     if not outcome.modified:
-        return _Trial(outcome.model, steps, guilty, None, None, base.evidence, "nothing could be quantized")
-    parity, latency, veto = None, None, ""
+        return replace(trial, parity=base.parity, veto="nothing could be quantized")
+    parity, latency, veto = None, None, _growth(source, outcome)
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
-    if settings.verify and feeds:
+    if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
         reference = Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
         parity = reference.check(outcome.model)
         veto = _parity_veto(parity, settings.min_sqnr)
-    veto = veto or _size_veto(source, outcome)
     if settings.bench and feeds and not veto:
         settings.progress("measure the latency")
-        latency = compare_latency(source.model, outcome.model, feeds[:8], threads=settings.threads)
+        latency = compare_latency(source.model, outcome.model, feeds[:MAX_TIMED], threads=settings.threads)
         if latency.verdict == "slower":
             veto = f"int8 is slower here: {1 / latency.ratio:.2f}x the speed of fp32"
-    return _Trial(outcome.model, steps, guilty, parity, latency, "samples", veto)
+    return replace(trial, parity=parity, latency=latency, veto=veto)
 
 
 def _parity_veto(parity: Parity, min_sqnr: float) -> str:
@@ -196,7 +206,8 @@ def _parity_veto(parity: Parity, min_sqnr: float) -> str:
     return ""
 
 
-def _size_veto(source: Source, outcome: Outcome) -> str:
+def _growth(source: Source, outcome: Outcome) -> str:
+    """Why the result's size forbids it; empty where it does not."""
     size = size_of(outcome.model)
     if source.bytes is not None and size is not None and size > source.bytes:
         return f"the result would be larger: {size:,} bytes instead of {source.bytes:,}"
@@ -221,13 +232,13 @@ def size_of(model: ir.Model) -> int | None:
 
 
 def _write(
-    source: Source, model: ir.Model, output: str | os.PathLike[str], *, unchanged: bool, settings: Settings
+    source: Source, model: ir.Model, output: str | os.PathLike[str], *, untouched: bool, settings: Settings
 ) -> None:
     external_data = settings.external_data
     loaded = source_of(source.model)
     if external_data is None and loaded is not None and loaded.data_files:
         external_data = True  # whoever keeps weights in a file of their own wants them there
-    original = source.original() if unchanged and not external_data else None
+    original = source.original() if untouched and not external_data else None
     if original is None:
         save(model, output, external_data=external_data)
     else:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxslim.errors import CheckFailed, OnnxSlimError
+from onnxslim.errors import CannotRun, CheckFailed, OnnxSlimError
 from onnxslim.graph import problems
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.options import values_of
@@ -56,7 +56,8 @@ class Outcome:
     """The rewritten model and the evidence.
 
     ``parity`` compares the result with the original model at the loosest tier that was used; None without verification.
-    ``evidence`` is ``samples`` or ``random inputs`` or ``none``.
+    ``evidence`` is ``samples`` or ``random inputs`` or ``none``; ``unverified`` says why there is none although it was
+    asked for: onnxruntime cannot run the original.
     """
 
     model: ir.Model
@@ -64,6 +65,7 @@ class Outcome:
     parity: Parity | None
     guilty: tuple[Guilty, ...]
     evidence: str
+    unverified: str = ""
 
     @property
     def modified(self) -> bool:
@@ -93,6 +95,8 @@ class Pipeline:
     threads: int = 1
     progress: Callable[[str], None] = lambda _: None
     _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+    _obstacle: str = field(default="", init=False, repr=False)
+    """Why outputs cannot be compared."""
 
     def run(self, model: ir.Model) -> Outcome:
         """Runs the passes.
@@ -104,7 +108,7 @@ class Pipeline:
             CheckFailed: The model is invalid, or its outputs are wrong, and no rewrites could be found whose refusal
                 mends it. Nothing should be written then.
         """
-        self._cache = {}
+        self._cache, self._obstacle = {}, ""
         feeds, evidence = self._evidence(model)
         original = model
         if self.verify:
@@ -120,10 +124,13 @@ class Pipeline:
         if self.verify and len({p.tier for p in self.passes}) > 1:
             loosest = max(p.tier for p in self.passes)
             self.progress("compare the result with the original")
-            parity = self.reference(original, feeds, loosest).check(model)
-            if not parity.passed:
-                raise CheckFailed("the result differs from the original model", where=_first_difference(parity))
-        return Outcome(model, tuple(steps), parity, tuple(guilty), evidence)
+            reference = self.reference(original, feeds, loosest)
+            if reference is not None:
+                parity = reference.check(model)
+                if not parity.passed:
+                    raise CheckFailed("the result differs from the original model", where=_first_difference(parity))
+        evidence = "none" if self._obstacle else evidence
+        return Outcome(model, tuple(steps), parity, tuple(guilty), evidence, self._obstacle)
 
     def context(self, refused: frozenset[str], limit: int | None) -> Context:
         """The context of one run of one pass."""
@@ -138,17 +145,27 @@ class Pipeline:
             cache=self._cache,
         )
 
-    def reference(self, model: ir.Model, feeds: list[Feed], tier: Tier) -> Reference:
-        """The side of a comparison that is right."""
+    def reference(self, model: ir.Model, feeds: list[Feed], tier: Tier) -> Reference | None:
+        """The side of a comparison that is right; None where onnxruntime cannot run it, which is no fault of a pass."""
+        if self._obstacle:
+            return None
         evidence: Evidence = "random inputs" if self.samples is None else "samples"
-        return Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
+        try:
+            return Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
+        except CannotRun as error:
+            self._obstacle = str(error)
+            return None
 
     def _evidence(self, model: ir.Model) -> tuple[list[Feed], str]:
         if not self.verify:
             return [], "none"
         if self.samples is not None:
             return [sample.feed for sample in itertools.islice(self.samples, MAX_SAMPLE_FEEDS)], "samples"
-        return random_feeds(model), "random inputs"
+        try:
+            return random_feeds(model), "random inputs"
+        except CannotRun as error:
+            self._obstacle = str(error)
+            return [], "none"
 
 
 @dataclass
@@ -176,8 +193,7 @@ class _Stage:
             parity = None
             if not problem and any(step.result.modified for step in steps):
                 reference = reference or self._reference(before)
-                parity = reference.check(model)
-                problem = "" if parity.passed else _first_difference(parity)
+                problem, parity = _compare(reference, model)
             if not problem:
                 return model, steps, guilty, parity
             count = sum(len(step.result.actions) for step in steps)
@@ -193,7 +209,7 @@ class _Stage:
             self.pipeline.progress(f"take back {guilty[-1].action.key}")
             model = before.clone()
 
-    def _reference(self, before: ir.Model) -> Reference:
+    def _reference(self, before: ir.Model) -> Reference | None:
         self.pipeline.progress("compare outputs")
         return self.pipeline.reference(before, self.feeds, self.tier)
 
@@ -224,7 +240,7 @@ class _Stage:
         return steps, ""
 
     def _bisect(
-        self, before: ir.Model, reference: Reference, refused: frozenset[str], count: int, problem: str
+        self, before: ir.Model, reference: Reference | None, refused: frozenset[str], count: int, problem: str
     ) -> Guilty:
         """The first action with which the check fails.
 
@@ -237,13 +253,20 @@ class _Stage:
             candidate = before.clone()
             steps, found = self._replay(candidate, refused, middle)
             if not found:
-                parity = reference.check(candidate)
-                found = "" if parity.passed else _first_difference(parity)
+                found, _ = _compare(reference, candidate)
             if found:
                 bad, at_bad, reason = middle, _all_actions(steps), found
             else:
                 good = middle
         return Guilty(at_bad[bad - 1], reason)
+
+
+def _compare(reference: Reference | None, candidate: ir.Model) -> tuple[str, Parity | None]:
+    """The first difference, empty where there is none, and all that was found; nothing without a reference."""
+    if reference is None:
+        return "", None
+    parity = reference.check(candidate)
+    return "" if parity.passed else _first_difference(parity), parity
 
 
 def _all_actions(steps: Iterable[Step]) -> list[Action]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.errors import CannotRun, InputError, OnnxSlimError
 from onnxslim.graph import load
 from onnxslim.runtime import compare, flips
 from onnxslim.runtime.compare import Difference
@@ -51,7 +51,8 @@ class Reference:
         memory: Bytes of outputs to keep.
 
     Raises:
-        InputError: onnxruntime does not load the original, or it runs on none of the feeds.
+        CannotRun: onnxruntime does not load the original, or it runs on none of the random feeds.
+        InputError: It runs on none of the samples.
     """
 
     def __init__(
@@ -139,7 +140,8 @@ class Reference:
             self._kept.append(outputs if memory >= 0 else None)
         if not self.feeds:
             why = self.dropped[0] if self.dropped else "there are none"
-            raise InputError(
+            kind = InputError if self.evidence == "samples" else CannotRun
+            raise kind(
                 "the original model runs on none of the feeds", why=why, mend="give samples that the model accepts"
             )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.errors import CannotRun, OnnxSlimError
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.session import open_session
 
@@ -41,7 +41,7 @@ def random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0
     Floats are standard normal, 8-bit integers of full range, other integers 0 to 9.
 
     Raises:
-        InputError: An input's type, dtype or rank is unknown or cannot be made up, a feed would exceed `MAX_BYTES`, or
+        CannotRun: An input's type, dtype or rank is unknown or cannot be made up, a feed would exceed `MAX_BYTES`, or
             the model runs at none of the sizes.
     """
     return try_random_feeds(model, sizes=sizes, seed=seed).feeds
@@ -54,7 +54,7 @@ def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int
     has one feed, which is not tried.
 
     Raises:
-        InputError: As `random_feeds`.
+        CannotRun: As `random_feeds`.
     """
     symbols, generator = _symbols(model), np.random.default_rng(seed)
     if not symbols:
@@ -77,7 +77,7 @@ def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int
         else:
             kept.append(feed)
     if not kept:
-        raise InputError("the model runs at none of the sizes tried", why=dropped[-1], mend="give samples")
+        raise CannotRun("the model runs at none of the sizes tried", why=dropped[-1], mend="give samples")
     return Tried(kept, dropped)
 
 
@@ -102,7 +102,7 @@ def _inputs(model: ir.Model) -> list[ir.Value]:
 
 def _dims(value: ir.Value) -> list[int | str]:
     if value.shape is None:
-        raise InputError("no random data for an input of unknown rank", where=value.name or "", mend="give samples")
+        raise CannotRun("no random data for an input of unknown rank", where=value.name or "", mend="give samples")
     return [_size_or_symbol(dim, axis) for axis, dim in enumerate(value.shape)]
 
 
@@ -132,13 +132,13 @@ def _feed(model: ir.Model, assigned: Mapping[str, int], generator: np.random.Gen
     }
     total = sum(math.prod(shape) for shape in shapes.values()) * 4
     if total > MAX_BYTES:
-        raise InputError(f"the declared inputs have {total:,} bytes", why=f"a random feed has at most {MAX_BYTES:,}")
+        raise CannotRun(f"the declared inputs have {total:,} bytes", why=f"a random feed has at most {MAX_BYTES:,}")
     return {value.name or "": _array(value, shapes[value.name or ""], generator) for value in _inputs(model)}
 
 
 def _array(value: ir.Value, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     if value.dtype is None or isinstance(value.type, ir.SequenceType):
-        raise InputError(
+        raise CannotRun(
             f"no random data for an input of type {value.type}", where=value.name or "", mend="give samples"
         )
     if value.dtype == ir.DataType.STRING:

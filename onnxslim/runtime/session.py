@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import CheckFailed, InputError, SetupError, did_you_mean
+from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean
 from onnxslim.graph import load
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
@@ -233,18 +233,20 @@ def _source(model: AnyModel) -> tuple[str, bytes | str, Packed | None]:
     return model.graph.name or "model", packed.proto, packed
 
 
-def _load_error(error: Exception, name: str) -> InputError:
+def _load_error(error: Exception, name: str) -> CannotRun:
     said, mend = brief(error), ""
     lowered = said.lower()
     if "unsupported model ir version" in lowered:
         mend = "write the model with a lower ir_version (the opset decides what operators mean, not the IR version)"
     elif "opset" in lowered and "guarantees" in lowered:
         mend = "convert the model to an opset that this onnxruntime knows, or install a newer onnxruntime"
-    elif "is not a registered function/op" in said or "No Op registered" in said:
+    elif "No Op registered" in said:
+        mend = "convert the model to an opset that this onnxruntime knows, or register the operator's library"
+    elif "is not a registered function/op" in said:
         mend = "register the operator's library, or check its name, domain and opset"
     elif "external data" in lowered or "external_data" in lowered:
         mend = "keep the weights beside the model, in the same folder"
-    return InputError("onnxruntime cannot load the model", where=name, why=said, mend=mend)
+    return CannotRun("onnxruntime cannot load the model", where=name, why=said, mend=mend)
 
 
 def _port(node: Any) -> Port:

@@ -161,3 +161,14 @@ def test_refused_actions_and_limits() -> None:
     result = SwapAddends().run(parse(SEVEN_ADDS), context)
     assert [action.outputs for action in result.actions] == [("b",), ("c",)]
     assert result.declined[0].reason == "a check failed with this rewrite"
+
+
+def test_what_onnxruntime_cannot_run_is_rewritten_unverified_and_said_so() -> None:
+    text = SEVEN_ADDS.replace('["" : 17]', '["" : 17, "custom.domain" : 1]').replace(
+        "y = Add(f, one)", "h = custom.domain.Strange(f) y = Add(h, one)"
+    )
+    outcome = Pipeline([SwapAddends()]).run(parse(text))
+    assert outcome.modified
+    assert outcome.parity is None
+    assert outcome.evidence == "none"
+    assert "Strange" in outcome.unverified

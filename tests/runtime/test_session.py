@@ -174,7 +174,7 @@ def test_versions_that_onnxruntime_does_not_read_have_a_mend() -> None:
     with pytest.raises(InputError, match=r"IR version: 99.*lower ir_version"):
         open_session(proto)
     proto.ir_version, proto.opset_import[0].version = 10, 99
-    with pytest.raises(InputError, match=r"Opset 99.*convert the model"):
+    with pytest.raises(InputError, match=r"99.*convert the model"):
         open_session(proto)
 
 
