@@ -241,7 +241,9 @@ def _load_error(error: Exception, name: str) -> CannotRun:
     elif "opset" in lowered and "guarantees" in lowered:
         mend = "convert the model to an opset that this onnxruntime knows, or install a newer onnxruntime"
     elif "No Op registered" in said:
-        mend = "convert the model to an opset that this onnxruntime knows, or register the operator's library"
+        mend = (
+            "convert the model to an opset that this onnxruntime knows, or check the operator's name, domain and opset"
+        )
     elif "is not a registered function/op" in said:
         mend = "register the operator's library, or check its name, domain and opset"
     elif "external data" in lowered or "external_data" in lowered:

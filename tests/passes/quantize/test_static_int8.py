@@ -176,8 +176,8 @@ def test_excluded_nodes_stay_float() -> None:
     _, result = quantized(model, IMAGES, QuantizeStatic(exclude=("re:^c", "re:nothing")))
     assert [action.outputs for action in result.actions] == [("y",)]
     assert Counter(d.reason for d in result.declined)["excluded"] == 2
-    with pytest.raises(InputError, match=r"names no node: 'c3'.*did you mean 'c"):
-        quantized(model, IMAGES, QuantizeStatic(exclude=("c3",)))
+    with pytest.raises(InputError, match=r"names no node: 'conv1'.*use one of c1, c2"):
+        quantized(model, IMAGES, QuantizeStatic(exclude=("conv1",)))
     with pytest.raises(InputError, match="no regular expression"):
         quantized(model, IMAGES, QuantizeStatic(exclude=("re:(",)))
 
