@@ -61,7 +61,8 @@ def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int
         return Tried([_feed(model, {}, generator)], [])
     rounds = (_assignments(symbols, sizes), [_batch_of_one(symbols, size) for size in FALLBACK_SIZES])
     _feed(model, rounds[0][0], generator)  # says what is wrong with the inputs before a session is opened
-    session = open_session(model, optimize="basic")
+    # Packing would copy every weight, only to find out which sizes run.
+    session = open_session(model, optimize="basic", config={"session.disable_prepacking": "1"})
     kept: list[Feed] = []
     dropped: list[str] = []
     for index, assigned in enumerate(itertools.chain.from_iterable(rounds)):
