@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.runtime import Latency, compare_latency, random_feeds
@@ -17,6 +18,8 @@ def bench(
     *,
     samples: AnySamples | None = None,
     threads: int = 1,
+    seconds: float | None = None,
+    progress: Callable[[str], None] = lambda _: None,
     trust_data_dir: str | os.PathLike[str] | None = None,
 ) -> Latency:
     """Times two models against each other, interleaved, or one model alone.
@@ -26,6 +29,9 @@ def bench(
         b: The other one; None times ``a`` against itself, which shows how fine a difference this machine can tell.
         samples: Inputs to run on; random ones otherwise.
         threads: Threads of the sessions.
+        seconds: Time to spend in timing, loading comes on top; None means 4, or 1 where there is only ``a``. A slow
+            model takes at least five runs in each of ten processes (four where there is only ``a``).
+        progress: Called with a short text before each process.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
 
     Returns:
@@ -41,4 +47,13 @@ def bench(
         feeds = random_feeds(first.model)[:1]
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
-    return compare_latency(first.model, second.model, feeds, threads=threads)
+    alone = b is None
+    return compare_latency(
+        first.model,
+        second.model,
+        feeds,
+        threads=threads,
+        processes=4 if alone else 10,
+        seconds=seconds if seconds is not None else 1.0 if alone else 4.0,
+        progress=progress,
+    )

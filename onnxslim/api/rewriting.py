@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
 from onnxslim.calibration import Metric, Samples, Split, split
@@ -17,12 +18,9 @@ from onnxslim.errors import InputError
 from onnxslim.graph import atomic_write, save, to_bytes
 from onnxslim.graph.reader import source_of
 from onnxslim.pipeline import Guilty, Outcome, Pass, Pipeline, Step, dump_recipe
-from onnxslim.report import Report, describe, versions
+from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.runtime import Latency, Parity, Reference, Tier, compare_latency, open_session
 
-MIN_SQNR = 5.0
-"""dB on held-back samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
-accuracy of 94 %; results that keep their task's score were measured at 9 dB and more)."""
 MAX_HELD_BACK = 64
 """Held-back samples that the report's SQNR and latency are taken on."""
 MAX_TIMED = 8
@@ -88,6 +86,7 @@ def rewrite(
     """
     started = time.perf_counter()
     source = open_source(model, trust_data_dir=settings.trust_data_dir)
+    facts = source.facts
     check_output(source, output, in_place=settings.in_place)
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
@@ -99,17 +98,18 @@ def rewrite(
         )
     trial = _lossless(source, lossless, samples, settings, command)
     scores: dict[str, float] = {}
+    attempt: Attempt | None = None
+    calibrated = held_back = 0
     if lossy:
         parts = split(samples) if samples is not None else None
-        attempt = _lossy(source, trial, passes[len(lossless) :], parts, settings, command)
-        # What was tried and measured is told of in any case.
-        trial = (
-            attempt
-            if not attempt.veto
-            else replace(
-                attempt, model=trial.model, untouched=trial.untouched, decision="kept fp32", reason=attempt.veto
-            )
-        )
+        tried = _lossy(source, trial, passes[len(lossless) :], parts, settings, command)
+        if parts is not None:
+            calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
+        if tried.veto:
+            attempt = Attempt(steps=tried.steps, guilty=tried.guilty, parity=tried.parity, latency=tried.latency)
+            trial = replace(trial, decision="kept fp32", reason=tried.veto, notes=tried.notes)
+        else:
+            trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if settings.metric is not None and parts is not None:
             scores = {
                 name: settings.metric(open_session(each, threads=settings.threads).run, parts.report)
@@ -125,13 +125,16 @@ def rewrite(
         command=command,
         decision=trial.decision,
         reason=trial.reason,
-        input=source.facts,
+        input=facts,
         output=describe(trial.model, output, None if output is not None else size_of(trial.model)),
         steps=trial.steps,
         guilty=trial.guilty,
         parity=trial.parity,
         latency=trial.latency,
         evidence=trial.evidence,
+        attempt=attempt,
+        calibrated=calibrated,
+        held_back=held_back,
         notes=trial.notes,
         scores=scores,
         seconds=time.perf_counter() - started,
@@ -174,36 +177,29 @@ def _lossy(
     outcome = _pipeline(passes, calibration, settings).run(base.model)
     trial = _Trial(
         model=outcome.model,
-        steps=base.steps + outcome.steps,
-        guilty=base.guilty + outcome.guilty,
+        steps=outcome.steps,
+        guilty=outcome.guilty,
         evidence=outcome.evidence,
         decision=_DONE[command],
         notes=base.notes + (parts.notes if parts is not None else ()),
     )
     if not outcome.modified:
-        return replace(trial, parity=base.parity, veto="nothing could be quantized")
+        return replace(trial, veto="nothing could be quantized")
     parity, latency, veto = None, None, _growth(source, outcome)
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
     if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
         reference = Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
-        parity = reference.check(outcome.model)
-        veto = _parity_veto(parity, settings.min_sqnr)
+        parity = hold_to(reference.check(outcome.model), settings.min_sqnr)
+        veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
     if settings.bench and feeds and not veto:
         settings.progress("measure the latency")
-        latency = compare_latency(source.model, outcome.model, feeds[:MAX_TIMED], threads=settings.threads)
+        latency = compare_latency(
+            source.model, outcome.model, feeds[:MAX_TIMED], threads=settings.threads, progress=settings.progress
+        )
         if latency.verdict == "slower":
             veto = f"int8 is slower here: {1 / latency.ratio:.2f}x the speed of fp32"
     return replace(trial, parity=parity, latency=latency, veto=veto)
-
-
-def _parity_veto(parity: Parity, min_sqnr: float) -> str:
-    if not parity.passed:
-        return f"the outputs are broken: {parity.differences[0]}"
-    sqnr = parity.sqnr
-    if sqnr is not None and sqnr < min_sqnr:
-        return f"the outputs drown in noise: SQNR {sqnr:.1f} dB on held-back samples, under {min_sqnr:g} dB"
-    return ""
 
 
 def _growth(source: Source, outcome: Outcome) -> str:

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.calibration import Samples, load_samples
+from onnxslim.calibration.sources import SampleSource
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
 from onnxslim.report.facts import ModelFacts, describe
@@ -17,7 +18,7 @@ from onnxslim.runtime import open_session
 
 AnyModel = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 Bytes = bytes  # `Source.bytes` is a number
-AnySamples = str | os.PathLike[str] | Samples
+AnySamples = SampleSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +66,13 @@ def open_source(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | Non
 
 
 def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
-    """Samples from a path, ``module:function`` or an iterable, checked against the model's inputs when they are read.
+    """Samples from any source, checked against the model's inputs when they are read.
 
     Raises:
         InputError: The source is unusable, or does not fit the model.
     """
-    if samples is None or not isinstance(samples, str | os.PathLike):
-        return samples
+    if samples is None:
+        return None
     return load_samples(samples, inputs=open_session(model, optimize=False).inputs)
 
 

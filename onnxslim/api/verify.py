@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 
+from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.runtime import Parity, Reference, Tier, random_feeds
@@ -19,6 +20,7 @@ def verify(
     *,
     samples: AnySamples | None = None,
     tier: Tier | str | None = None,
+    min_sqnr: float = MIN_SQNR,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
 ) -> Parity:
@@ -30,6 +32,7 @@ def verify(
         samples: Representative inputs; without them random ones give structural evidence.
         tier: ``exact``, ``numeric`` or ``lossy``. None means lossy where the candidate has quantized nodes that the
             reference has not, else numeric.
+        min_sqnr: dB that every float output must keep at the lossy tier, on samples; on random inputs it is not asked.
         threads: Threads of the sessions.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
 
@@ -55,4 +58,5 @@ def verify(
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
     evidence: Evidence = "random inputs" if found is None else "samples"
-    return Reference(first.model, feeds, tier=tier, threads=threads, evidence=evidence).check(second.model)
+    parity = Reference(first.model, feeds, tier=tier, threads=threads, evidence=evidence).check(second.model)
+    return parity if evidence == "random inputs" else hold_to(parity, min_sqnr)

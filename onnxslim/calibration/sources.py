@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from onnxslim.calibration.arrays import NpzFolder, Stacked
 from onnxslim.calibration.check import PortLike, checked
 from onnxslim.calibration.functions import import_function, is_function_name, told
 from onnxslim.calibration.images import SUFFIXES, ImageOptions, Images, read_list
-from onnxslim.calibration.sample import Sample, Samples
+from onnxslim.calibration.sample import Indexed, Sample, Samples
 from onnxslim.errors import InputError, OnnxSlimError, did_you_mean
 
+SampleSource = str | os.PathLike[str] | Callable[[], Any] | Iterable[Any]
 LISTS = frozenset({".txt", ".lst"})
 
 
 def load_samples(
-    source: str | os.PathLike[str], *, inputs: Sequence[PortLike] | None = None, image: ImageOptions | None = None
+    source: SampleSource, *, inputs: Sequence[PortLike] | None = None, image: ImageOptions | None = None
 ) -> Samples:
     """Samples that can be read again and again, each time in the same order; nothing is kept between two readings.
 
@@ -29,12 +30,13 @@ def load_samples(
     - a folder of ``.npz``: one file a sample, keys the names of the inputs, ``__label__`` reserved; sorted by name;
     - one ``.npz`` or ``.npy``: axis 0 counts the samples and stays as a batch of 1;
     - a folder of images (with those below it), one image, or a text file that lists images;
-    - ``module:function``: called anew for each reading; yields `Sample`, dicts, or arrays for a model of one input.
+    - ``module:function``: called anew for each reading; yields `Sample`, dicts, or arrays for a model of one input;
+    - in Python such a function itself, or a list (anything that can be read more than once) of what it would yield.
 
     An array without a name is for the only input of the model.
 
     Args:
-        source: Path or ``module:function``.
+        source: Path, ``module:function``, function or iterable.
         inputs: The model's inputs, as ``Session.inputs``. Where given, every sample is checked against them as it is
             read (`onnxslim.calibration.check_samples`).
         image: Preprocessing of images.
@@ -44,8 +46,28 @@ def load_samples(
             sample is raised when that sample is read.
         SetupError: Images were given and Pillow is not installed (raised when the first one is read).
     """
-    samples = _open(os.fspath(source), inputs, image)
+    if isinstance(source, str | os.PathLike):
+        samples = _open(os.fspath(source), inputs, image)
+    else:
+        samples = _given(source, inputs)
     return samples if inputs is None else checked(samples, inputs)
+
+
+def _given(source: Callable[[], Any] | Iterable[Any], inputs: Sequence[PortLike] | None) -> Samples:
+    """Samples that the caller holds in memory or makes."""
+    if isinstance(source, Indexed) and not isinstance(source, list | tuple | dict):
+        return source
+    if callable(source):
+        return FunctionSamples(source, getattr(source, "__qualname__", "samples"), inputs)
+    if isinstance(source, dict) or not isinstance(source, Iterable):
+        raise InputError(f"a {type(source).__name__} is no source of samples", mend="give a list of them, or a path")
+    if iter(source) is source:
+        raise InputError(
+            "the samples can be read only once",
+            why=f"a {type(source).__name__} is empty after the first reading, and there are several",
+            mend="give a list, or the function that makes the generator",
+        )
+    return FunctionSamples(lambda: source, "samples", inputs)
 
 
 def _open(source: str, inputs: Sequence[PortLike] | None, image: ImageOptions | None) -> Samples:

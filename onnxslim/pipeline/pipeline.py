@@ -102,7 +102,7 @@ class Pipeline:
         """Runs the passes.
 
         Args:
-            model: Is left as it was when verifying; without verification it is edited in place.
+            model: Is left as it was; its weights are shared with the result.
 
         Raises:
             CheckFailed: The model is invalid, or its outputs are wrong, and no rewrites could be found whose refusal
@@ -110,9 +110,7 @@ class Pipeline:
         """
         self._cache, self._obstacle = {}, ""
         feeds, evidence = self._evidence(model)
-        original = model
-        if self.verify:
-            model = original.clone()
+        original, model = model, model.clone()
         steps: list[Step] = []
         guilty: list[Guilty] = []
         parity: Parity | None = None

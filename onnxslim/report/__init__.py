@@ -7,10 +7,11 @@ from onnxslim.lazy import lazy_exports
 if TYPE_CHECKING:
     from onnxslim.report.as_json import SCHEMA, dumps, envelope, plain, to_json
     from onnxslim.report.facts import ModelFacts, PortFacts, describe
-    from onnxslim.report.report import Report, versions
+    from onnxslim.report.report import Attempt, Report, versions
 
 __all__ = [
     "SCHEMA",
+    "Attempt",
     "ModelFacts",
     "PortFacts",
     "Report",
@@ -25,6 +26,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "Attempt": ".report",
         "ModelFacts": ".facts",
         "PortFacts": ".facts",
         "Report": ".report",

@@ -15,12 +15,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A lossy result that was dropped: what was done and measured before the reason was found."""
+
+    steps: Sequence[Step] = ()
+    guilty: Sequence[Guilty] = ()
+    parity: Parity | None = None
+    latency: Latency | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What a command did to a model, and the evidence.
 
     ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept fp32``,
     ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
+    ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
+    ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``); ``notes`` is what a reader should know besides.
     ``recipe`` is the pipeline as TOML, every option resolved.
     """
@@ -35,6 +47,9 @@ class Report:
     parity: Parity | None = None
     latency: Latency | None = None
     evidence: str = "none"
+    attempt: Attempt | None = None
+    calibrated: int = 0
+    held_back: int = 0
     notes: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0

@@ -21,7 +21,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,6 +87,7 @@ def compare_latency(
     seed: int = 0,
     config: Mapping[str, str] | None = None,
     timeout: float = 600.0,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Latency:
     """Times ``a`` and ``b`` against each other, fully optimized, on the CPU.
 
@@ -101,6 +102,7 @@ def compare_latency(
         seed: Of the random orders.
         config: Session config entries for both.
         timeout: Seconds that one process may take.
+        progress: Called before each process with a short text.
 
     Raises:
         InputError: No feeds, too few processes, or a model that does not load or run.
@@ -121,6 +123,7 @@ def compare_latency(
             pickle.dump(list(feeds), file)
         timings = []
         for index in range(processes):
+            progress(f"measure the latency, process {index + 1} of {processes}")
             job: Job = {
                 "models": [paths[copy] for copy in COPIES],
                 "feeds": feeds_path,

@@ -142,6 +142,13 @@ def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.Monk
     result = onnxslim.quantize(DIGITS.path(), tmp_path / "out.onnx", samples=SAMPLES)
     assert result.report.decision == "kept fp32"
     assert "slower here: 0.80x" in result.report.reason
+    assert result.report.attempt is not None
+    assert result.report.attempt.latency == faked(1.25)
+    assert [step.name for step in result.report.attempt.steps] == ["quantize"]
+    assert [step.name for step in result.report.steps] == ["slim"]
+    assert result.report.latency is None
+    assert result.report.parity is not None
+    assert result.report.parity.tier is Tier.NUMERIC
     ops = {node.op_type for node in load(tmp_path / "out.onnx").graph}
     assert "QuantizeLinear" not in ops
     assert "BatchNormalization" not in ops  # slimmed
@@ -155,6 +162,38 @@ def test_a_result_that_drowns_in_noise_is_dropped(compressed: onnxslim.Result) -
     result = onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False, min_sqnr=floor)
     assert result.report.decision == "kept fp32"
     assert "SQNR" in result.report.reason
+
+
+def test_without_verification_the_report_still_tells_before_from_after() -> None:
+    verified, unverified = (simplify(DIGITS.path(), verify=verify).report for verify in (True, False))
+    assert unverified.evidence == "none"
+    assert unverified.parity is None
+    assert (unverified.input, unverified.output) == (verified.input, verified.output)
+    model = load(DIGITS.path())
+    before = to_bytes(model)
+    onnxslim.Pipeline([get_pass("slim")()], verify=False).run(model)
+    assert to_bytes(model) == before
+
+
+@pytest.mark.parametrize("form", ["samples", "dicts", "arrays", "function"])
+def test_samples_may_be_what_python_users_have(form: str) -> None:
+    feeds = [sample.feed for sample in SAMPLES.first(12)]
+    arrays = [next(iter(feed.values())) for feed in feeds]
+    forms: dict[str, Any] = {
+        "samples": [Sample(str(i), feed) for i, feed in enumerate(feeds)],
+        "dicts": feeds,
+        "arrays": arrays,
+        "function": lambda: (feed for feed in feeds),
+    }
+    result = onnxslim.quantize(DIGITS.path(), samples=forms[form], bench=False)
+    assert result.report.decision == "quantized"
+    assert result.report.calibrated + result.report.held_back <= 12
+
+
+@pytest.mark.parametrize("samples", [iter([]), {"x": 1}, 3])
+def test_what_cannot_be_read_twice_is_refused(samples: Any) -> None:
+    with pytest.raises(InputError, match=r"only once|no source of samples"):
+        onnxslim.quantize(DIGITS.path(), samples=samples, bench=False)
 
 
 def test_nothing_to_quantize_keeps_fp32() -> None:

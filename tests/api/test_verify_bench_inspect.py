@@ -52,6 +52,21 @@ def test_a_quantized_candidate_is_judged_as_lossy() -> None:
     assert not onnxslim.verify(DIGITS.path(), quantized, samples=SAMPLES, tier="numeric").passed
 
 
+def test_a_wrecked_quantized_candidate_does_not_pass() -> None:
+    quantized = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False).model
+    for value in quantized.graph.initializers.values():
+        if (
+            value.const_value is not None
+            and value.const_value.dtype == ir.DataType.INT8
+            and len(value.const_value.shape) == 4
+        ):
+            value.const_value = ir.tensor(value.const_value.numpy()[::-1].copy(), name=value.name)
+    parity = onnxslim.verify(DIGITS.path(), quantized, samples=SAMPLES)
+    assert not parity.passed
+    assert "under the floor of 5 dB" in str(parity.differences[0])
+    assert onnxslim.verify(DIGITS.path(), quantized, samples=SAMPLES, min_sqnr=-100).passed
+
+
 def test_an_unknown_tier_is_named(slimmed: onnx.ModelProto) -> None:
     with pytest.raises(InputError, match="did you mean 'numeric'"):
         onnxslim.verify(DIGITS.path(), slimmed, tier="numerik")

@@ -1,0 +1,24 @@
+"""How much a lossy result may differ and still stand for the original (docs/decisions/002)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onnxslim.runtime import Parity, Tier
+from onnxslim.runtime.compare import Difference
+
+MIN_SQNR = 5.0
+"""dB on held-back samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
+accuracy of 94 %; results that keep their task's score were measured at 9 dB and more)."""
+
+
+def hold_to(parity: Parity, min_sqnr: float) -> Parity:
+    """The same findings, failed where a lossy result keeps less than ``min_sqnr`` dB."""
+    if parity.tier is not Tier.LOSSY:
+        return parity
+    poor = [
+        Difference("value", each.output, f"SQNR {each.sqnr_db:.1f} dB is under the floor of {min_sqnr:g} dB")
+        for each in parity.fidelity
+        if each.sqnr_db < min_sqnr
+    ]
+    return replace(parity, passed=parity.passed and not poor, differences=(*parity.differences, *poor))
