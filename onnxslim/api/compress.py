@@ -38,6 +38,7 @@ def compress(
         passes: list[Pass] = [get_pass("slim")(), get_pass("quantize")()]
     elif isinstance(recipe, str | os.PathLike):
         passes = load_recipe(recipe)
+        settings["recipe_path"] = recipe
     else:
         passes = list(recipe)
     return rewrite("compress", model, output, passes, Settings(**settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +47,19 @@ class Settings:
     memory: int = 1 << 30
     threads: int = 1
     record: bool = False
+    recipe_path: str | os.PathLike[str] | None = None
     progress: Progress = lambda _: None
+
+    def __post_init__(self) -> None:
+        """Refuses what the command line would refuse.
+
+        Raises:
+            InputError: A number is none, or out of its range.
+        """
+        if math.isnan(self.min_sqnr):
+            raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
+        if self.threads < 1:
+            raise InputError(f"threads is {self.threads}", mend="give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +100,8 @@ def rewrite(
     started = time.perf_counter()
     source = open_source(model, trust_data_dir=settings.trust_data_dir)
     facts = source.facts
-    check_output(source, output, in_place=settings.in_place)
+    given = {"samples": settings.samples, "recipe": settings.recipe_path}
+    check_output(source, output, in_place=settings.in_place, others=given)
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))

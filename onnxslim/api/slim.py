@@ -10,7 +10,7 @@ import onnx
 
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import Settings, rewrite
-from onnxslim.api.source import AnyModel, AnySamples
+from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
 from onnxslim.pipeline import Pass, get_pass
@@ -54,7 +54,14 @@ def slim(
         trust_data_dir=trust_data_dir,
         threads=threads,
     )
-    return None if output_model is not None else to_proto(result.model)
+    if output_model is not None:
+        return None
+    if result.report.decision == "unchanged":
+        given = open_source(model, trust_data_dir=trust_data_dir).original()
+        if given is not None:
+            unchanged: onnx.ModelProto = onnx.ModelProto.FromString(given)
+            return unchanged  # to the bit: even a rewritten proto may differ in its length
+    return to_proto(result.model)
 
 
 def simplify(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnxslim.calibration import Samples, load_samples
 from onnxslim.calibration.sources import SampleSource
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
+from onnxslim.graph.reader import source_of
 from onnxslim.report.facts import ModelFacts, describe
 from onnxslim.runtime import open_session
 
@@ -76,14 +78,39 @@ def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
     return load_samples(samples, inputs=open_session(model, optimize=False).inputs)
 
 
-def check_output(source: Source, output: str | os.PathLike[str] | None, *, in_place: bool) -> None:
-    """Refuses to overwrite the input unasked.
+def check_output(
+    source: Source,
+    output: str | os.PathLike[str] | None,
+    *,
+    in_place: bool,
+    others: Mapping[str, object] | None = None,
+) -> None:
+    """Refuses to overwrite what was given: the input unasked, anything else always.
+
+    Args:
+        source: The model.
+        output: Where it shall go.
+        in_place: Whether the model's own file may be replaced.
+        others: What else was given, by what it is called; paths among them are protected.
 
     Raises:
-        InputError: The output is the input's file, and ``in_place`` is not set.
+        InputError: The output is one of them.
     """
-    if output is None or source.path is None or in_place or not same_file(source.path, output):
+    if output is None:
         return
-    raise InputError(
-        "the output is the input", where=os.fspath(output), mend="give --in-place to replace it, or another output"
-    )
+    where = os.fspath(output)
+    if where == "":
+        raise InputError("the output's path is empty", mend="name a file")
+    loaded = source_of(source.model)
+    for data in loaded.data_files if loaded is not None else ():
+        if same_file(data, output):
+            raise InputError("the output is the input's data file", where=where, mend="name another output")
+    for kind, path in (others or {}).items():
+        if isinstance(path, str | os.PathLike) and os.path.exists(path):
+            inside = os.path.isdir(path) and Path(os.path.realpath(output)).is_relative_to(os.path.realpath(path))
+            if same_file(path, output) or (inside and os.path.exists(output)):
+                raise InputError(f"the output would overwrite the {kind}", where=where, mend="name another output")
+    if source.path is not None and not in_place and same_file(source.path, output):
+        raise InputError(
+            "the output is the input", where=where, mend="give --in-place to replace it, or another output"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 
 from onnxslim.api.quality import MIN_SQNR, hold_to
@@ -42,6 +43,8 @@ def verify(
     Raises:
         InputError: A model, the samples or the tier cannot be used.
     """
+    if math.isnan(min_sqnr):
+        raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
     first = open_source(reference, trust_data_dir=trust_data_dir)
     second = open_source(candidate, trust_data_dir=trust_data_dir)
     if isinstance(tier, str):

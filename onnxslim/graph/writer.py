@@ -30,6 +30,8 @@ from onnxslim.graph.walk import bodies, tensor_protos, tensors
 
 INLINE_BELOW = 1024
 """Tensors of fewer bytes stay in the model file."""
+COPY_UP_TO = 64 << 20
+"""Bytes up to which a file of any name is looked into for a reference to a data file."""
 ALIGNMENT = 64
 """Of a tensor in the data file: a cache line. Runtimes that map pages round down by themselves."""
 _CHUNK = 8 << 20
@@ -86,6 +88,13 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
             sum(tensor.nbytes for tensor in tensors(model) if tensor.dtype != ir.DataType.STRING)
             > MAX_BYTES - _HEADROOM
         )
+    for tensor in tensors(model):
+        if isinstance(tensor, ir.ExternalTensor) and os.path.realpath(tensor.path) == str(target):
+            raise InputError(
+                "the output is a data file that the model's weights lie in",
+                where=os.fspath(path),
+                mend="name another file",
+            )
     if external_data and os.path.islink(path):
         raise InputError(
             "external data cannot be saved through a link",
@@ -318,12 +327,12 @@ def _names_in(target: Path) -> set[str]:
 
 
 def _used_by_others(data: Path, target: Path) -> bool:
-    """Whether another model in the folder may refer to the data file, as copies of a model do."""
+    """Whether another model in the folder may refer to the data file, as copies of a model do, whatever their names."""
     needle = os.fsencode(data.name)
     with os.scandir(target.parent) as entries:
-        models = [entry for entry in entries if entry.name.endswith(".onnx") and entry.name != target.name]
-    for entry in models:
-        if not entry.is_file():
+        others = [entry for entry in entries if entry.name not in (target.name, data.name) and entry.is_file()]
+    for entry in others:
+        if not entry.name.endswith(".onnx") and entry.stat().st_size > COPY_UP_TO:
             continue
         try:
             with open(entry.path, "rb") as file:

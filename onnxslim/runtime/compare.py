@@ -167,13 +167,10 @@ def bound(a: np.ndarray, own: float, scale: float) -> np.ndarray:
     return limits
 
 
-def non_finite(a: np.ndarray, b: np.ndarray, name: str, feed: int, *, only_new: bool = False) -> Difference | None:
-    """Whether NaN and infinities stand at the same places; with ``only_new``, whether none came where none was."""
+def non_finite(a: np.ndarray, b: np.ndarray, name: str, feed: int) -> Difference | None:
+    """Whether NaN and infinities stand at the same places."""
     x, y = a.astype(np.complex128 if a.dtype.kind == "c" else np.float64), b.astype(np.complex128)
-    if only_new:
-        bad = np.isfinite(x) & ~np.isfinite(y)
-    else:
-        bad = (np.isnan(x) != np.isnan(y)) | (np.isinf(x) != np.isinf(y)) | (np.isinf(x) & np.isinf(y) & (x != y))
+    bad = (np.isnan(x) != np.isnan(y)) | (np.isinf(x) != np.isinf(y)) | (np.isinf(x) & np.isinf(y) & (x != y))
     if not bad.any():
         return None
     place = tuple(int(i) for i in np.argwhere(bad)[0])

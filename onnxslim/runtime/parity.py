@@ -248,7 +248,7 @@ class Reference:
                 elif self.tier is Tier.NUMERIC:
                     self._check_numeric(a, b, label, index, found, candidate)
                 else:
-                    broken = compare.non_finite(a, b, label, index, only_new=True) if compare.is_float(a) else None
+                    broken = compare.non_finite(a, b, label, index) if compare.is_float(a) else None
                     found.add(broken, compare.max_error(a, b))
                     if compare.is_float(a) and broken is None:
                         found.measure(*self._viewed(label, a, b, before, after, views))

@@ -84,6 +84,12 @@ def group_of(node: ir.Node) -> Group | str:
     return Group(node, activation, weight, bias, output)
 
 
+def holds_no_number(group: Group) -> bool:
+    """Whether a weight or bias holds NaN or infinity, which no integer stands for."""
+    arrays = (_array(group.weight), _array(group.bias))
+    return not all(np.isfinite(array).all() for array in arrays if array is not None)
+
+
 def insert(
     model: ir.Model, groups: list[Group], ranges: Ranges, *, activation: str, bits: int, per_channel: bool
 ) -> None:

@@ -24,7 +24,7 @@ from onnxslim.runtime import Target, Tier, host_target, optimized_graph
 
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
-from .qdq import Group, Ranges, group_of, insert, unfused
+from .qdq import Group, Ranges, group_of, holds_no_number, insert, unfused
 
 LEGALISE_ROUNDS = 8
 """Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
@@ -121,6 +121,8 @@ class QuantizeStatic(Pass):
                 tensor = constant_tensor(reason.weight)
                 shape = tuple(tensor.shape.numpy()) if tensor is not None else ()
                 why = no_kernel(node, shape) or ("" if self.keep_slow else slow_kernel(node, shape))
+                if not why and holds_no_number(reason):
+                    why = "its weights hold NaN or infinity"
                 if not why and Action("quantize", (reason.key,), site(node)).key in context.refused:
                     why = "a check failed with this rewrite"
                 if not why:
@@ -219,7 +221,16 @@ class _Matcher:
         """Refuses names that the model does not have; a pattern may match nothing."""
         known = {name for node in nodes(model) for name in _names(node)}
         for name in sorted(self.names - known):
-            raise InputError(f"--exclude names no node: {name!r}", mend=did_you_mean(name, known))
+            quantizable = {each for node in nodes(model) if _is_contraction(node) for each in _names(node)}
+            mend = did_you_mean(name, quantizable)
+            if any(sign in name for sign in "*?[^$|"):
+                pattern = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
+                mend = f"names are taken literally; for a pattern write --exclude 're:{pattern}'"
+            raise InputError(f"--exclude names no node: {name!r}", mend=mend)
+
+
+def _is_contraction(node: ir.Node) -> bool:
+    return not node.domain and node.op_type in CONTRACTIONS
 
 
 def _names(node: ir.Node) -> list[str]:

@@ -109,6 +109,45 @@ def test_the_other_verbs_refuse_to_overwrite_their_input_unasked(digits: Path) -
     assert digits.read_bytes() == to_bytes(result.model)
 
 
+def test_nothing_else_that_was_given_is_overwritten_either(digits: Path, tmp_path: Path) -> None:
+    folder, array, recipe = tmp_path / "samples", tmp_path / "samples.npy", tmp_path / "r.toml"
+    folder.mkdir()
+    feeds = [sample.feed for sample in SAMPLES.first(8)]
+    for index, feed in enumerate(feeds):
+        np.savez(folder / f"{index}.npz", **feed)  # type: ignore[arg-type]
+    np.save(array, np.concatenate([next(iter(feed.values())) for feed in feeds]))
+    recipe.write_text('[[pass]]\nname = "slim"\n')
+    external = tmp_path / "external.onnx"
+    onnx.save(onnx.load(digits), external, save_as_external_data=True, location="weights.bin")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for output, samples, source in (
+        (folder / "0.npz", folder, digits),
+        (array, array, digits),
+        (recipe, array, digits),
+        (tmp_path / "weights.bin", array, external),
+    ):
+        with pytest.raises(InputError, match=r"would overwrite the (samples|recipe)|the input's data file"):
+            onnxslim.compress(source, output, samples=samples, recipe=recipe, bench=False, in_place=True)
+    with pytest.raises(InputError, match="a data file that the model's weights lie in"):
+        onnxslim.save(load(external), tmp_path / "weights.bin")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_unchanged_proto_comes_back_to_the_bit() -> None:
+    once = onnxslim.slim(DIGITS.path())
+    assert once is not None
+    twice = onnxslim.slim(once)
+    assert twice is not None
+    assert twice is not once
+    assert twice.SerializeToString(deterministic=True) == once.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("settings", [{"min_sqnr": float("nan")}, {"threads": 0}])
+def test_settings_are_checked_as_the_command_line_does(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(settings))):
+        onnxslim.quantize(DIGITS.path(), samples=SAMPLES, **settings)
+
+
 def test_slimming_the_slimmed_writes_the_very_same_bytes(digits: Path, tmp_path: Path) -> None:
     onnxslim.slim(digits, tmp_path / "once.onnx")
     result = simplify(tmp_path / "once.onnx", tmp_path / "twice.onnx")

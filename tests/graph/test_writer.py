@@ -120,8 +120,9 @@ def test_data_of_others_is_never_removed(tmp_path: Path) -> None:
     assert (tmp_path / "m.onnx.data").exists()
 
 
-def test_data_that_a_copied_model_refers_to_stays(tmp_path: Path) -> None:
-    path, copy = tmp_path / "m.onnx", tmp_path / "copy.onnx"
+@pytest.mark.parametrize("name", ["copy.onnx", "m.onnx.bak"])
+def test_data_that_a_copied_model_refers_to_stays(name: str, tmp_path: Path) -> None:
+    path, copy = tmp_path / "m.onnx", tmp_path / name
     save(load(model_of(2)), path, external_data=True)
     copy.write_bytes(path.read_bytes())
     save(load(model_of(3)), path, external_data=True)

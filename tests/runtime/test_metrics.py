@@ -55,5 +55,3 @@ def test_patterns_of_nan_and_infinity() -> None:
     assert non_finite(same, same.copy(), "y", 0) is None
     for other in ([nan, nan, inf, -inf], [1, 0, inf, -inf], [1, nan, -inf, -inf], [1, nan, 3, -inf]):
         assert non_finite(same, np.array(other), "y", 0) is not None
-    assert non_finite(np.array([nan, 1.0]), np.array([1.0, 1.0]), "y", 0, only_new=True) is None
-    assert non_finite(np.array([nan, 1.0]), np.array([1.0, inf]), "y", 0, only_new=True) is not None

@@ -236,6 +236,19 @@ def test_every_choice_of_ranges_gives_a_usable_model(ranges: str) -> None:
     assert quality(model, result_model, IMAGES) > 15
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["w1", "b1"])
+def test_weights_that_are_no_numbers_stay_float(bad: float, name: str) -> None:
+    model = with_weights(CNN, CNN_SHAPES)
+    tensor = model.graph.initializers[name].const_value
+    assert tensor is not None
+    array = tensor.numpy().copy()
+    array.reshape(-1)[3] = bad
+    model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    _, result = quantized(model, IMAGES)
+    assert any(d.site == "Conv c1" and "NaN or infinity" in d.reason for d in result.declined), result.declined
+
+
 def test_samples_are_needed() -> None:
     with pytest.raises(InputError, match="needs samples"):
         QuantizeStatic().run(with_weights(CNN, CNN_SHAPES), Context())
