@@ -64,7 +64,9 @@ class Stacked:
             )
         self._length = next(iter(lengths.values()))
         if self._length == 0:
-            raise InputError("the file holds no samples", where=str(path), why="axis 0 has size 0")
+            raise InputError(
+                "the file holds no samples", where=str(path), why="axis 0 has size 0", mend="save at least one sample"
+            )
 
     def __len__(self) -> int:
         return self._length
@@ -103,7 +105,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except _FAILURES as error:
         raise _unreadable(path, error) from error
     if not any(key != LABEL for key in arrays):
-        raise InputError("the file holds no arrays", where=str(path))
+        raise InputError(
+            "the file holds no arrays", where=str(path), mend="save them with numpy.savez(path, input_name=array)"
+        )
     return arrays
 
 

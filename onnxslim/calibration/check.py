@@ -110,7 +110,7 @@ def _check_shape(array: np.ndarray, port: PortLike, where: str) -> None:
         raise InputError("an array has the wrong rank", where=where, why=f"expected {expected}, {came}", mend=mend)
     for axis, (size, want) in enumerate(zip(array.shape, port.shape, strict=False)):
         if isinstance(want, int) and size != want:
-            mend = ""
+            mend = "give samples that were made for this model"
             if axis == 0 and size == 1:
                 mend = f"the model takes batches of {want}: stack whole batches, [samples, {want}, ...]"
             elif sorted(array.shape) == sorted(s for s in port.shape if isinstance(s, int)):

@@ -46,7 +46,10 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
         ) from error
     except Exception as error:  # a user's module may fail in any way
         raise InputError(
-            f"module {name!r} failed when it was imported", where=f"{what} {spec}", why=told(error)
+            f"module {name!r} failed when it was imported",
+            where=f"{what} {spec}",
+            why=told(error),
+            mend="import it in Python alone to see where",
         ) from error
     finally:
         if folder in sys.path:

@@ -92,6 +92,11 @@ def agreement(reference: Run, output: str | None = None) -> Metric:
     return metric
 
 
+CONTRACT = (
+    "write it as metric(run, samples) -> float, higher is better: run(sample.feed) gives a dict of the outputs by name, "
+    "sample.label what __label__ holds"
+)
+"""What a message about a user's metric ends with."""
 LABELLED: dict[str, Metric] = {"top1": top1}
 """Metrics that compare with labels."""
 RELATIVE: dict[str, Callable[[Run, str | None], Metric]] = {"sqnr": sqnr, "cosine": cosine, "agreement": agreement}
@@ -127,15 +132,13 @@ def _guarded(function: Metric, name: str) -> Metric:
         except OnnxSlimError:
             raise
         except Exception as error:  # a user's function may fail in any way
-            raise InputError("the metric failed", where=name, why=told(error)) from error
+            raise InputError("the metric failed", where=name, why=told(error), mend=CONTRACT) from error
         try:
             value = float(score)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"the metric returned a {type(score).__name__}", where=name, mend="return one number, higher is better"
-            ) from error
+            raise InputError(f"the metric returned a {type(score).__name__}", where=name, mend=CONTRACT) from error
         if math.isnan(value):
-            raise InputError("the metric returned NaN", where=name, mend="return one number, higher is better")
+            raise InputError("the metric returned NaN", where=name, mend=CONTRACT)
         return value
 
     return metric

@@ -107,9 +107,14 @@ class FunctionSamples:
         except OnnxSlimError:
             raise
         except Exception as error:  # a user's function may fail in any way
-            raise InputError(f"the function failed at sample {count}", where=self.spec, why=told(error)) from error
+            raise InputError(
+                f"the function failed at sample {count}",
+                where=self.spec,
+                why=told(error),
+                mend="it must return an iterable of Samples, dicts from input name to array, or arrays",
+            ) from error
         if count == 0:
-            raise InputError("the function yields no samples", where=self.spec)
+            raise InputError("there are no samples", where=self.spec, mend="yield at least one")
 
     def _sample(self, item: Any, index: int) -> Sample:
         if isinstance(item, Sample):

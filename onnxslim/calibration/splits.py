@@ -88,7 +88,7 @@ def split(samples: Samples) -> Split:
         places[sample.id] = index
         groups.setdefault(content_hash(sample), []).append(sample.id)
     if not places:
-        raise InputError("there are no samples to split")
+        raise InputError("there are no samples to split", mend="give at least 8: half are calibrated on")
     dealt = sorted(groups.values(), key=lambda ids: hashlib.sha256(min(ids).encode()).digest())
     part_of = {name: _ORDER[rank % 4] for rank, ids in enumerate(dealt) for name in ids}
     parts = {

@@ -92,7 +92,9 @@ def make_pass(cls: type[P], values: Mapping[str, Any], *, where: str = "") -> P:
         name = raw.replace("-", "_")
         if name not in known:
             raise InputError(
-                f"the pass {cls.name!r} has no option {raw!r}", where=where, mend=did_you_mean(name, known)
+                f"the pass {cls.name!r} has no option {raw!r}",
+                where=where,
+                mend=did_you_mean(name, known) or "leave it out: the pass has no options",
             )
         checked[name] = _checked(known[name], value, f"{where}: " if where else "", cls.name)
     return cls(**checked)
@@ -114,14 +116,23 @@ def _scalar(option: Option, value: Any, place: str) -> Any:
         value = float(value)
     # bool is an int to isinstance, but `ratio = true` is a mistake.
     if not isinstance(value, option.kind) or (isinstance(value, bool) and option.kind is not bool):
-        raise InputError(f"{value!r} is not a {option.kind.__name__}", where=place, mend=option.help)
+        mend = _expected(option)
+        raise InputError(f"{value!r} is not a {option.kind.__name__}", where=place, mend=mend)
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{value!r} is not a finite number", where=place, mend=option.help)
+        raise InputError(f"{value!r} is not a finite number", where=place, mend=_expected(option))
     if option.choices and value not in option.choices:
         raise InputError(
             f"{value!r} is none of the choices", where=place, mend=did_you_mean(str(value), map(str, option.choices))
         )
     return value
+
+
+def _expected(option: Option) -> str:
+    """What to write instead."""
+    if option.choices:
+        return f"give one of {', '.join(map(str, option.choices))}"
+    kinds: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return f"give {kinds[option.kind]} ({option.help})" if option.help else f"give {kinds[option.kind]}"
 
 
 def values_of(instance: Pass) -> dict[str, Any]:

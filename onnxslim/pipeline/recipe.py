@@ -14,6 +14,8 @@ from onnxslim.pipeline.options import make_pass, values_of
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.rewrite import Pass
 
+EXAMPLE = 'write tables like [[pass]], then name = "slim" on the next line'
+
 
 def load_recipe(path: str | os.PathLike[str]) -> list[Pass]:
     """Reads a recipe file.
@@ -24,7 +26,9 @@ def load_recipe(path: str | os.PathLike[str]) -> list[Pass]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("the recipe cannot be read", where=os.fspath(path), why=str(error)) from error
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        mend = "name a TOML file with [[pass]] tables"
+        raise InputError("the recipe cannot be read", where=os.fspath(path), why=why, mend=mend) from error
     return parse_recipe(text, where=os.fspath(path))
 
 
@@ -37,7 +41,7 @@ def parse_recipe(text: str, *, where: str = "recipe") -> list[Pass]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError("the recipe is not valid TOML", where=where, why=str(error)) from error
+        raise InputError("the recipe is not valid TOML", where=where, why=str(error), mend=EXAMPLE) from error
     entries = table.pop("pass", [])
     if table:
         raise InputError(f"unknown top-level key {sorted(table)[0]!r}", where=where, mend="use [[pass]] tables only")
@@ -52,7 +56,8 @@ def _read_entry(entry: dict[str, Any], where: str) -> Pass:
     options = dict(entry)
     name = options.pop("name", None)
     if not isinstance(name, str):
-        raise InputError("the pass has no name", where=where, mend='add name = "..."; `onnxslim passes` lists them')
+        what = "the pass has no name" if name is None else f"a pass's name is text, not {name!r}"
+        raise InputError(what, where=where, mend='add name = "..."; `onnxslim passes` lists them')
     return make_pass(get_pass(name), options, where=where)
 
 

@@ -212,7 +212,9 @@ class _Matcher:
         try:
             self.expressions = [re.compile(pattern[3:]) for pattern in patterns if pattern.startswith("re:")]
         except re.error as error:
-            raise InputError(f"{error.pattern!r} is no regular expression", why=str(error)) from error
+            raise InputError(
+                f"{error.pattern!r} is no regular expression", why=str(error), mend="escape special characters with \\"
+            ) from error
 
     def __call__(self, node: ir.Node) -> bool:
         return any(name in self.names or any(e.search(name) for e in self.expressions) for name in _names(node))
