@@ -9,7 +9,7 @@ from typing import Any
 
 
 def lazy_exports(package: str, exports: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module-level ``__getattr__`` for ``package``.
+    """A module-level ``__getattr__`` for ``package``; ``dir(package)`` lists its exports from then on.
 
     Args:
         package: ``__name__`` of the package.
@@ -23,4 +23,9 @@ def lazy_exports(package: str, exports: Mapping[str, str]) -> Callable[[str], An
         setattr(sys.modules[package], name, value)
         return value
 
+    def __dir__() -> list[str]:  # noqa: N807 - likewise
+        module = vars(sys.modules[package])
+        return sorted({*module, *exports})
+
+    vars(sys.modules[package])["__dir__"] = __dir__
     return __getattr__

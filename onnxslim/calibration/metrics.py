@@ -93,7 +93,7 @@ def agreement(reference: Run, output: str | None = None) -> Metric:
 
 
 CONTRACT = (
-    "write it as metric(run, samples) -> float, higher is better: run(sample.feed) gives a dict of the outputs by name, "
+    "write it as metric(run, samples) -> float, higher is better: run(sample.feed) gives the outputs by name, "
     "sample.label what __label__ holds"
 )
 """What a message about a user's metric ends with."""

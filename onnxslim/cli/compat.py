@@ -45,7 +45,10 @@ def run(arguments: list[str]) -> int:
     """
     given = parser().parse_args(arguments)
     from onnxslim.api.slim import simplify
+    from onnxslim.commands.options import refuse_stdout
     from onnxslim.commands.output import progress, show
+
+    refuse_stdout(given.output_model)
 
     with progress() as say:
         result = simplify(given.input_model, given.output_model, in_place=True, progress=say)

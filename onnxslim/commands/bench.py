@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,11 +10,19 @@ from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
 
+if TYPE_CHECKING:
+    from onnxslim.runtime.feeds import Feed
+
 
 @click.command("bench", short_help="Measure the latency of a model, or of two against each other")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path(), required=False)
 @samples_options()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Time to spend in timing; loading comes on top  [default: 4; 1 for a single model]",
+)
 @options.trust_option
 @options.threads_option
 @options.json_option
@@ -22,22 +30,38 @@ from onnxslim.commands.samples import samples_options, take_samples
 def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -> int:
     """Measure the latency of A, or of B against A.
 
-    Both run interleaved in several processes. "Faster" and "slower" are said only where the interval of the ratio
-    excludes 1 and the difference exceeds what the machine shows for a model against itself.
+    Both run interleaved in several processes, on --samples or else on one random input. "Faster" and "slower" are said
+    only where the interval of the ratio excludes 1 and the difference exceeds what the machine shows for a model
+    against itself.
     """
     from onnxslim.api.bench import bench as run
+    from onnxslim.calibration import Sample
 
-    samples = take_samples(arguments, a)
-    with progress(quiet) as say:
-        say("measure the latency")
-        latency = run(a, b, samples=samples, **arguments)
+    samples, feed = take_samples(arguments, a), None
+    if samples is None:
+        feed = _random_feed(a, arguments["trust_data_dir"])
+        samples = [Sample("random", feed)]
+    with progress(quiet or as_json) as say:
+        latency = run(a, b, samples=samples, progress=say, **arguments)
+    shapes = None if feed is None else {name: list(array.shape) for name, array in feed.items()}
     if as_json:
         from onnxslim.report import envelope
 
-        print_json(envelope("bench", a=a, b=b, latency=latency))
+        print_json(envelope("bench", a=a, b=b, latency=latency, random_inputs=shapes))
     elif not quiet:
-        from onnxslim.report.terminal import latency_line
+        from onnxslim.report.wording import latency_line
 
         line = latency_line(latency) if b is not None else f"latency: {latency.a_ms:.3g} ms"
         console().print(line, highlight=False, markup=False)
+        if shapes is not None:
+            inputs = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            said = f"on a random input: {inputs}; --samples gives inputs of your own"
+            console().print(said, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _random_feed(model: str, trust_data_dir: str | None) -> Feed:
+    from onnxslim.graph import load
+    from onnxslim.runtime import random_feeds
+
+    return random_feeds(load(model, trust_data_dir=trust_data_dir))[0]

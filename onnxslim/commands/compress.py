@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import progress, show
+from onnxslim.commands.output import named, progress, show
 from onnxslim.commands.samples import samples_options, take_metric, take_samples
 
 
@@ -18,7 +18,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.metric_option
 @options.min_sqnr_option
 @options.recipe_option
-@click.option("--record", is_flag=True, help="Store the recipe in the model's metadata")
+@options.record_option
 @options.pass_options("quantize")
 @options.verify_option
 @options.bench_option
@@ -45,8 +45,9 @@ def compress(
     passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
     options.drop_unset(arguments, "min_sqnr")
     target = options.output_path(model, output, in_place)
+    name = arguments["metric"]
     samples, metric = take_samples(arguments, model), take_metric(arguments, model)
-    with progress(quiet) as say:
+    with progress(quiet or as_json) as say:
         result = run(
             model,
             target,
@@ -57,5 +58,5 @@ def compress(
             progress=say,
             **arguments,
         )
-    show(result.report, as_json=as_json, explain=explain, quiet=quiet)
+    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
     return 0

@@ -79,14 +79,14 @@ output_options = chain(
     click.option(
         "--external-data/--no-external-data",
         default=None,
-        help="Put the weights into a file of their own, or not; unless said, only above 2 GB",
+        help="Put the weights into a file of their own, or not  [default: as the input has them, and above 2 GB]",
     ),
 )
 
 trust_option = click.option(
     "--trust-data-dir",
     type=click.Path(),
-    help="Also read external data that lies in this folder; otherwise only beside the model",
+    help="Also read external data that lies in this folder  [default: only beside the model]",
 )
 
 threads_option = click.option(
@@ -103,20 +103,30 @@ memory_option = click.option(
 )
 
 bench_option = click.option(
-    "--bench/--no-bench", default=True, help="Measure latency and refuse a slower result (the default), or do not"
+    "--bench/--no-bench", default=True, help="Measure latency and refuse a slower result, or do not  [default: --bench]"
 )
 
 metric_option = click.option(
-    "--metric", metavar="NAME", help="module:function(run, samples) -> score, or top1, sqnr, cosine, agreement"
+    "--metric",
+    metavar="NAME",
+    help="Score before and after: top1, sqnr, cosine, agreement or module:function, which takes (run, samples) and "
+    "returns a float, higher is better",
 )
 
 min_sqnr_option = click.option(
-    "--min-sqnr", type=finite, metavar="DB", help="Signal to noise on held-back samples under which int8 is dropped"
+    "--min-sqnr",
+    type=finite,
+    metavar="DB",
+    help="SQNR under which an int8 result does not pass and is dropped  [default: 5]",
 )
 
 verify_option = click.option(
-    "--verify/--no-verify", default=True, help="Compare outputs with the original's (the default), or only the graph"
+    "--verify/--no-verify",
+    default=True,
+    help="Compare outputs with the original's, or only check the graph  [default: --verify]",
 )
+
+record_option = click.option("--record", is_flag=True, help="Store the recipe in the model's metadata")
 
 recipe_option = click.option("--recipe", type=click.Path(), help="TOML file of [[pass]] tables to run instead")
 
@@ -126,7 +136,11 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing b
 
 report_options = chain(
     json_option,
-    click.option("--explain", is_flag=True, help="Print every rewrite, and why others were not made"),
+    click.option(
+        "--explain",
+        is_flag=True,
+        help="Print every kind of rewrite and of reason for what was left alone, with examples",
+    ),
     quiet_option,
 )
 
@@ -135,11 +149,24 @@ def output_path(model: str, output: str | None, in_place: bool) -> str:
     """Where the result goes.
 
     Raises:
-        InputError: Neither ``-o`` nor ``--in-place`` was given.
+        InputError: Neither ``-o`` nor ``--in-place`` was given, or the output is ``-``.
     """
+    refuse_stdout(output)
     if output is None and not in_place:
         raise InputError("no output was named", where="-o", mend="add -o OUT.onnx, or --in-place to replace the input")
     return model if output is None else output
+
+
+def refuse_stdout(output: str | None) -> None:
+    """Refuses ``-``, which elsewhere means standard output and would become a file of that name.
+
+    Raises:
+        InputError: It is ``-``.
+    """
+    if output == "-":
+        raise InputError(
+            "a model is not written to standard output", where="-", mend="name a file; ./- for one of that name"
+        )
 
 
 def pass_options(name: str) -> Decorator:

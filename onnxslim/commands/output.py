@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,14 +44,36 @@ def show(report: Report, *, as_json: bool, explain: bool, quiet: bool) -> None:
         print_report(report, console(), explain=explain)
 
 
+def named(report: Report, metric: str | None) -> Report:
+    """The report with the name of the metric that its scores are of."""
+    return dataclasses.replace(report, metric=metric) if metric is not None else report
+
+
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Says what is going on, on stderr and at a terminal only."""
-    if quiet or not sys.stderr.isatty():
+    """Says what is going on, on stderr: a line that changes at a terminal, elsewhere one line a stage."""
+    if quiet:
         yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield _stages()
         return
     from rich.console import Console
     from rich.markup import escape
 
     with Console(stderr=True).status("") as status:
         yield lambda text: status.update(escape(text))
+
+
+def _stages() -> Callable[[str], None]:
+    """Prints a text where it differs from the one before in more than numbers, such as those of a count."""
+    last = ""
+
+    def say(text: str) -> None:
+        nonlocal last
+        stage = re.sub(r"\d+", "N", text)
+        if stage != last:
+            print(f"onnxslim: {text}", file=sys.stderr, flush=True)
+        last = stage
+
+    return say

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import progress, show
+from onnxslim.commands.output import named, progress, show
 from onnxslim.commands.samples import samples_options, take_metric, take_samples
 
 
@@ -17,6 +17,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @samples_options(required=True)
 @options.metric_option
 @options.min_sqnr_option
+@options.record_option
 @options.pass_options("quantize")
 @options.verify_option
 @options.bench_option
@@ -37,10 +38,11 @@ def quantize(
     given = options.take_pass_options(arguments, "quantize")
     options.drop_unset(arguments, "min_sqnr")
     target = options.output_path(model, output, in_place)
+    name = arguments["metric"]
     samples, metric = take_samples(arguments, model), take_metric(arguments, model)
-    with progress(quiet) as say:
+    with progress(quiet or as_json) as say:
         result = run(
             model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given
         )
-    show(result.report, as_json=as_json, explain=explain, quiet=quiet)
+    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
     return 0

@@ -41,7 +41,7 @@ def slim(
     given = options.take_pass_options(arguments, "slim")
     target = options.output_path(model, output, in_place)
     samples = take_samples(arguments, model)
-    with progress(quiet) as say:
+    with progress(quiet or as_json) as say:
         result = run(
             model,
             target,

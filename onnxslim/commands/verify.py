@@ -20,6 +20,7 @@ from onnxslim.commands.samples import samples_options, take_samples
     type=click.Choice(["exact", "numeric", "lossy"]),
     help="How closely: the same bits, floats reordered, or quantized; chosen by what CANDIDATE is, unless said",
 )
+@options.min_sqnr_option
 @options.trust_option
 @options.threads_option
 @options.json_option
@@ -32,8 +33,9 @@ def verify(reference: str, candidate: str, tier: str | None, as_json: bool, quie
     """
     from onnxslim.api.verify import verify as run
 
+    options.drop_unset(arguments, "min_sqnr")
     samples = take_samples(arguments, reference)
-    with progress(quiet) as say:
+    with progress(quiet or as_json) as say:
         say("compare outputs")
         parity = run(reference, candidate, samples=samples, tier=tier, **arguments)
     if as_json:

@@ -33,7 +33,8 @@ class Report:
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
     ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
-    ``scores`` holds the user's metric by model (``input``, ``output``); ``notes`` is what a reader should know besides.
+    ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
+    where it has one; ``notes`` is what a reader should know besides.
     ``recipe`` is the pipeline as TOML, every option resolved.
     """
 
@@ -52,6 +53,7 @@ class Report:
     held_back: int = 0
     notes: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
+    metric: str = ""
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""

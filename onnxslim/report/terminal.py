@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnxslim.report.wording import (
+    QDQ,
+    change,
+    common,
+    difference_lines,
+    kind_of,
+    latency_line,
+    parity_line,
+    ranks_of,
+    score_line,
+    shorten,
+    size,
+    verdict,
+)
+
 if TYPE_CHECKING:
-    from onnxslim.pipeline import Declined
+    from onnxslim.pipeline import Action, Guilty, Step
     from onnxslim.report.facts import ModelFacts, PortFacts
-    from onnxslim.report.report import Report
+    from onnxslim.report.report import Attempt, Report
     from onnxslim.runtime import Latency, Parity
 
 TOP_OPS = 12
 """Operators shown of those whose count changed; the rest are summed up."""
 TOP_REASONS = 8
-"""Reasons shown without --explain."""
+"""Kinds of reasons shown without --explain."""
+EXAMPLES = 5
+"""Places that --explain names for each kind."""
+GOOD, BAD = "green", "red"
+_SPEED_STYLE = {"faster": GOOD, "slower": BAD, "no difference": ""}
 
 
 def print_report(report: Report, console: Console, *, explain: bool = False) -> None:
-    """Prints what a command did: decision, before and after, checks, and what was left alone.
+    """Prints what a command did: the verdict, before and after, checks, and what was left alone.
 
     Args:
         report: The result.
         console: Where to.
-        explain: Whether to list every rewrite and every declined one with its reason.
+        explain: Whether to show every kind of rewrite and of reason with examples, and what a dropped result was.
     """
-    files = " -> ".join(facts.path for facts in (report.input, report.output) if facts is not None and facts.path)
-    _say(console, f"{report.command}: {report.decision}" + (f": {report.reason}" if report.reason else ""), "bold")
-    if files:
-        _say(console, files)
+    _say(console, verdict(report), "bold")
+    if report.reason:
+        _say(console, f"why: {report.reason}")
     if report.output is not None:
+        _say(console, " -> ".join(filter(None, (report.input.path, report.output.path))))
+        if not report.output.path:
+            _say(console, "nothing was written: name an output", "yellow")
         console.print(_before_after(report.input, report.output))
     else:
         print_facts(report.input, console)
-    for line in _checks(report):
-        _say(console, line)
-    for guilty in report.guilty:
-        _say(console, f"taken back {guilty.action.key}: {guilty.reason}", "red")
-    _print_steps(report, console, explain)
+    ranks = ranks_of(report.output or report.input)
+    if report.parity is not None:
+        _print_parity(report.parity, console, held_back=report.held_back, ranks=ranks)
+    elif report.output is not None:
+        _say(console, "parity: not checked", "yellow")
+    if report.calibrated or report.held_back:
+        _say(
+            console, f"samples: {report.calibrated:,} to calibrate, {report.held_back:,} held back to judge the result"
+        )
+    if report.latency is not None:
+        _print_latency(report.latency, console)
+    if report.scores:
+        _say(console, score_line(report.scores, report.metric))
+    if report.attempt is not None:
+        _print_attempt(report.attempt, console, report.held_back, ranks, explain)
+    _print_steps(report.steps, report.guilty, console, explain)
     for note in report.notes:
         _say(console, f"note: {note}")
     _say(console, f"{report.seconds:.1f} s", "dim")
@@ -65,110 +97,118 @@ def print_facts(facts: ModelFacts, console: Console) -> None:
     console.print(table)
 
 
-def latency_line(latency: Latency) -> str:
-    """One line: times, the ratio with its interval, and the verdict."""
-    claim = {
-        "faster": f"{1 / latency.ratio:.2f}x faster",
-        "slower": f"{latency.ratio:.2f}x slower",
-        "no difference": "no difference found",
-    }[latency.verdict]
-    low, high = 1 / latency.high, 1 / latency.low
-    threads = f"{latency.threads} thread{'s' * (latency.threads != 1)}"
-    return (
-        f"latency: {claim}: {latency.a_ms:.3g} -> {latency.b_ms:.3g} ms "
-        f"(speed ratio {1 / latency.ratio:.3f}, interval {low:.3f} to {high:.3f}; {threads})"
-    )
-
-
-def parity_line(parity: Parity) -> str:
-    """One line: whether the outputs agree, how closely, and on what."""
-    return f"parity: {'passed' if parity.passed else 'FAILED'} ({parity.tier.name.lower()}): {parity}"
-
-
 def print_parity(parity: Parity, console: Console) -> None:
-    """Prints whether two models agree, each difference where they do not, and what could not be compared."""
-    _say(console, parity_line(parity))
-    for difference in parity.differences:
-        _say(console, f"  {difference}")
+    """Prints whether two models agree, the worst difference of each output where not, and notes."""
+    _print_parity(parity, console)
     for note in parity.notes:
         _say(console, f"  note: {note}")
 
 
-def size(count: int | None) -> str:
-    """Bytes for a person, exact below 10 kB.
+def _print_parity(
+    parity: Parity, console: Console, *, held_back: int = 0, ranks: Mapping[str, int] | None = None, indent: str = ""
+) -> None:
+    line = parity_line(parity, held_back=held_back, ranks=ranks)
+    _say(console, indent + line, "" if parity.passed else BAD)
+    for difference in difference_lines(parity):
+        _say(console, f"{indent}  {difference}")
 
-    >>> size(1023), size(10_900_000), size(None)
-    ('1,023 B', '10.90 MB', '-')
-    """
-    if count is None:
-        return "-"
-    if count < 10_000:
-        return f"{count:,} B"
-    power = min((len(str(count)) - 1) // 3, 4)
-    return f"{count / 1000**power:.2f} {('', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+def _print_latency(latency: Latency, console: Console, indent: str = "") -> None:
+    _say(console, indent + latency_line(latency), _SPEED_STYLE[latency.verdict])
+
+
+def _print_attempt(attempt: Attempt, console: Console, held_back: int, ranks: Mapping[str, int], explain: bool) -> None:
+    """What was measured of the result that was dropped."""
+    _say(console, "tried and dropped:", "bold")
+    if attempt.parity is not None:
+        _print_parity(attempt.parity, console, held_back=held_back, ranks=ranks, indent="  ")
+    if attempt.latency is not None:
+        _print_latency(attempt.latency, console, indent="  ")
+    _print_steps(attempt.steps, attempt.guilty, console, explain, indent="  ")
 
 
 def _before_after(before: ModelFacts, after: ModelFacts) -> Table:
-    table = _table("", "before", "after", "")
-    table.add_row("bytes", size(before.bytes), size(after.bytes), _ratio(before.bytes, after.bytes))
-    table.add_row("weights", size(before.weight_bytes), size(after.weight_bytes), "")
+    table = _table("", "before", "after", "change")
+    old_marks, new_marks = (sum(facts.ops.get(name, 0) for name in QDQ) for facts in (before, after))
+    table.add_row("bytes", size(before.bytes), size(after.bytes), _judged(before.bytes, after.bytes))
+    old, new = before.weight_bytes, after.weight_bytes
+    table.add_row("weights", size(old), size(new), _judged(old, new))
     table.add_row("opsets", _opsets(before), _opsets(after), "")
-    table.add_row("operators", f"{before.nodes:,}", f"{after.nodes:,}", f"{after.nodes - before.nodes:+,}")
+    old, new = before.nodes - old_marks, after.nodes - new_marks
+    table.add_row("operators", f"{old:,}", f"{new:,}", _judged(old, new))
     changed = sorted(
-        (name for name in before.ops.keys() | after.ops.keys() if before.ops.get(name, 0) != after.ops.get(name, 0)),
+        (
+            name
+            for name in (before.ops.keys() | after.ops.keys()) - set(QDQ)
+            if before.ops.get(name, 0) != after.ops.get(name, 0)
+        ),
         key=lambda name: (-abs(after.ops.get(name, 0) - before.ops.get(name, 0)), name),
     )
-    for name in changed[:TOP_OPS]:
-        old, new = before.ops.get(name, 0), after.ops.get(name, 0)
-        table.add_row(f"  {escape(name)}", f"{old:,}", f"{new:,}", f"{new - old:+,}")
-    if len(changed) > TOP_OPS:
-        rest = changed[TOP_OPS:]
-        old, new = sum(before.ops.get(n, 0) for n in rest), sum(after.ops.get(n, 0) for n in rest)
-        table.add_row(f"  {len(rest)} others", f"{old:,}", f"{new:,}", f"{new - old:+,}")
+    rows = [(escape(name), (name,)) for name in changed[:TOP_OPS]]
+    rest = tuple(changed[TOP_OPS:])
+    for label, names in [*rows, *([(f"{len(rest)} others", rest)] if rest else [])]:
+        old, new = (sum(facts.ops.get(name, 0) for name in names) for facts in (before, after))
+        table.add_row(f"  {label}", f"{old:,}", f"{new:,}", change(old, new))
+    if old_marks or new_marks:
+        table.add_row("int8 marks (Q/DQ)", f"{old_marks:,}", f"{new_marks:,}", change(old_marks, new_marks))
     return table
 
 
-def _checks(report: Report) -> Iterable[str]:
-    if report.parity is not None:
-        yield parity_line(report.parity)
-    elif report.evidence == "none" and report.output is not None:
-        yield "parity: not checked"
-    if report.latency is not None:
-        yield latency_line(report.latency)
-    if report.scores:
-        yield "score: " + ", ".join(f"{name} {score:.4g}" for name, score in report.scores.items())
+def _judged(before: int | None, after: int | None) -> str:
+    """The change, green where it is less."""
+    text = change(before, after)
+    if not text or before is None or after is None:
+        return text
+    style = GOOD if after < before else BAD
+    return f"[{style}]{text}[/]"
 
 
-def _print_steps(report: Report, console: Console, explain: bool) -> None:
-    declined: list[Declined] = []
-    for step in report.steps:
-        rules = Counter(action.rule for action in step.result.actions)
-        done = ", ".join(f"{rule} {count:,}x" for rule, count in rules.most_common()) or "no rewrite applies"
-        _say(console, f"pass {step.name} ({step.seconds:.1f} s): {done}")
-        declined += step.result.declined
+def _print_steps(
+    steps: Sequence[Step], guilty: Sequence[Guilty], console: Console, explain: bool, indent: str = ""
+) -> None:
+    for step in steps:
+        rules: dict[str, list[Action]] = {}
+        for action in step.result.actions:
+            rules.setdefault(action.rule, []).append(action)
+        counts = Counter({rule: len(actions) for rule, actions in rules.items()}).most_common()
+        done = ", ".join(f"{rule} {count:,}x" for rule, count in counts) or "no rewrite applies"
+        _say(console, f"{indent}pass {step.name} ({step.seconds:.1f} s): {done}")
         if explain:
-            for action in step.result.actions:
-                place = action.site or ", ".join(action.outputs)
-                _say(console, f"  {action.rule} at {place}" + (f": {action.detail}" if action.detail else ""))
-            for item in step.result.declined:  # lines, since a table of thousands of rows takes seconds to lay out
-                _say(console, f"  left alone by {item.rule}: {item.site}: {item.reason}")
-    if declined and not explain:
-        console.print(_declined_table(declined))
+            for rule, count in counts:
+                places = [action.site or ", ".join(action.outputs) for action in rules[rule]]
+                _say(console, f"{indent}  {rule} {count:,}x: {_examples(places, EXAMPLES)}")
+    back = {(each.action.rule, each.action.site or ",".join(each.action.outputs)): each.reason for each in guilty}
+    for line in _grouped([(rule, place, reason) for (rule, place), reason in back.items()], EXAMPLES if explain else 1):
+        _say(console, f"{indent}taken back: {line}", "yellow")
+    declined = [each for step in steps for each in step.result.declined if (each.rule, each.site) not in back]
+    beyond = sum(step.result.declined_beyond for step in steps)
+    if not declined:
+        return
+    lines = list(_grouped([(d.rule, d.site, d.reason) for d in declined], EXAMPLES if explain else 1))
+    shown = lines if explain else lines[:TOP_REASONS]
+    _say(console, f"{indent}left alone: {len(declined) + beyond:,}, as times x rule: reason: place")
+    for line in shown:
+        _say(console, f"{indent}  {line}")
+    if len(lines) > len(shown):
+        _say(console, f"{indent}  ... {len(lines) - len(shown)} more reasons; --explain shows them, --json every place")
 
 
-def _declined_table(declined: Sequence[Declined]) -> Table:
-    """Declined rewrites by rule and reason, most frequent first."""
-    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for item in declined:
-        groups[item.rule, item.reason].append(item.site)
-    table = _table("times", "rule", "why", "for example", title=f"left alone: {len(declined):,}")
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    for (rule, reason), sites in ordered[:TOP_REASONS]:
-        table.add_row(f"{len(sites):,}", escape(rule), escape(reason), escape(sites[0]))
-    if len(ordered) > TOP_REASONS:
-        rest = sum(len(sites) for _, sites in ordered[TOP_REASONS:])
-        table.add_row(f"{rest:,}", "...", f"{len(ordered) - TOP_REASONS} more reasons; --explain shows all", "")
-    return table
+def _grouped(entries: Iterable[tuple[str, str, str]], examples: int) -> Iterator[str]:
+    """(rule, place, reason) by rule and kind of reason, most frequent first."""
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for rule, place, reason in entries:
+        _, _, name = place.partition(" ")
+        for said in (place, name):  # the example names it already
+            reason = reason.replace(said, "it") if len(said) > 2 else reason
+        groups.setdefault((rule, kind_of(reason)), []).append((place, reason))
+    for (rule, _), found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
+        why = common(reason for _, reason in found)
+        yield f"{len(found):>5,} x {rule}: {why}: {_examples([place for place, _ in found], examples)}"
+
+
+def _examples(places: Sequence[str], count: int) -> str:
+    more = ", ..." if len(places) > count else ""
+    return ("e.g. " if more else "") + ", ".join(map(shorten, places[:count])) + more
 
 
 def _say(console: Console, line: str, style: str = "") -> None:
@@ -176,17 +216,15 @@ def _say(console: Console, line: str, style: str = "") -> None:
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(box=None, title=title, title_justify="left", title_style="", pad_edge=False, header_style="bold")
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", justify="right" if column in ("before", "after", "times") else "left")
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("before", "after", "change") else "left"
+        )
         if number == 0:
             table.columns[0].no_wrap = len(columns) > 1 and column == ""
     return table
-
-
-def _ratio(before: int | None, after: int | None) -> str:
-    return f"x{after / before:.3f}" if before and after is not None else ""
 
 
 def _opsets(facts: ModelFacts) -> str:

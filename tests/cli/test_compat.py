@@ -40,7 +40,9 @@ def test_the_output_may_be_the_input(here: Path) -> None:
 
 def test_without_an_output_nothing_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model.onnx"]) == 0
-    assert "slim: slimmed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "slim: slimmed" in said
+    assert "nothing was written: name an output" in said
     assert os.listdir(here) == ["model.onnx"]
     assert (here / "model.onnx").read_bytes() == DIGITS.read_bytes()
 

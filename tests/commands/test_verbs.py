@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxslim.api.quality import MIN_SQNR
 from onnxslim.cli import main
 from onnxslim.commands.table import VERBS, group
 from onnxslim.pipeline import pass_table
@@ -76,12 +77,59 @@ def test_slim(here: Path, capsys: Output) -> None:
 def test_slim_for_a_person(here: Path, capsys: Output) -> None:
     assert main(["slim", "model.onnx", "-o", "out.onnx"]) == 0
     short = capsys.readouterr().out
-    assert "slim: slimmed" in short
+    assert short.startswith("slim: slimmed: 0.99x the size")
     assert "parity: passed (numeric)" in short
     assert main(["slim", "model.onnx", "-o", "out.onnx", "--explain"]) == 0
     assert "fuse-conv-batchnorm" in capsys.readouterr().out
     assert main(["slim", "model.onnx", "-o", "out.onnx", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_goes_to_stderr_a_line_a_stage(here: Path, capsys: Output) -> None:
+    assert main(["compress", "model.onnx", "-o", "out.onnx", "--samples", "samples"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert "onnxslim: write out.onnx" in said
+    assert sum("process" in line for line in said) <= 1
+
+
+def test_a_model_does_not_go_to_stdout(here: Path, capsys: Output) -> None:
+    assert main(["slim", "model.onnx", "-o", "-"]) == 2
+    assert "./-" in capsys.readouterr().err
+    assert main(["model.onnx", "-"]) == 2
+    assert sorted(os.listdir(here)) == ["model.onnx", "samples"]
+
+
+def test_the_help_states_the_floor_of_the_api(capsys: Output) -> None:
+    for verb in ("quantize", "compress", "verify"):
+        assert main([verb, "--help"]) == 0
+        assert f"[default: {MIN_SQNR:g}]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_verify_holds_to_a_floor(here: Path, capsys: Output) -> None:
+    assert main(["quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench", "--record"]) == 0
+    assert "onnxslim.recipe" in {entry.key for entry in onnx.load("out.onnx").metadata_props}
+    arguments = ("verify", "model.onnx", "out.onnx", "--samples", "samples")
+    assert run_json(cleared(capsys), *arguments)["parity"]["passed"] is True
+    assert run_json(capsys, *arguments, "--min-sqnr", "99", code=1)["parity"]["passed"] is False
+
+
+def cleared(capsys: Output) -> Output:
+    capsys.readouterr()
+    return capsys
+
+
+def test_a_metric_that_raises_is_one_message(here: Path, capsys: Output) -> None:
+    (here / "bad_metric_of_test.py").write_text("def score(run, samples):\n    return {}['answer']\n")
+    arguments = ("compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench")
+    error = run_json_error(capsys, *arguments, "--metric", "bad_metric_of_test:score")
+    assert error["where"] == "bad_metric_of_test:score"
+    assert "KeyError: 'answer'" in error["why"]
+    assert "metric(run, samples) -> float" in error["mend"]
+
+
+def test_a_pattern_in_exclude_is_hinted_at(here: Path, capsys: Output) -> None:
+    arguments = ("quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--exclude", "conv_foo*")
+    assert "re:conv_foo.*" in run_json_error(capsys, *arguments)["mend"]
 
 
 def test_output_over_input_needs_to_be_asked_for(here: Path, capsys: Output) -> None:
@@ -194,8 +242,12 @@ def test_bench(here: Path, capsys: Output) -> None:
     found = run_json(capsys, "bench", "model.onnx", "model.onnx", "--samples", "samples")
     assert found["latency"]["verdict"] in ("faster", "slower", "no difference")
     assert found["latency"]["a_ms"] > 0
-    assert main(["bench", "model.onnx"]) == 0
-    assert capsys.readouterr().out.startswith("latency: ")
+    assert found["random_inputs"] is None
+    assert main(["bench", "model.onnx", "--seconds", "0.2"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("latency: ")
+    assert "on a random input: image [1, 1, 8, 8]" in said.out
+    assert "process 1 of 4" in said.err
 
 
 def test_inspect(here: Path, capsys: Output) -> None:

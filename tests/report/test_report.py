@@ -10,9 +10,12 @@ import pytest
 from rich.console import Console
 
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
-from onnxslim.report import ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
-from onnxslim.report.terminal import TOP_REASONS, latency_line, print_facts, print_report, size
+from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
+from onnxslim.report.terminal import TOP_REASONS, print_facts, print_parity, print_report
+from onnxslim.report.wording import latency_line, parity_line, size
 from onnxslim.runtime import Latency, Parity, Tier
+from onnxslim.runtime.compare import Difference
+from onnxslim.runtime.metrics import Fidelity
 
 BEFORE = ModelFacts(
     path="in[red].onnx", bytes=10_900_000, nodes=860, ops={"Conv": 60, "BatchNormalization": 12}, opsets={"": 12},
@@ -20,7 +23,7 @@ BEFORE = ModelFacts(
     outputs=(PortFacts("y", "float32", None),), parameters=2_700_000, weight_bytes=10_800_000,
 )  # fmt: skip
 AFTER = dataclasses.replace(BEFORE, path="out.onnx", bytes=3_000_000, nodes=848, ops={"Conv": 60}, opsets={"": 13})
-DECLINED = tuple(Declined("fold", f"Shape {i}", f"reason {i % (TOP_REASONS + 2)}") for i in range(30))
+DECLINED = tuple(Declined("fold", f"Shape {i}", f"reason {chr(97 + i % (TOP_REASONS + 2))}") for i in range(30))
 STEP = Step("slim", {"ratio": 0.5}, PassResult(True, (Action("fuse", ("y",), "Conv a"),), DECLINED), 0.25)
 LATENCY = Latency(
     ratio=0.5, low=0.4, high=0.625, verdict="faster", a_ms=10.0, b_ms=5.0, floor=0.01, trials=100,
@@ -66,27 +69,115 @@ def test_plain_keeps_numbers_and_refuses_the_unknown() -> None:
 def test_the_terminal_shows_before_after_and_the_evidence() -> None:
     said = text(REPORT)
     assert "10.90 MB" in said
-    assert "x0.275" in said
+    assert said.startswith("compress: compressed: 0.28x the size, 2.00x the speed, outputs the same on 3 samples\n")
+    assert "-72 %" in said
     assert "in[red].onnx" in said  # a file name is no markup
     assert "2.00x faster" in said
     assert "interval 1.600 to 2.500" in said
     assert "parity: passed (numeric)" in said
-    assert "taken back fold|z|Add b: output 'y' differs" in said
+    assert "taken back:     1 x fold: output 'y' differs: Add b" in said
     assert "BatchNormalization" in said
     assert "no drop can be claimed" in said
 
 
-def test_declined_are_grouped_by_reason_and_listed_on_demand() -> None:
+def test_declined_are_grouped_by_reason_and_shown_on_demand() -> None:
     short, full = text(REPORT), text(REPORT, explain=True)
     assert "2 more reasons" in short
+    assert "left alone: 30," in short
     assert "Shape 29" not in short
     assert all(f"Shape {index}" in full for index in range(30))
-    assert "fuse at Conv a" in full
+    assert "fuse 1x: Conv a" in full
+
+
+def test_reasons_that_differ_in_numbers_and_names_are_one() -> None:
+    declined = tuple(
+        Declined("q", f"Conv conv{i}", f"conv{i}: 1x1 with {i} -> 8 channels, read by 'v{i}'") for i in (4, 16, 9)
+    )
+    guilty = Guilty(Action("q", ("g",), "Conv guilty"), "output 'y' differs")
+    refused = Declined("q", "Conv guilty", "a check failed with this rewrite")
+    step = Step("quantize", {}, PassResult(True, (), (*declined, refused), declined_beyond=5), 0.0)
+    said = text(dataclasses.replace(REPORT, steps=(step,), guilty=(guilty,)))
+    assert "3 x q: it: 1x1 with 4..16 -> 8 channels, read by ...: e.g. Conv conv4, ..." in said
+    assert "left alone: 8," in said
+    assert said.count("Conv guilty") == 1
+
+
+def test_quantize_nodes_do_not_look_like_more_work() -> None:
+    after = dataclasses.replace(AFTER, nodes=900, ops={"Conv": 60, "QuantizeLinear": 40, "DequantizeLinear": 60})
+    lines = {" ".join(line.split()) for line in text(dataclasses.replace(REPORT, output=after)).splitlines()}
+    assert "operators 860 800 -7 %" in lines
+    assert "int8 marks (Q/DQ) 0 100 new" in lines
+    assert "BatchNormalization 12 0 -100 %" in lines
+
+
+LOSSY = Parity(
+    True, Tier.LOSSY, (), feeds=4, evidence="samples", worst=1.0, sqnr=16.2,
+    fidelity=(Fidelity("y", "logits.7", 16.2, 0.988, 0.5), Fidelity("z", "z", 30.0, 0.99, None)),
+)  # fmt: skip
+
+
+def test_a_lossy_result_is_not_merely_passed() -> None:
+    report = dataclasses.replace(REPORT, parity=LOSSY, calibrated=12, held_back=4)
+    said = text(report)
+    assert "SQNR 16.2 dB on 4 held-back samples" in said.splitlines()[0]
+    assert "differ by SQNR 16.2 dB" in said
+    assert "('y' before its Softmax or Sigmoid, the worst of 2 outputs), on 4 held-back samples" in said
+    assert "samples: 12 to calibrate, 4 held back" in said
+    assert "parity: passed" not in said
+
+
+def test_top1_is_claimed_of_classes_only() -> None:
+    assert "top-1 agreement 50.0 %" in parity_line(LOSSY, ranks={"y": 2})
+    assert "same largest entry of the last axis 50.0 %" in parity_line(LOSSY)
+    assert "50.0 %" not in parity_line(LOSSY, ranks={"y": 4})
+
+
+def test_what_was_dropped_is_told_apart() -> None:
+    slower = dataclasses.replace(LATENCY, verdict="slower", ratio=1.25)
+    report = dataclasses.replace(REPORT, latency=None, attempt=Attempt(parity=LOSSY, latency=slower), held_back=4)
+    first, _, rest = text(report).partition("tried and dropped:\n")
+    assert "slower" not in first
+    assert "speed not measured" in first
+    assert "  parity: outputs differ by SQNR 16.2 dB" in rest
+    assert "  latency: 1.25x slower" in rest
+
+
+def test_a_result_that_went_nowhere_says_so() -> None:
+    assert "nothing was written: name an output" in text(
+        dataclasses.replace(REPORT, output=dataclasses.replace(AFTER, path=""))
+    )
+    assert "nothing was written" not in text(REPORT)
+
+
+def test_scores_name_the_metric_and_its_unit() -> None:
+    report = dataclasses.replace(REPORT, metric="sqnr", scores={"input": math.inf, "output": 31.25})
+    assert "metric sqnr: inf dB -> 31.25 dB (higher is better)" in text(report)
+
+
+def failed(*differences: Difference) -> str:
+    out = io.StringIO()
+    parity = Parity(False, Tier.NUMERIC, differences, feeds=9, evidence="samples", worst=2.0)
+    print_parity(parity, Console(file=out, width=120))
+    return out.getvalue()
+
+
+def test_differences_are_summed_up_by_output() -> None:
+    said = failed(*(Difference("value", "y", f"off by {i}", i, float(i)) for i in range(8)))
+    assert said.splitlines() == [
+        "parity: FAILED (numeric)",
+        "  value of 'y' on 8 of 9 feeds, worst on feed 7: off by 7",
+    ]
+
+
+def test_what_follows_from_another_interface_is_left_out() -> None:
+    said = failed(Difference("inputs", "x", "float32 before, int64 now"), Difference("run", "", "cannot run", 0))
+    assert "inputs of 'x': float32 before, int64 now" in said
+    assert "cannot run" not in said
 
 
 def test_a_report_without_output_shows_the_input() -> None:
     said = text(dataclasses.replace(REPORT, output=None, parity=None, latency=None, decision="unchanged", reason="why"))
-    assert "compress: unchanged: why" in said
+    assert said.splitlines()[:2] == ["compress: unchanged", "why: why"]
     assert "float32[N, ?, 3]" in said
 
 
