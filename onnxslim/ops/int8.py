@@ -69,7 +69,7 @@ def slow_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
                 channels = f"{in_channels} -> {out_channels} channels"
                 return f"1x1 with {channels}: measured 0.84x the speed of float at 16 channels"
         elif in_channels < 8:
-            return f"{in_channels} input channels: QLinearConv measured 0.53 to 0.69x the speed of float below 8"
+            return f"only {in_channels} input channels: QLinearConv measured 0.53 to 0.69x the speed of float below 8"
     elif min(weight_shape) < 8:
         return f"a product with {weight_shape[0]} x {weight_shape[1]} weights is too small to pay"
     return ""
