@@ -59,8 +59,24 @@ def test_the_documented_keys_are_those_of_the_results() -> None:
     assert keys == ["schema", *fields]
 
 
+def test_the_sample_report_has_the_lines_of_a_real_one(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = "compress model.onnx -o small.onnx --samples samples --metric agreement"
+    assert main(arguments.split()) == 0
+    (shown,) = blocks("README.md", "text")
+    real = capfd.readouterr().out
+
+    def labels(text: str) -> list[str]:
+        starts = (re.match(r"[a-zA-Z][\w /()-]*?(?=:|  )", line) for line in text.splitlines())
+        return [start[0].split(" (")[0].split(" top1")[0].split(" agreement")[0] for start in starts if start]
+
+    assert len(labels(shown)) > 10
+    optional = {"tried and dropped", "why"}
+    assert [each for each in labels(real) if each not in optional] == labels(shown)
+
+
 def test_the_readme_lists_every_verb() -> None:
-    table = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    text = (ROOT / "README.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
+    table = [line for line in text.splitlines() if line.startswith("| `")]
     assert [line.split("`")[1].split()[0] for line in table] == list(VERBS)
 
 

@@ -66,13 +66,13 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
 
 def _stages() -> Callable[[str], None]:
-    """Prints a text where it differs from the one before in more than numbers, such as those of a count."""
+    """Prints a text unless it is the one before with other numbers, such as those of a count, or goes on from it."""
     last = ""
 
     def say(text: str) -> None:
         nonlocal last
         stage = re.sub(r"\d+", "N", text)
-        if stage != last:
+        if not last or not stage.startswith(last):
             print(f"onnxslim: {text}", file=sys.stderr, flush=True)
         last = stage
 
