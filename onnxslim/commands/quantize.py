@@ -31,7 +31,7 @@ def quantize(
     """Quantize a model to int8 (static, QDQ) from sample inputs.
 
     What does not become an int8 kernel of onnxruntime stays in floating point. Where the result would be larger or
-    slower, the model is written as it was, and the report says so.
+    slower, the slimmed model is written in floating point, and the report says so.
     """
     from onnxslim.api.quantize import quantize as run
 

@@ -53,24 +53,45 @@ def samples_options(*, required: bool = False) -> Decorator:
             metavar="SOURCE",
             help="Folder of .npz or of images, one .npz or .npy, a .txt that lists images, or module:function",
         ),
+        click.option("--size", type=dimensions, metavar="WxH", help="Images: size in pixels  [default: the model's]"),
         click.option(
-            "--size", type=dimensions, metavar="WxH", help="Images: size in pixels; the model's where it says"
+            "--mean",
+            type=numbers,
+            metavar="A,B,C",
+            help="Images: subtracted after scaling, one or one a channel  [default: 0]",
         ),
         click.option(
-            "--mean", type=numbers, metavar="A,B,C", help="Images: subtracted after scaling, one or one a channel"
+            "--std", type=numbers, metavar="A,B,C", help="Images: divided by, one or one a channel  [default: 1]"
         ),
-        click.option("--std", type=numbers, metavar="A,B,C", help="Images: divided by, one or one a channel"),
         click.option(
             "--scale",
             type=finite,
             metavar="FACTOR",
-            help="Images: factor on pixels of 0 to 255; 1/255 for a float input",
+            help="Images: factor on pixels of 0 to 255  [default: 1/255; 1 for an integer input]",
         ),
-        click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Images: order of the axes"),
-        click.option("--channels", type=click.Choice(["RGB", "BGR", "GRAY"]), help="Images: order of the channels"),
-        click.option("--resize", type=click.Choice(["stretch", "fit", "crop"]), help="Images: how the size is reached"),
-        click.option("--filter", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="Images: interpolation"),
-        click.option("--pad", type=click.IntRange(0, 255), help="Images: pixel value of the padding of --resize fit"),
+        click.option(
+            "--layout", type=click.Choice(["NCHW", "NHWC"]), help="Images: order of the axes  [default: the model's]"
+        ),
+        click.option(
+            "--channels",
+            type=click.Choice(["RGB", "BGR", "GRAY"]),
+            help="Images: order of the channels  [default: RGB; GRAY for a model of 1]",
+        ),
+        click.option(
+            "--resize",
+            type=click.Choice(["stretch", "fit", "crop"]),
+            help="Images: how the size is reached  [default: stretch]",
+        ),
+        click.option(
+            "--filter",
+            type=click.Choice(["nearest", "bilinear", "bicubic"]),
+            help="Images: interpolation  [default: bilinear]",
+        ),
+        click.option(
+            "--pad",
+            type=click.IntRange(0, 255),
+            help="Images: pixel value of the padding of --resize fit  [default: 0]",
+        ),
     )
 
 

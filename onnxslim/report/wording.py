@@ -28,7 +28,7 @@ def verdict(report: Report) -> str:
     """The whole result in one line: what came of it, how large, how fast, how close."""
     said = [f"{report.command}: {report.decision}"]
     if report.output is not None and report.input.bytes and report.output.bytes is not None:
-        said.append(f"{report.output.bytes / report.input.bytes:.2f}x the size")
+        said.append(_times(report.output.bytes / report.input.bytes))
     if report.latency is not None:
         said.append(speed(report.latency))
     elif report.command != "slim" and report.output is not None:
@@ -154,7 +154,7 @@ def kind_of(reason: str) -> str:
     """A reason without its numbers and quoted names: what such reasons have in common.
 
     >>> kind_of("1x1 with 16 -> 24 channels, read by 'a.1'")
-    '1x1 with N -> N channels, read by ...'
+    'Nx1 with N -> N channels, read by ...'
     """
     return _NUMBER.sub("N", _QUOTED.sub("...", reason))
 
@@ -189,6 +189,17 @@ def shorten(text: str, width: int = 56) -> str:
 def _span(numbers: tuple[str, ...]) -> str:
     ordered = sorted(set(numbers), key=lambda text: float(text.replace(",", "").rstrip(".") or 0))
     return ordered[0] if len(ordered) == 1 else f"{ordered[0]}..{ordered[-1]}"
+
+
+def _times(ratio: float) -> str:
+    """The size as a multiple, with a third decimal where two would hide the difference.
+
+    >>> _times(0.284), _times(0.9963), _times(1.0)
+    ('0.28x the size', '0.996x the size', 'the same size')
+    """
+    if ratio == 1:
+        return "the same size"
+    return f"{ratio:.3f}x the size" if 0.995 <= ratio < 1.005 else f"{ratio:.2f}x the size"
 
 
 def _quality(parity: Parity, *, held_back: int) -> str:
