@@ -55,6 +55,7 @@ def compress(
             metric=metric,
             in_place=in_place,
             recipe=options.make_recipe(recipe, passes),
+            recipe_path=recipe,
             progress=say,
             **arguments,
         )

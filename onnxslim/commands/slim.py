@@ -48,6 +48,7 @@ def slim(
             samples=samples,
             in_place=in_place,
             recipe=options.make_recipe(recipe, {"slim": given}),
+            recipe_path=recipe,
             progress=say,
             **arguments,
         )

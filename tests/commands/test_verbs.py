@@ -100,6 +100,14 @@ def test_a_model_does_not_go_to_stdout(here: Path, capsys: Output) -> None:
     assert sorted(os.listdir(here)) == ["model.onnx", "samples"]
 
 
+@pytest.mark.parametrize("verb", ["slim", "compress"])
+def test_the_recipe_is_not_overwritten(here: Path, capsys: Output, verb: str) -> None:
+    (here / "recipe.toml").write_text('[[pass]]\nname = "slim"\n')
+    arguments = (verb, "model.onnx", "-o", "recipe.toml", "--recipe", "recipe.toml", "--samples", "samples")
+    assert run_json_error(capsys, *arguments)["error"]
+    assert (here / "recipe.toml").read_text().startswith("[[pass]]")
+
+
 def test_the_help_states_the_floor_of_the_api(capsys: Output) -> None:
     for verb in ("quantize", "compress", "verify"):
         assert main([verb, "--help"]) == 0
