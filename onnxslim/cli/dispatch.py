@@ -16,6 +16,8 @@ from onnxslim.commands.table import VERBS, group
 from onnxslim.errors import InputError, OnnxSlimError, SetupError, did_you_mean
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""What a shell shows for a program that SIGPIPE ended; 1 would say that a check failed."""
 DEBUG = "ONNXSLIM_DEBUG"
 """Environment variable that shows the traceback of an error that nobody foresaw."""
 
@@ -27,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None means the process's own.
 
     Returns:
-        The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted.
+        The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted, 141 where the
+        reader of standard output has gone.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has gone, e.g. `| head`. The interpreter flushes once more at exit, and that must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return CLOSED_PIPE
 
 
 def _answer(arguments: list[str]) -> int:
@@ -47,6 +50,8 @@ def _answer(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except SystemExit as leave:  # argparse has printed the help or the version
+        if isinstance(leave.__context__, BrokenPipeError):  # click's own answer to it is 1: "a check failed"
+            raise leave.__context__ from None
         return int(leave.code or 0)
     except OnnxSlimError as error:
         return _fail(error, arguments)
@@ -111,10 +116,18 @@ def _usage(error: click.ClickException) -> InputError:
 
 def _fail(error: OnnxSlimError, arguments: list[str]) -> int:
     if "--json" in arguments:
-        print(json.dumps(error.to_json(), indent=2))
-    else:
-        click.secho("onnxslim: error: ", fg="red", bold=True, err=True, nl=False)
-        click.echo(str(error), err=True)
+        try:
+            print(json.dumps(error.to_json(), indent=2), flush=True)
+            return error.exit_code
+        except BrokenPipeError:
+            raise
+        except OSError as refused:  # standard output takes nothing: say it where it can be read, and no third time
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, SetupError):
+                click.echo(f"onnxslim: error: {error}", err=True)
+            error = SetupError("the JSON cannot be written", why=refused.strerror or str(refused))
+    click.secho("onnxslim: error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(str(error), err=True)
     return error.exit_code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -149,9 +150,13 @@ def output_path(model: str, output: str | None, in_place: bool) -> str:
     """Where the result goes.
 
     Raises:
-        InputError: Neither ``-o`` nor ``--in-place`` was given, or the output is ``-``.
+        InputError: Neither ``-o`` nor ``--in-place`` was given, both name different files, or the output is ``-``.
     """
     refuse_stdout(output)
+    if in_place and output is not None and os.path.realpath(output) != os.path.realpath(model):
+        raise InputError(
+            "--in-place replaces the input, and -o names another file", where=output, mend="give one of the two"
+        )
     if output is None and not in_place:
         raise InputError("no output was named", where="-o", mend="add -o OUT.onnx, or --in-place to replace the input")
     return model if output is None else output

@@ -22,7 +22,11 @@ def console() -> Console:
     """The stdout of rich: colours at a terminal, none elsewhere."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich calls it while it handles the error, and would exit with 1: "a check failed"
+
+    return Plain(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def print_json(data: Mapping[str, Any]) -> None:

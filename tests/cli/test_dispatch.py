@@ -153,7 +153,18 @@ def test_a_closed_pipe_is_silent(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "onnxslim", *arguments]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["passes", "--json"], ["inspect", "nothing.onnx", "--json"], ["passes"]])
+def test_a_standard_output_that_takes_nothing_is_one_message(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "onnxslim", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_names_that_the_terminal_cannot_show_are_no_obstacle(here: Path) -> None:
