@@ -50,8 +50,6 @@ def _answer(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except SystemExit as leave:  # argparse has printed the help or the version
-        if isinstance(leave.__context__, BrokenPipeError):  # click's own answer to it is 1: "a check failed"
-            raise leave.__context__ from None
         return int(leave.code or 0)
     except OnnxSlimError as error:
         return _fail(error, arguments)
@@ -79,10 +77,10 @@ def _run(arguments: list[str]) -> int:
     if first != "doctor":  # which reports the clash among the rest
         _check_clash()
     if not arguments:
-        group.main(["--help"], prog_name="onnxslim", standalone_mode=False)
+        _invoke(["--help"])
         return InputError.exit_code
     if first in VERBS or first in ("-h", "--help"):
-        return int(group.main(arguments, prog_name="onnxslim", standalone_mode=False) or 0)
+        return _invoke(arguments)
     if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:
         raise InputError(
             f"{first!r} is neither a verb nor a file", mend=f"{did_you_mean(first, VERBS)}; onnxslim --help lists them"
@@ -90,6 +88,15 @@ def _run(arguments: list[str]) -> int:
     from onnxslim.cli import compat
 
     return compat.run(arguments)
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Runs a verb. Not by ``group.main``, which answers a closed pipe with exit code 1: "a check failed"."""
+    try:
+        with group.make_context("onnxslim", arguments) as context:
+            return int(group.invoke(context) or 0)
+    except click.exceptions.Exit as leave:
+        return int(leave.exit_code)
 
 
 def _check_clash() -> None:
