@@ -17,6 +17,8 @@ from .fuse_conv_batchnorm import FuseConvBatchNorm
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
+from .rewriting import apply_rules
+from .table import RULES
 
 MAX_ROUNDS = 100
 """Each round that acts removes something, so that rounds end; this bounds the time where they bring little."""
@@ -54,6 +56,7 @@ class Slim(Pass):
             acted = len(context.actions)
             for step in slim_passes():
                 step.run(model, context)
+            apply_rules(RULES, model, context)
             if len(context.actions) == acted:
                 break
         return context.result()

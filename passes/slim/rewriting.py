@@ -1,0 +1,293 @@
+"""What local rewrite rules have in common: one looks at a node and proposes, this module checks and carries out.
+
+A rule is a pass of its own (`Rule`): it names the operators it starts from, and ``rewrite`` answers None where it does
+not apply, a reason where it nearly does, or a `Replacement`. Everything that goes wrong in rewriters stands here, once:
+outputs keep their names, values captured by subgraphs stay visible, annotations stay, the file does not grow, every
+rewrite asks the context first, and neighbours are looked at again without a second walk over the graph.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.analysis import ShapeFacts, infer_shapes
+from onnxslim.analysis.facts import UNKNOWN
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+
+from .scopes import ANNOTATION, Forwarding, Scope, scopes
+from .size import constant_node_bytes, node_bytes, tensor_bytes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MAX_ACTIONS_PER_NODE = 8
+"""Rules that undo each other would go on for ever; a run ends at so many rewrites for each node that was there."""
+
+
+FEW_USERS = 8
+"""A value with more users is not looked at again with each of them: that would be quadratic, and free it cannot be."""
+
+
+@dataclass
+class Replacement:
+    """What a rule proposes: new nodes, and for each output of the matched node the value that stands for it.
+
+    Args:
+        nodes: New nodes in order; they are put before the matched node. May be empty.
+        outputs: A value for each output of the matched node that is used; None for one that is not.
+        detail: For the report.
+    """
+
+    nodes: Sequence[ir.Node] = ()
+    outputs: Sequence[ir.Value | None] = ()
+    detail: str = ""
+
+
+@dataclass(eq=False)
+class Place:
+    """Where a rule looks: the scope of the node, what is known there, and how to make new values."""
+
+    model: ir.Model
+    scope: Scope
+    facts: ShapeFacts
+    names: Names
+    target: str = ""
+    made: dict[ir.Value, Array | ir.TensorProtocol] = field(default_factory=dict)
+    """Constants made for a proposal; they are registered when it is carried out."""
+
+    @property
+    def opset(self) -> int:
+        """Version of the default domain."""
+        return self.scope.opset()
+
+    def constant(self, value: ir.Value | None) -> Array | None:
+        """The array of a constant, not of one stored sparse; None where ``value`` is none."""
+        tensor = constant_tensor(value)
+        if tensor is None or tensor.meta:
+            return None
+        return tensor.numpy()
+
+    def known(self, value: ir.Value | None) -> Array | None:
+        """The array of a constant, or of a small value that inference knows entirely."""
+        if value is None:
+            return None
+        array = self.constant(value)
+        return self.facts.constant(value) if array is None else array
+
+    def is_free(self, value: ir.Value, user: ir.Node) -> bool:
+        """Whether ``user`` is the only thing that needs ``value``, so that it dies with it."""
+        return not value.is_graph_output() and all(use.node is user for use in value.uses())
+
+    def before(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
+        """The node of the default domain and the same graph that makes ``value``, if it is one of these operators."""
+        node = value.producer() if value is not None else None
+        if node is None or node.domain != "" or node.op_type not in op_types or node.graph is not self.scope.graph:
+            return None
+        return node
+
+    def new_constant(self, array: Array | ir.TensorProtocol, like: str) -> ir.Value:
+        """A constant for a proposal: its name is made from ``like``."""
+        tensor = ir.Tensor(array) if isinstance(array, np.ndarray) else array
+        shape = ir.Shape(tensor.shape.numpy())
+        value = ir.Value(name=like, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.made[value] = array
+        return value
+
+
+@dataclass(frozen=True)
+class Rule(Pass):
+    """A local rewrite as a pass. Subclasses set ``name`` and ``op_types`` and write ``rewrite``."""
+
+    op_types: ClassVar[tuple[str, ...]]
+    """Operators of the default domain that a match starts from: the last node of the pattern."""
+
+    @abstractmethod
+    def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
+        """What to put in the place of ``node``; a reason why not; None where the rule has nothing to say."""
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Applies the rule wherever it fits."""
+        apply_rules((self,), model, context)
+        return context.result()
+
+
+def apply_rules(rules: Sequence[Rule], model: ir.Model, context: Context) -> None:
+    """Applies rules until none fits any more, looking again only where something changed."""
+    by_operator: dict[str, list[Rule]] = {}
+    for rule in rules:
+        for op_type in rule.op_types:
+            by_operator.setdefault(op_type, []).append(rule)
+    facts, names, forwarding = infer_shapes(model), Names.of(model), Forwarding(model)
+    for scope in scopes(model):
+        place = Place(model, scope, facts, names)
+        _Driver(place, by_operator, forwarding, context).run()
+
+
+@dataclass(eq=False)
+class _Driver:
+    """One graph's worklist."""
+
+    place: Place
+    rules: Mapping[str, Sequence[Rule]]
+    forwarding: Forwarding
+    context: Context
+
+    def run(self) -> None:
+        graph = self.place.scope.graph
+        queue = deque(node for node in graph if node.domain == "" and node.op_type in self.rules)
+        waiting = set(queue)
+        left = MAX_ACTIONS_PER_NODE * (len(graph) + 1)
+        reasons: dict[tuple[str, ir.Node], str] = {}
+        while queue and left:
+            node = queue.popleft()
+            waiting.discard(node)
+            if node.graph is not graph:
+                continue
+            for rule in self.rules.get(node.op_type, ()):
+                self.place.made.clear()
+                answer = rule.rewrite(node, self.place)
+                if isinstance(answer, Replacement):
+                    near = list(self._near(node, answer))
+                    answer = self._carry_out(rule, node, answer)
+                    if answer is None:
+                        left -= 1
+                        for each in near:
+                            wanted = each.graph is graph and each.domain == "" and each.op_type in self.rules
+                            if wanted and each not in waiting:
+                                waiting.add(each)
+                                queue.append(each)
+                        break
+                if answer:
+                    reasons[rule.name, node] = answer
+        for (name, node), reason in reasons.items():
+            if node.graph is graph:
+                self.context.decline(name, site(node), reason)
+
+    def _near(self, node: ir.Node, proposal: Replacement) -> Iterator[ir.Node]:
+        """What a rewrite may make matchable: the new nodes, users of the outputs, and what makes the inputs."""
+        yield from proposal.nodes
+        for value in (*node.outputs, *(y for y in proposal.outputs if y is not None)):
+            yield from (use.node for use in value.uses())
+        for each in (node, *proposal.nodes):
+            for x in each.inputs:
+                producer = x.producer() if x is not None else None
+                if x is None or producer is None:
+                    continue
+                yield producer
+                if len(x.uses()) <= FEW_USERS:
+                    yield from (use.node for use in x.uses())
+
+    def _carry_out(self, rule: Rule, node: ir.Node, proposal: Replacement) -> str | None:
+        """Puts the proposal in place; returns the reason where it may not be."""
+        pairs = list(zip(node.outputs, proposal.outputs, strict=False))
+        new_values = {y for new in proposal.nodes for y in new.outputs}
+        reason = next(filter(None, (self._refusal(old, new, new_values) for old, new in pairs)), None)
+        reason = reason or self._growth(node, proposal)
+        if reason is None:
+            names = tuple(old.name or "" for old in node.outputs)
+            if self.context.allow(Action(rule.name, names, site(node), proposal.detail)):
+                self._edit(node, proposal)
+                return None
+            reason = ""
+        for new in reversed(proposal.nodes):  # the proposal must not count among the users of anything
+            for index in range(len(new.inputs)):
+                new.replace_input_with(index, None)
+        return reason
+
+    def _refusal(self, old: ir.Value, new: ir.Value | None, made: set[ir.Value]) -> str | None:
+        if new is None:
+            return "an output that is used has no replacement" if old.uses() or old.is_graph_output() else None
+        if new in self.place.made:
+            return "its output would become a constant" if old.is_graph_output() else None
+        if new in made:
+            if ANNOTATION in old.meta or old.name in self.forwarding.annotated:
+                return "it takes part in a quantization annotation"
+            return None
+        return self.forwarding.refusal(old, new)
+
+    def _growth(self, node: ir.Node, proposal: Replacement) -> str | None:
+        """Why the file's size forbids the proposal: what comes against what dies with the node."""
+        in_nodes = self.place.scope.in_function or self.place.model.ir_version < 4
+        size: Callable[[ir.TensorProtocol, str], int] = constant_node_bytes if in_nodes else tensor_bytes
+        used = {x for new in proposal.nodes for x in new.inputs} | set(proposal.outputs)
+        come = sum(node_bytes(new) for new in proposal.nodes)
+        come += sum(
+            size(value.const_value, value.name or "")
+            for value in self.place.made
+            if value in used and value.const_value is not None
+        )
+        go = self._dying_bytes(node, proposal)
+        return f"the file would grow by {come - go:,} bytes" if come > go else None
+
+    def _dying_bytes(self, node: ir.Node, proposal: Replacement) -> int:
+        """Bytes of the node and of all that nothing else needs once it is gone."""
+        staying = {x for x in proposal.outputs if x is not None}
+        newcomers = set(proposal.nodes)
+        dead, queue, total = {node}, [node], 0
+        while queue:
+            each = queue.pop()
+            total += node_bytes(each)
+            for x in dict.fromkeys(each.inputs):
+                if x is None or x in staying or x.is_graph_output() or x.is_graph_input():
+                    continue
+                if any(use.node not in dead or use.node in newcomers for use in x.uses()):
+                    continue
+                producer = x.producer()
+                if producer is None:
+                    if x.is_initializer() and x.const_value is not None and x.graph is self.place.scope.graph:
+                        total += tensor_bytes(x.const_value, x.name or "") if not x.const_value.meta else 0
+                elif producer not in dead and len(producer.outputs) == 1:
+                    dead.add(producer)
+                    queue.append(producer)
+        return total
+
+    def _edit(self, node: ir.Node, proposal: Replacement) -> None:
+        place, graph = self.place, self.place.scope.graph
+        for new in proposal.nodes:
+            for y in new.outputs:
+                if not y.name:
+                    y.name = place.names.fresh(f"{node.outputs[0].name}_{new.op_type}")
+        used = {x for new in proposal.nodes for x in new.inputs} | set(proposal.outputs)
+        for value, array in list(place.made.items()):
+            if value in used:
+                self._register(value, array, proposal, node)
+        graph.insert_before(node, proposal.nodes)
+        for old, stand_in in zip(node.outputs, proposal.outputs, strict=False):
+            if stand_in is None:
+                continue
+            fact = place.facts.facts.get(old, UNKNOWN)
+            if fact is not UNKNOWN:
+                place.facts.facts.setdefault(stand_in, fact)
+            if stand_in.producer() in proposal.nodes and stand_in.type is None:
+                stand_in.type = old.type
+            self.forwarding.forward(old, stand_in)
+        for index in range(len(node.inputs)):
+            node.replace_input_with(index, None)
+        graph.remove(node)
+
+    def _register(
+        self, value: ir.Value, array: Array | ir.TensorProtocol, proposal: Replacement, node: ir.Node
+    ) -> None:
+        """Gives a new constant its place in the graph, under a fresh name."""
+        place = self.place
+        name = place.names.fresh(value.name or "constant")
+        if place.scope.in_function or place.model.ir_version < 4:
+            tensor = value.const_value
+            made = ir.node("Constant", [], {"value": tensor}, outputs=[ir.Value(name=name)])
+            node.prepend(made)
+            replacement = made.outputs[0]
+        else:
+            replacement = add_initializer(place.scope.graph, name, array)
+        for new in proposal.nodes:
+            for index, x in enumerate(new.inputs):
+                if x is value:
+                    new.replace_input_with(index, replacement)
+        proposal.outputs = [replacement if y is value else y for y in proposal.outputs]
