@@ -1,4 +1,4 @@
-"""The local rules that slimming applies, by family. One rule one module; a new one is added here and in the registry."""
+"""The local rules of slimming, by family. One rule one module; a new one is added here and in the registry."""
 
 from __future__ import annotations
 
