@@ -38,16 +38,54 @@ def tensor_key(tensor: ir.TensorProtocol) -> tuple[Hashable, ...]:
     return (tensor.dtype, shape, hashlib.sha256(array.reshape(-1).view("u1").data).digest())
 
 
-def attributes_key(node: ir.Node, opset: int) -> tuple[Hashable, ...] | None:
-    """The node's attributes, sorted, with the schema's defaults filled in; None where they hold a subgraph.
+def graph_key(graph: ir.Graph, opset: int) -> Hashable:
+    """Equal for graphs without inputs that compute the same in the same order, whatever their names.
+
+    Values of outer graphs are known by identity, so that keys compare within one process and one state of the model.
+    The key is None where an attribute cannot be compared.
+    """
+    return _graph_key(graph, opset, {})
+
+
+def _graph_key(graph: ir.Graph, opset: int, numbers: dict[ir.Value, int]) -> Hashable:
+    """``numbers`` are given to the values of the graphs around, in order of definition; recursion ends with nesting."""
+    for value in graph.inputs:
+        numbers[value] = len(numbers)
+    parts: list[Hashable] = [tuple((str(value.type), str(value.shape)) for value in graph.inputs)]
+    for value in graph.initializers.values():
+        if value.const_value is None or value.is_graph_input():
+            return None
+        numbers[value] = len(numbers)
+        parts.append(tensor_key(value.const_value))
+    for node in graph:
+        attributes = attributes_key(node, opset, numbers)
+        if attributes is None:
+            return None
+        inputs = tuple(-1 if x is None else numbers.get(x, ("outer", id(x))) for x in node.inputs)
+        parts.append(
+            (node.domain, node.op_type, node.overload, inputs, attributes, tuple(bool(y.name) for y in node.outputs))
+        )
+        for value in node.outputs:
+            numbers[value] = len(numbers)
+    return (*parts, tuple(numbers.get(y, ("outer", id(y))) for y in graph.outputs))
+
+
+def attributes_key(
+    node: ir.Node, opset: int, numbers: dict[ir.Value, int] | None = None
+) -> tuple[Hashable, ...] | None:
+    """The node's attributes, sorted, with the schema's defaults filled in; None where one cannot be compared.
 
     Args:
         node: The node.
         opset: Version of the node's domain that the graph imports.
+        numbers: Numbers of the values that subgraphs may capture beside outer ones; None refuses subgraphs.
     """
     given: dict[str, Hashable] = dict(_defaults(node.op_type, opset, node.domain))
     for name, attribute in node.attributes.items():
-        value = _attribute_value(attribute)
+        if numbers is not None and attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+            value = _graph_key(attribute.as_graph(), opset, dict(numbers))
+        else:
+            value = _attribute_value(attribute)
         if value is None:
             return None
         given[name] = value

@@ -20,6 +20,7 @@ BUILT_IN: dict[str, str] = {
     "remove-identity": "onnxslim.passes.slim.remove_identity:RemoveIdentity",
     "common-subexpressions": "onnxslim.passes.slim.common_subexpressions:CommonSubexpressions",
     "fuse-conv-batchnorm": "onnxslim.passes.slim.fuse_conv_batchnorm:FuseConvBatchNorm",
+    "inline-if": "onnxslim.passes.slim.inline_if:InlineIf",
     "remove-unused": "onnxslim.passes.slim.remove_unused:RemoveUnused",
     "lift-opset": "onnxslim.passes.quantize.lift_opset:LiftOpset",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .common_subexpressions import CommonSubexpressions
 from .fold_constants import FoldConstants
 from .fuse_conv_batchnorm import FuseConvBatchNorm
+from .inline_if import InlineIf
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
@@ -14,6 +15,7 @@ __all__ = [
     "CommonSubexpressions",
     "FoldConstants",
     "FuseConvBatchNorm",
+    "InlineIf",
     "LiftConstants",
     "RemoveIdentity",
     "RemoveUnused",

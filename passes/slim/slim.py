@@ -14,6 +14,7 @@ from onnxslim.runtime.tier import Tier
 from .common_subexpressions import CommonSubexpressions
 from .fold_constants import FoldConstants
 from .fuse_conv_batchnorm import FuseConvBatchNorm
+from .inline_if import InlineIf
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
@@ -28,6 +29,7 @@ def slim_passes() -> tuple[Pass, ...]:
     """The passes of one round, in order."""
     return (
         RemoveUnused(),
+        InlineIf(),
         LiftConstants(),
         RemoveIdentity(),
         FoldConstants(),
