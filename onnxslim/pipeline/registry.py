@@ -22,6 +22,9 @@ BUILT_IN: dict[str, str] = {
     "fuse-conv-batchnorm": "onnxslim.passes.slim.fuse_conv_batchnorm:FuseConvBatchNorm",
     "inline-if": "onnxslim.passes.slim.inline_if:InlineIf",
     "remove-unused": "onnxslim.passes.slim.remove_unused:RemoveUnused",
+    "extract": "onnxslim.passes.slim.extract:Extract",
+    "set-input-shapes": "onnxslim.passes.slim.set_input_shapes:SetInputShapes",
+    "convert-float": "onnxslim.passes.slim.convert_float:ConvertFloat",
     "lift-opset": "onnxslim.passes.quantize.lift_opset:LiftOpset",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
 }

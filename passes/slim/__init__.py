@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from .common_subexpressions import CommonSubexpressions
+from .convert_float import ConvertFloat
+from .extract import Extract
 from .fold_constants import FoldConstants
 from .fuse_conv_batchnorm import FuseConvBatchNorm
 from .inline_if import InlineIf
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
+from .set_input_shapes import SetInputShapes
 from .slim import Slim, slim_passes
 
 __all__ = [
     "CommonSubexpressions",
+    "ConvertFloat",
+    "Extract",
     "FoldConstants",
     "FuseConvBatchNorm",
     "InlineIf",
     "LiftConstants",
     "RemoveIdentity",
     "RemoveUnused",
+    "SetInputShapes",
     "Slim",
     "slim_passes",
 ]
