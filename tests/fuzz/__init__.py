@@ -1,0 +1,1 @@
+"""Random valid graphs, the property that slimming must keep on each, and what makes a counterexample small."""

@@ -1,0 +1,97 @@
+"""What slimming promises of any model, checked on one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx
+
+from onnxslim.errors import CannotRun
+from onnxslim.graph import load, to_bytes, validate
+from onnxslim.passes.slim import Slim
+from onnxslim.pipeline.context import Context
+from onnxslim.runtime.feeds import Feed
+from onnxslim.runtime.parity import Reference
+from onnxslim.runtime.tier import Tier
+
+MAX_PASSES = 400
+"""More rewrites than any small graph needs: rules that undo each other."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was wrong, if anything, and which rules fired how often."""
+
+    kind: str = ""
+    """Empty where all is well; "skipped" where onnxruntime does not run the original."""
+    detail: str = ""
+    fired: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def wrong(self) -> bool:
+        return self.kind not in ("", "skipped")
+
+
+def slimmed(data: bytes) -> tuple[bytes, Counter[str]]:
+    """The bytes of the slimmed model, and how often each rule fired."""
+    model = load(data)
+    result = Slim().run(model, Context())
+    validate(model)
+    return to_bytes(model), Counter(action.rule for action in result.actions)
+
+
+def check(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Finding:
+    """Slims ``model`` without verification and looks for anything that got wrong."""
+    data = model.SerializeToString()
+    try:
+        reference = Reference(data, list(feeds), tier=Tier.NUMERIC)
+    except CannotRun as error:
+        return Finding("skipped", error.why or error.what)
+    try:
+        after, fired = slimmed(data)
+    except Exception as error:  # whatever it is, it is what is looked for
+        return Finding("crash", f"{type(error).__name__}: {error}")
+    if sum(fired.values()) > MAX_PASSES:
+        return Finding("endless", f"{sum(fired.values())} rewrites", fired)
+    candidate = onnx.ModelProto.FromString(after)
+    kind, detail = _interface(model, candidate)
+    if not kind and len(after) > len(to_bytes(load(data))):
+        kind, detail = "larger", f"{len(to_bytes(load(data)))} bytes became {len(after)}"
+    if not kind:
+        detail = _checker(model, candidate)
+        kind = "invalid" if detail else ""
+    if not kind:
+        parity = reference.check(after)
+        if not parity.passed:
+            kind, detail = "different", str(parity)
+    if not kind:
+        again, more = slimmed(after)
+        if again != after:
+            kind, detail = "not idempotent", f"the second time {dict(more)}"
+    return Finding(kind, detail, fired)
+
+
+def _interface(before: onnx.ModelProto, after: onnx.ModelProto) -> tuple[str, str]:
+    for part in ("input", "output"):
+        old, new = getattr(before.graph, part), getattr(after.graph, part)
+        if [(v.name, v.type) for v in old] != [(v.name, v.type) for v in new]:
+            return "interface", f"{part}s {[v.name for v in old]} became {[v.name for v in new]}, or their types changed"
+    opsets = [{entry.domain: entry.version for entry in model.opset_import} for model in (before, after)]
+    if opsets[0] != opsets[1] and not before.functions:
+        return "interface", "the opsets changed"
+    return "", ""
+
+
+def _checker(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
+    """What onnx's checker says of the result alone."""
+    try:
+        onnx.checker.check_model(before, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        return ""
+    try:
+        onnx.checker.check_model(after, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return str(error)
+    return ""
