@@ -7,7 +7,7 @@ The verbs of the command line are functions here: ``slim``, ``quantize``, ``comp
 
 from typing import TYPE_CHECKING
 
-from onnxslim.lazy import lazy_exports
+from onnxslim.lazy import defer_sympy, lazy_exports
 
 if TYPE_CHECKING:
     from onnxslim.api.bench import bench
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from onnxslim.pipeline import Action, Context, GraphSurgeonPass, Pass, PassResult, Pipeline
 
 __version__ = "0.1.0"
+
+defer_sympy()
 
 __all__ = [
     "Action",
