@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from .constant_target import ConstantTarget
+from .merge_transposes import MergeTransposes
+from .merge_views import MergeViews
+from .plain_reshape import PlainReshape
 from .rewriting import Rule
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (
+    PlainReshape(),
+    ConstantTarget(),
+    MergeViews(),
+    MergeTransposes(),
+)

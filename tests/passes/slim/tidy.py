@@ -1,0 +1,29 @@
+"""A rule followed by the removal of what it leaves unused, so that tests say what remains and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxslim.passes.slim import RemoveUnused
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.rewrite import Pass, PassResult
+from onnxslim.runtime.tier import Tier
+
+
+@dataclass(frozen=True)
+class Tidy(Pass):
+    """Runs an exact rule and, where it acted, removes what is unused."""
+
+    rule: Pass
+    name: ClassVar[str] = "tidy"
+    tier: ClassVar[Tier] = Tier.EXACT
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Runs both in place."""
+        assert type(self.rule).tier == Tier.EXACT
+        if self.rule.run(model, context).modified:
+            RemoveUnused().run(model, context)
+        return context.result()
