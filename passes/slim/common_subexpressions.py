@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -33,11 +33,16 @@ class CommonSubexpressions(Pass):
     name: ClassVar[str] = "common-subexpressions"
     tier: ClassVar[Tier] = Tier.EXACT
 
+    initializers: bool = field(default=True, metadata={"help": "merge initializers"})
+    nodes: bool = field(default=True, metadata={"help": "merge nodes"})
+
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Merges them in place."""
         forwarding = Forwarding(model)
-        merge_initializers(model, forwarding, context)
-        merge_nodes(model, forwarding, context)
+        if self.initializers:
+            merge_initializers(model, forwarding, context)
+        if self.nodes:
+            merge_nodes(model, forwarding, context)
         return context.result()
 
 
