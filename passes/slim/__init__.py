@@ -7,6 +7,7 @@ from .convert_float import ConvertFloat
 from .extract import Extract
 from .fold_constants import FoldConstants
 from .fuse_conv_batchnorm import FuseConvBatchNorm
+from .inline_functions import InlineFunctions
 from .inline_if import InlineIf
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
@@ -20,6 +21,7 @@ __all__ = [
     "Extract",
     "FoldConstants",
     "FuseConvBatchNorm",
+    "InlineFunctions",
     "InlineIf",
     "LiftConstants",
     "RemoveIdentity",

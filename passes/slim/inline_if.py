@@ -96,7 +96,7 @@ def _inline(
         detail = f"its condition is always {str(condition).lower()}"
         if not condition:
             taken, other = other, taken
-    reason = splicer.refusal(scope, node, taken, [other])
+    reason = splicer.refusal(node, taken) or splicer.growth(scope, taken, [other])
     if reason is not None:
         context.decline("inline-if", site(node), reason)
         return None

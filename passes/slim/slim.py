@@ -22,7 +22,7 @@ from .inline_if import InlineIf
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
-from .rewriting import apply_rules
+from .rewriting import Rule, apply_rules
 from .size import model_bytes, node_bytes
 from .table import RULES
 
@@ -31,6 +31,8 @@ TRIAL_GROWTH = 8
 MAX_ROUNDS = 100
 """Each round that acts removes something, so that rounds end; this bounds the time where they bring little."""
 
+Plan = tuple[tuple[Pass, ...], tuple[Rule, ...]]
+"""Passes and rules of one round."""
 _PARTS = ("tie-initializers", "merge-nodes")
 """The halves of common-subexpressions, which may be left out one by one."""
 
@@ -64,24 +66,40 @@ class Slim(Pass):
     fold_up_to: int | None = field(default=None, metadata={"help": "bytes of the largest value that is folded"})
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
-        """Slims in place."""
-        rounds(model, context)
-        if model.functions and inlined_is_smaller(model, context):
+        """Slims in place.
+
+        Raises:
+            InputError: ``skip`` holds a name that nothing here has.
+        """
+        steps = tuple(self._limited(step) for step in slim_passes() if step.name not in self.skip)
+        rules = tuple(rule for rule in RULES if rule.name not in self.skip)
+        known = {each.name for each in (*slim_passes(), *RULES)}
+        for name in self.skip:
+            if name not in known:
+                raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))
+        rounds(steps, rules, model, context)
+        if model.functions and InlineFunctions() in steps and inlined_is_smaller(steps, rules, model, context):
             inline_functions(model, context, growth=trial_growth(model))
-            rounds(model, context)
+            rounds(steps, rules, model, context)
         return context.result()
 
+    def _limited(self, step: Pass) -> Pass:
+        if isinstance(step, FoldConstants) and self.fold_up_to is not None:
+            return FoldConstants(max_bytes=min(self.fold_up_to, step.max_bytes))
+        return step
 
-def rounds(model: ir.Model, context: Context) -> None:
-    """Runs the passes until none acts. Of the reasons for what was left alone only those of the last round stay."""
+
+def rounds(steps: Sequence[Pass], rules: Sequence[Rule], model: ir.Model, context: Context) -> None:
+    """Runs passes and rules until none acts. Of the reasons for what was left alone those of the last round stay."""
+    steps, rules = plan
     before, beyond = len(context.declined), context.declined_beyond
     for _ in range(MAX_ROUNDS):
         del context.declined[before:]
         context.declined_beyond = beyond
         acted = len(context.actions)
-        for step in slim_passes():
+        for step in steps:
             step.run(model, context)
-        apply_rules(RULES, model, context)
+        apply_rules(rules, model, context)
         if len(context.actions) == acted:
             break
 
@@ -91,14 +109,14 @@ def trial_growth(model: ir.Model) -> int:
     return max(1 << 16, TRIAL_GROWTH * sum(node_bytes(node) for node in model.graph))
 
 
-def inlined_is_smaller(model: ir.Model, context: Context) -> bool:
+def inlined_is_smaller(steps: Sequence[Pass], rules: Sequence[Rule], model: ir.Model, context: Context) -> bool:
     """Whether inlining all functions, growth or not, pays once the result is slimmed; found out on a copy."""
     trial, scratch = model.clone(), Context(target=context.target, refused=context.refused)
     names = [(tensor, tensor.name) for tensor in tensors(model)]  # tensors are shared, and named as in the copy
     inline_functions(trial, scratch, growth=trial_growth(model))
     acted = bool(scratch.actions)
     if acted:
-        rounds(trial, scratch)
+        rounds(steps, rules, trial, scratch)
     smaller = acted and model_bytes(trial) <= model_bytes(model)
     for tensor, name in names:
         tensor.name = name

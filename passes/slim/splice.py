@@ -36,13 +36,18 @@ class Splicer:
             names = self._defined.setdefault(root(scope).graph, Counter())
             names.update(value.name or "" for value in own_values(scope.graph))
 
-    def refusal(self, scope: Scope, node: ir.Node, graph: ir.Graph, dropped: Iterable[ir.Graph] = ()) -> str | None:
+    def refusal(self, node: ir.Node, graph: ir.Graph) -> str | None:
         """Why ``graph`` may not stand in the place of ``node``; None if it may."""
         if any(each.meta.get(EXTRAS, Extras()).annotations for each in nested(graph)):
             return "it holds a quantization annotation of an outer value"
         for value in (*node.outputs, *(v for g in nested(graph) for v in own_values(g))):
             if ANNOTATION in value.meta or value.name in self.forwarding.annotated:
                 return "it takes part in a quantization annotation"
+        return None
+
+    def growth(self, scope: Scope, graph: ir.Graph, dropped: Iterable[ir.Graph]) -> str | None:
+        """Whether fresh names could take more bytes than the node that held ``graph``, and the ``dropped`` ones."""
+        dropped = list(dropped)
         grown = sum(_SUFFIX_BYTES * (1 + len(value.uses())) for value in self._clashing(scope, graph, dropped))
         saved = _OVERHEAD_BYTES + sum(1 for g in dropped for _ in g) * _OVERHEAD_BYTES
         return "the file would grow by longer names" if grown > saved else None
@@ -52,6 +57,20 @@ class Splicer:
         gone = Counter(value.name or "" for each in dropped for g in nested(each) for value in own_values(g))
         inside = [value for g in nested(graph) for value in own_values(g) if value.name]
         return [value for value in inside if defined[value.name or ""] - gone[value.name or ""] > 1]
+
+    def adopt(self, scope: Scope, graph: ir.Graph) -> None:
+        """Counts a graph that comes from elsewhere among those of ``scope``, under names that are free there."""
+        defined = self._defined[root(scope).graph]
+        for each in nested(graph):
+            for value in list(own_values(each)):
+                if value.name and defined[value.name] > 0:
+                    value.name = self.names.fresh(value.name)
+                defined[value.name or ""] += 1
+
+    def disown(self, scope: Scope, graph: ir.Graph) -> None:
+        """Takes back ``adopt``."""
+        defined = self._defined[root(scope).graph]
+        defined.subtract(value.name or "" for each in nested(graph) for value in own_values(each))
 
     def splice(self, scope: Scope, node: ir.Node, graph: ir.Graph, dropped: Iterable[ir.Graph] = ()) -> list[ir.Node]:
         """Moves nodes and constants of ``graph`` before ``node``, puts its outputs in place, and removes the node.
@@ -119,6 +138,8 @@ class Splicer:
                 new.type, new.shape, new.doc_string = old.type, old.shape, old.doc_string
                 new.metadata_props.clear()
                 new.metadata_props.update(old.metadata_props)
+            elif new.type is None:
+                new.type, new.shape = old.type, old.shape
             old.replace_all_uses_with(new, replace_graph_outputs=True)
             return
         if self.forwarding.refusal(old, new) is None:
