@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -11,7 +12,7 @@ from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.walk import tensors
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.registry import pass_table
-from onnxslim.pipeline.rewrite import Pass, PassResult
+from onnxslim.pipeline.rewrite import Declined, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
 from .common_subexpressions import CommonSubexpressions
@@ -30,9 +31,6 @@ TRIAL_GROWTH = 8
 """A function that is called so often that its copies take more times the main graph's nodes stays a function."""
 MAX_ROUNDS = 100
 """Each round that acts removes something, so that rounds end; this bounds the time where they bring little."""
-
-Plan = tuple[tuple[Pass, ...], tuple[Rule, ...]]
-"""Passes and rules of one round."""
 _PARTS = ("tie-initializers", "merge-nodes")
 """The halves of common-subexpressions, which may be left out one by one."""
 
@@ -71,37 +69,71 @@ class Slim(Pass):
         Raises:
             InputError: ``skip`` holds a name that nothing here has.
         """
-        steps = tuple(self._limited(step) for step in slim_passes() if step.name not in self.skip)
-        rules = tuple(rule for rule in RULES if rule.name not in self.skip)
-        known = {each.name for each in (*slim_passes(), *RULES)}
+        steps = self.steps()
+        run_rounds(steps, model, context)
+        if model.functions and "inline-functions" not in self.skip and inlined_is_smaller(steps, model, context):
+            inline_functions(model, context, growth=trial_growth(model))
+            run_rounds(steps, model, context)
+        return context.result()
+
+    def steps(self) -> tuple[Pass, ...]:
+        """The passes of one round, without what is to be skipped; the rules come last, as one."""
+        known = {*pass_table(), *(each.name for each in (*slim_passes(), *RULES)), *_PARTS}
         for name in self.skip:
             if name not in known:
                 raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))
-        rounds(steps, rules, model, context)
-        if model.functions and InlineFunctions() in steps and inlined_is_smaller(steps, rules, model, context):
-            inline_functions(model, context, growth=trial_growth(model))
-            rounds(steps, rules, model, context)
-        return context.result()
+        steps = [self._limited(step) for step in slim_passes() if step.name not in self.skip]
+        return (*steps, ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)))
 
     def _limited(self, step: Pass) -> Pass:
         if isinstance(step, FoldConstants) and self.fold_up_to is not None:
             return FoldConstants(max_bytes=min(self.fold_up_to, step.max_bytes))
+        if isinstance(step, CommonSubexpressions):
+            return CommonSubexpressions(*(part not in self.skip for part in _PARTS))
         return step
 
 
-def rounds(steps: Sequence[Pass], rules: Sequence[Rule], model: ir.Model, context: Context) -> None:
-    """Runs passes and rules until none acts. Of the reasons for what was left alone those of the last round stay."""
-    steps, rules = plan
-    before, beyond = len(context.declined), context.declined_beyond
+@dataclass(frozen=True)
+class ApplyRules(Pass):
+    """Apply the local rules of the table, all in one walk."""
+
+    name: ClassVar[str] = "apply-rules"
+
+    rules: tuple[Rule, ...] = RULES
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Applies them in place."""
+        if self.rules:
+            apply_rules(self.rules, model, context)
+        return context.result()
+
+
+def run_rounds(steps: Sequence[Pass], model: ir.Model, context: Context) -> None:
+    """Runs the passes in turn until each of them has left alone what is there now.
+
+    A pass that did nothing is not run again before another one did something. Of the reasons for what was left alone
+    those of each pass's last run stay.
+    """
+    before, beyond = list(context.declined), context.declined_beyond
+    reasons: dict[int, tuple[list[Declined], int]] = {}
+    idle_at: dict[int, int] = {}
     for _ in range(MAX_ROUNDS):
-        del context.declined[before:]
-        context.declined_beyond = beyond
-        acted = len(context.actions)
-        for step in steps:
+        for index, step in enumerate(steps):
+            acted = len(context.actions)
+            if idle_at.get(index) == acted:
+                continue
+            context.declined, context.declined_beyond = [], 0
             step.run(model, context)
-        apply_rules(rules, model, context)
-        if len(context.actions) == acted:
+            reasons[index] = (context.declined, context.declined_beyond)
+            if len(context.actions) == acted:
+                idle_at[index] = acted
+        if all(idle_at.get(index) == len(context.actions) for index in range(len(steps))):
             break
+    context.declined, context.declined_beyond = before, beyond
+    for declined, more in reasons.values():
+        context.declined_beyond += more
+        for each in dict.fromkeys(declined):
+            context.decline(each.rule, each.site, each.reason)
 
 
 def trial_growth(model: ir.Model) -> int:
@@ -109,14 +141,14 @@ def trial_growth(model: ir.Model) -> int:
     return max(1 << 16, TRIAL_GROWTH * sum(node_bytes(node) for node in model.graph))
 
 
-def inlined_is_smaller(steps: Sequence[Pass], rules: Sequence[Rule], model: ir.Model, context: Context) -> bool:
+def inlined_is_smaller(steps: Sequence[Pass], model: ir.Model, context: Context) -> bool:
     """Whether inlining all functions, growth or not, pays once the result is slimmed; found out on a copy."""
     trial, scratch = model.clone(), Context(target=context.target, refused=context.refused)
     names = [(tensor, tensor.name) for tensor in tensors(model)]  # tensors are shared, and named as in the copy
     inline_functions(trial, scratch, growth=trial_growth(model))
     acted = bool(scratch.actions)
     if acted:
-        rounds(steps, rules, trial, scratch)
+        run_rounds(steps, trial, scratch)
     smaller = acted and model_bytes(trial) <= model_bytes(model)
     for tensor, name in names:
         tensor.name = name
