@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .constant_target import ConstantTarget
+from .fuse_gelu import FuseGelu, FuseMish
+from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
 from .merge_transposes import MergeTransposes
 from .merge_views import MergeViews
 from .plain_reshape import PlainReshape
@@ -13,4 +15,8 @@ RULES: tuple[Rule, ...] = (
     ConstantTarget(),
     MergeViews(),
     MergeTransposes(),
+    FuseHardSigmoid(),
+    FuseGelu(),
+    FuseMish(),
+    FuseHardSwish(),
 )
