@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
 from .lift_constants import constant_tensor
-from .region import Region, find_region
+from .region import Budget, Region, find_region
 from .scopes import ANNOTATION, Scope, annotated, scopes
 
 
@@ -40,14 +39,14 @@ class FoldConstants(Pass):
     tier: ClassVar[Tier] = Tier.NUMERIC
 
     max_bytes: int = field(default=256 << 20, metadata={"help": "bytes that one evaluated node may give"})
-    seconds: float = field(default=60.0, metadata={"help": "time for evaluation; what is left then stays"})
+    max_work: int = field(default=1 << 35, metadata={"help": "bytes and multiplications spent on evaluation"})
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Folds in place, outer graphs first."""
         facts, kept = infer_shapes(model), annotated(model)
-        deadline = time.monotonic() + self.seconds
+        budget = Budget(self.max_work)
         for scope in scopes(model):
-            fold_graph(model, scope, facts, kept, context, self.max_bytes, deadline)
+            fold_graph(model, scope, facts, kept, context, self.max_bytes, budget)
         return context.result()
 
 
@@ -58,12 +57,12 @@ def fold_graph(
     kept: frozenset[str],
     context: Context,
     max_bytes: int,
-    deadline: float,
+    budget: Budget,
 ) -> None:
     """Folds one graph."""
     as_nodes = scope.in_function or model.ir_version < 4
     region = find_region(
-        model, scope, facts, context, max_bytes=max_bytes, deadline=deadline, as_nodes=as_nodes, pinned=kept
+        model, scope, facts, context, max_bytes=max_bytes, budget=budget, as_nodes=as_nodes, pinned=kept
     )
     folded: dict[ir.Node, None] = {}
     for part in region.parts():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,10 +19,51 @@ from .size import constant_node_bytes, node_bytes, tensor_bytes
 
 _LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 """A Constant is one already; the others are patterns that the runtime turns into int8 kernels."""
+_CONTRACTIONS = frozenset(
+    {"MatMul", "MatMulInteger", "Gemm", "Conv", "ConvTranspose", "ConvInteger", "Einsum", "LSTM", "GRU", "RNN"}
+)
 _LINKING_BYTES = 256
 """Smaller constants, shared by half a model, do not tie its parts together."""
 
 Tensors = tuple[ir.TensorProtocol | None, ...]
+
+
+@dataclass
+class Budget:
+    """Work left for evaluation: bytes and multiplications, not seconds, so that no result depends on the machine."""
+
+    left: int
+
+    def spend(self, work: int) -> bool:
+        """Takes the work off where there is enough left; a step that is too large does not bar smaller ones."""
+        if work > self.left:
+            return False
+        self.left -= work
+        return True
+
+
+def work(node: ir.Node, inputs: Sequence[ir.TensorProtocol | None]) -> int:
+    """What evaluating the node costs: bytes read, and multiplications of contractions (an upper bound).
+
+    A contraction of a (elements A) with b (elements B) over K takes A * B / K multiplications at most; where K is not
+    plain to see, 1 is taken.
+    """
+    given = [x for x in inputs if x is not None]
+    total = sum(x.nbytes if x.dtype != ir.DataType.STRING else 16 * x.size for x in given)
+    if node.op_type not in _CONTRACTIONS or len(given) < 2:
+        return total
+    a, b = given[0], given[1]
+    shared = [size for size in a.shape.numpy() if size]
+    match node.op_type:
+        case "MatMul" | "MatMulInteger":
+            over = shared[-1] if shared else 1
+        case "Gemm":
+            over = min(shared, default=1)
+        case "Conv" | "ConvTranspose" | "ConvInteger":
+            over = shared[1] if len(shared) > 1 else 1
+        case _:
+            over = 1
+    return total + a.size * b.size // over
 
 
 @dataclass
@@ -156,7 +196,7 @@ def find_region(
     context: Context,
     *,
     max_bytes: int,
-    deadline: float,
+    budget: Budget,
     as_nodes: bool,
     pinned: frozenset[str],
 ) -> Region:
@@ -185,14 +225,16 @@ def find_region(
             )
             continue
         reason = impurity(node, scope.opset(node.domain), model.functions)
-        if reason is None and time.monotonic() > deadline:
-            reason = "the time for evaluation is over"
         if reason is None and known is None:
             assert inputs is not None
-            try:
-                known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes)
-            except CannotEvaluate as error:
-                reason = str(error)
+            if not budget.spend(work(node, inputs)):
+                reason = "it takes more work than is left for evaluation"
+            else:
+                try:
+                    known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes)
+                    budget.spend(sum(y.nbytes for y in known if y is not None))
+                except CannotEvaluate as error:
+                    reason = str(error)
         if reason is not None or known is None:
             if node.inputs:
                 context.decline("fold-constant", site(node), reason or "")
