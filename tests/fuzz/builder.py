@@ -166,6 +166,8 @@ class Builder:
 
     def ops(self, op_type: str, *inputs: Tensor | None, count: int = 1, **attributes: Any) -> list[Tensor]:
         """Adds a node; raises where onnx's inference does not find it valid at every assignment."""
+        if op_type in _NOT_EMPTY and any(0 in dim for x in inputs[:1] if x for dim in x.dims):
+            raise CannotAdd("onnxruntime crashes on some of these where they are empty")
         names = [self.fresh() for _ in range(count)]
         node = helper.make_node(op_type, [x.name if x else "" for x in inputs], names, **attributes)
         schema = onnx.defs.get_schema(op_type, self.opset, "")
@@ -280,6 +282,10 @@ class Builder:
         )
 
 
+_NOT_EMPTY = frozenset(
+    "InstanceNormalization LayerNormalization BatchNormalization Conv ConvTranspose MaxPool AveragePool"
+    " GlobalAveragePool GlobalMaxPool Resize Softmax".split()
+)
 _MOVES = frozenset(
     "Identity Transpose Reshape Squeeze Unsqueeze Flatten Concat Split Slice Gather Expand Tile Pad Shape Range"
     " ConstantOfShape Where Cast Equal Not Neg Abs Relu Size DepthToSpace SpaceToDepth GatherElements ScatterND".split()
