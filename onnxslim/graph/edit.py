@@ -71,7 +71,8 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     if node is not None and node.op_type == "Constant" and node.domain == "":
         attribute = node.attributes.get("value")
         if attribute is not None and not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
-            return attribute.as_tensor()
+            tensor: ir.TensorProtocol = attribute.value  # as_tensor() checks a protocol, attribute by attribute
+            return tensor
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,7 +12,7 @@ import onnx_ir as ir
 from onnxslim.graph.edit import site
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.determinism import impurity
-from onnxslim.ops.signature import attributes_key, tensor_key
+from onnxslim.ops.signature import attributes_key, tensor_key, tensor_sample
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
@@ -59,7 +60,11 @@ def merge_initializers(model: ir.Model, forwarding: Forwarding, context: Context
         if len(group) < 2:
             continue
         first: dict[Hashable, list[tuple[Scope, ir.Value]]] = {}
-        for scope, value in group:
+        samples = [tensor_sample(value.const_value) for _, value in group if value.const_value is not None]
+        alike = Counter(samples)
+        for (scope, value), sample in zip(group, samples, strict=True):
+            if alike[sample] < 2:
+                continue
             assert value.const_value is not None
             owners = first.setdefault(tensor_key(value.const_value), [])
             kept = next((v for s, v in owners if sees(scope, s)), None)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.analysis import ShapeFacts, infer_shapes
+from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import add_initializer, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
@@ -16,6 +16,7 @@ from onnxslim.runtime.tier import Tier
 from .lift_constants import constant_tensor
 from .region import Budget, Region, find_region
 from .scopes import ANNOTATION, Scope, annotated, scopes
+from .shared_facts import shape_facts
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class FoldConstants(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Folds in place, outer graphs first."""
-        facts, kept = infer_shapes(model), annotated(model)
+        facts, kept = shape_facts(model, context), annotated(model)
         budget = Budget(self.max_work)
         for scope in scopes(model):
             fold_graph(model, scope, facts, kept, context, self.max_bytes, budget)

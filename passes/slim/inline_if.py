@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.analysis import ShapeFacts, infer_shapes
+from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.signature import graph_key
@@ -18,6 +18,7 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
 from .scopes import Scope, scopes
+from .shared_facts import shape_facts
 from .splice import Splicer
 
 
@@ -39,7 +40,7 @@ class InlineIf(Pass):
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Inlines in place, outer graphs first."""
         if any(node.op_type == "If" for graph in all_graphs(model) for node in graph):
-            inline_ifs(model, infer_shapes(model), context)
+            inline_ifs(model, shape_facts(model, context), context)
         return context.result()
 
 

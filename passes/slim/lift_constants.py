@@ -86,7 +86,8 @@ def node_tensor(node: ir.Node) -> ir.TensorProtocol | None:
         return None
     match attribute.name:
         case "value":
-            return attribute.as_tensor() if attribute.type == ir.AttributeType.TENSOR else None
+            tensor: ir.TensorProtocol = attribute.value  # as_tensor() checks a protocol: slow
+            return tensor if attribute.type == ir.AttributeType.TENSOR else None
         case "value_int" | "value_ints":
             return ir.tensor(np.array(attribute.value, np.int64))
         case "value_float" | "value_floats":

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.analysis import ShapeFacts, infer_shapes
+from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import site
 from onnxslim.ops.identity import forwarded_input
 from onnxslim.pipeline.context import Context
@@ -15,6 +15,7 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
 from .scopes import Forwarding, Scope, scopes
+from .shared_facts import shape_facts
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RemoveIdentity(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Removes them in place."""
-        facts, forwarding = infer_shapes(model), Forwarding(model)
+        facts, forwarding = shape_facts(model, context), Forwarding(model)
         for scope in scopes(model):
             remove_identities(scope, facts, forwarding, model, context)
         return context.result()

@@ -17,13 +17,14 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis import ShapeFacts, infer_shapes
+from onnxslim.analysis import ShapeFacts
 from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 
 from .scopes import ANNOTATION, Forwarding, Scope, scopes
+from .shared_facts import shape_facts
 from .size import constant_node_bytes, node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -125,7 +126,7 @@ def apply_rules(rules: Sequence[Rule], model: ir.Model, context: Context) -> Non
     for rule in rules:
         for op_type in rule.op_types:
             by_operator.setdefault(op_type, []).append(rule)
-    facts, names, forwarding = infer_shapes(model), Names.of(model), Forwarding(model)
+    facts, names, forwarding = shape_facts(model, context), Names.of(model), Forwarding(model)
     for scope in scopes(model):
         place = Place(model, scope, facts, names)
         _Driver(place, by_operator, forwarding, context).run()
@@ -187,6 +188,10 @@ class _Driver:
 
     def _carry_out(self, rule: Rule, node: ir.Node, proposal: Replacement) -> str | None:
         """Puts the proposal in place; returns the reason where it may not be."""
+        for new in proposal.nodes[:-1]:  # what the next ones take as input must have a name to be measured
+            for y in new.outputs:
+                if not y.name and y not in proposal.outputs:
+                    y.name = self.place.names.fresh(f"{node.outputs[0].name}_{new.op_type}")
         pairs = list(zip(node.outputs, proposal.outputs, strict=False))
         new_values = {y for new in proposal.nodes for y in new.outputs}
         reason = next(filter(None, (self._refusal(old, new, new_values) for old, new in pairs)), None)

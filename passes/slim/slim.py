@@ -24,6 +24,7 @@ from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
 from .rewriting import Rule, apply_rules
+from .shared_facts import forget_shape_facts
 from .size import model_bytes, node_bytes
 from .table import RULES
 
@@ -74,6 +75,7 @@ class Slim(Pass):
         if model.functions and "inline-functions" not in self.skip and inlined_is_smaller(steps, model, context):
             inline_functions(model, context, growth=trial_growth(model))
             run_rounds(steps, model, context)
+        forget_shape_facts(context)
         return context.result()
 
     def steps(self) -> tuple[Pass, ...]:
