@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from .constant_target import ConstantTarget
+from .constant_where import ConstantWhere
 from .fuse_gelu import FuseGelu, FuseMish
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
+from .merge_casts import MergeCasts
+from .merge_clips import MergeClips
+from .merge_concats import MergeConcats
+from .merge_slices import MergeSlices
 from .merge_transposes import MergeTransposes
+from .merge_unary import MergeUnary
 from .merge_views import MergeViews
 from .plain_reshape import PlainReshape
 from .rewriting import Rule
+from .sink_below_concat import SinkBelowConcat
 
 RULES: tuple[Rule, ...] = (
     PlainReshape(),
@@ -19,4 +26,11 @@ RULES: tuple[Rule, ...] = (
     FuseGelu(),
     FuseMish(),
     FuseHardSwish(),
+    MergeConcats(),
+    MergeSlices(),
+    SinkBelowConcat(),
+    MergeCasts(),
+    MergeUnary(),
+    MergeClips(),
+    ConstantWhere(),
 )

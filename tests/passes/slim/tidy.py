@@ -15,7 +15,7 @@ from onnxslim.runtime.tier import Tier
 
 @dataclass(frozen=True)
 class Tidy(Pass):
-    """Runs an exact rule and, where it acted, removes what is unused."""
+    """Runs a rule that keeps every bit and, where it acted, removes what is unused."""
 
     rule: Pass
     name: ClassVar[str] = "tidy"
@@ -23,7 +23,14 @@ class Tidy(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Runs both in place."""
-        assert type(self.rule).tier == Tier.EXACT
+        assert type(self.rule).tier == type(self).tier
         if self.rule.run(model, context).modified:
             RemoveUnused().run(model, context)
         return context.result()
+
+
+@dataclass(frozen=True)
+class TidyNumeric(Tidy):
+    """The same of a rule that may round differently."""
+
+    tier: ClassVar[Tier] = Tier.NUMERIC
