@@ -6,6 +6,7 @@ from .constant_target import ConstantTarget
 from .constant_where import ConstantWhere
 from .fuse_gelu import FuseGelu, FuseMish
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
+from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationBias
 from .merge_casts import MergeCasts
 from .merge_clips import MergeClips
 from .merge_concats import MergeConcats
@@ -23,6 +24,8 @@ RULES: tuple[Rule, ...] = (
     MergeViews(),
     MergeTransposes(),
     FuseHardSigmoid(),
+    FuseLayerNormalization(),
+    FuseNormalizationBias(),
     FuseGelu(),
     FuseMish(),
     FuseHardSwish(),
