@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onnxslim.api.bench import bench
     from onnxslim.api.compress import compress
     from onnxslim.api.inspect import inspect
+    from onnxslim.api.patterns import register_fusion_pattern
     from onnxslim.api.quantize import quantize
     from onnxslim.api.result import Result
     from onnxslim.api.slim import slim
@@ -45,6 +46,7 @@ __all__ = [
     "inspect",
     "load",
     "quantize",
+    "register_fusion_pattern",
     "save",
     "slim",
     "verify",
@@ -70,6 +72,7 @@ __getattr__ = lazy_exports(
         "inspect": ".api.inspect",
         "load": ".graph",
         "quantize": ".api.quantize",
+        "register_fusion_pattern": ".api.patterns",
         "save": ".graph",
         "slim": ".api.slim",
         "verify": ".api.verify",

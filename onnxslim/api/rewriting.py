@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
 from onnxslim.calibration import Metric, Samples, Split, split
-from onnxslim.errors import InputError
+from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.graph import atomic_write, save, to_bytes
 from onnxslim.graph.reader import source_of
 from onnxslim.pipeline import Guilty, Outcome, Pass, Pipeline, Step, dump_recipe
@@ -28,6 +28,11 @@ MAX_TIMED = 8
 """Of these, those that the latency is measured with."""
 INLINE_LIMIT = 1 << 30
 """Above it a model's weights stay in their file, and its size is not found by serializing it."""
+
+SESSION_TRIALS = 3
+"""Times that a session is opened to measure it."""
+SESSION_ENOUGH = 0.5
+"""Seconds of one trial after which there is no other."""
 
 Progress = Callable[[str], None]
 
@@ -48,6 +53,12 @@ class Settings:
     threads: int = 1
     record: bool = False
     recipe_path: str | os.PathLike[str] | None = None
+    prepare: Callable[[ir.Model], None] | None = None
+    """Edits that the caller asked for, such as other input shapes: the result is compared with the edited model."""
+    must_compare: bool = False
+    """Whether outputs that cannot be compared are a failed check."""
+    time_sessions: bool = False
+    """Whether to measure how long onnxruntime takes to open the model before and after."""
     progress: Progress = lambda _: None
 
     def __post_init__(self) -> None:
@@ -77,6 +88,8 @@ class _Trial:
     parity: Parity | None = None
     latency: Latency | None = None
     notes: tuple[str, ...] = ()
+    unverified: str = ""
+    """Why outputs were not compared although they should have been."""
     veto: str = ""
     """Why it must not be the output; empty where it may."""
 
@@ -102,6 +115,9 @@ def rewrite(
     facts = source.facts
     given = {"samples": settings.samples, "recipe": settings.recipe_path}
     check_output(source, output, in_place=settings.in_place, others=given)
+    if settings.prepare is not None:
+        settings.prepare(source.model)
+        source = replace(source, given=source.model, bytes=size_of(source.model))
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
@@ -111,6 +127,8 @@ def rewrite(
             mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function",
         )
     trial = _lossless(source, lossless, samples, settings, command)
+    if settings.must_compare and trial.unverified:
+        raise CheckFailed("the outputs cannot be compared", why=trial.unverified, mend="give model_check_inputs")
     scores: dict[str, float] = {}
     attempt: Attempt | None = None
     calibrated = held_back = 0
@@ -129,6 +147,10 @@ def rewrite(
                 name: settings.metric(open_session(each, threads=settings.threads).run, parts.report)
                 for name, each in (("input", source.model), ("output", trial.model))
             }
+    session_seconds: dict[str, float] = {}
+    if settings.time_sessions:
+        settings.progress("measure how long sessions take to open")
+        session_seconds = _time_sessions({"input": source.model, "output": trial.model}, settings.threads)
     recipe = dump_recipe(passes)
     if settings.record:
         trial.model.metadata_props["onnxslim.recipe"] = recipe
@@ -151,6 +173,7 @@ def rewrite(
         held_back=held_back,
         notes=trial.notes,
         scores=scores,
+        session_seconds=session_seconds,
         seconds=time.perf_counter() - started,
         versions=versions(),
         recipe=recipe,
@@ -171,6 +194,7 @@ def _lossless(source: Source, passes: list[Pass], samples: Samples | None, setti
         evidence=outcome.evidence,
         decision=_DONE[command],
         parity=outcome.parity,
+        unverified=outcome.unverified,
         notes=(f"the outputs were not compared: {outcome.unverified}",) if outcome.unverified else (),
     )
     if not outcome.modified:
@@ -178,6 +202,8 @@ def _lossless(source: Source, passes: list[Pass], samples: Samples | None, setti
         reason = taken_back if outcome.guilty else "no rewrite applies"
     else:
         reason = _growth(source, outcome)
+    if reason and settings.prepare is not None:
+        return replace(trial, model=source.model, notes=(*trial.notes, f"beyond the edits asked for: {reason}"))
     if reason:
         return replace(trial, model=source.model, untouched=True, decision="unchanged", reason=reason)
     return trial
@@ -239,6 +265,23 @@ def size_of(model: ir.Model) -> int | None:
     """Bytes of the model in one file; None where its weights are so large that serializing it is no way to find out."""
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     return len(to_bytes(model)) if weights < INLINE_LIMIT else None
+
+
+def _time_sessions(models: Mapping[str, ir.Model], threads: int) -> dict[str, float]:
+    """Seconds to open each model, the best of a few alternating trials; nothing where one does not open."""
+    forms = {name: to_bytes(each) if size_of(each) is not None else each for name, each in models.items()}
+    best: dict[str, float] = {}
+    for _ in range(SESSION_TRIALS):
+        for name, data in forms.items():
+            started = time.perf_counter()
+            try:
+                open_session(data, threads=threads)
+            except CannotRun:
+                return {}
+            best[name] = min(best.get(name, math.inf), time.perf_counter() - started)
+        if sum(best.values()) > SESSION_ENOUGH:
+            break
+    return best
 
 
 def _write(

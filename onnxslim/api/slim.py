@@ -2,62 +2,150 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from typing import Any
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 import onnx
 
+from onnxslim.api.arguments import (
+    OPTIMIZATIONS,
+    as_dtype,
+    check_feed,
+    edits,
+    legacy_skips,
+    own_patterns,
+    skipped,
+)
+from onnxslim.api.converting import convert
+from onnxslim.api.inspect import inspect as facts_of
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import Settings, rewrite
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
-from onnxslim.pipeline import Pass, get_pass
+from onnxslim.pipeline import Context, Pass, get_pass, make_pass
+from onnxslim.report.node_table import write_node_table
+from onnxslim.report.side_by_side import column_of, print_side_by_side
+
+logger = logging.getLogger("onnxslim")
+
+Names = bool | str | Sequence[str] | None
+Shapes = Mapping[str, Sequence[int] | str | int] | Sequence[str] | str | None
 
 
 def slim(
-    model: AnyModel,
+    model: AnyModel | Sequence[AnyModel],
     output_model: str | os.PathLike[str] | None = None,
     *,
+    model_check: bool = False,
+    input_shapes: Shapes = None,
+    inputs: Sequence[str] | str | None = None,
+    outputs: Sequence[str] | str | None = None,
+    no_shape_infer: bool = False,
+    skip_optimizations: Names = None,
+    dtype: Literal["fp16", "fp32", "float16", "float32"] | None = None,
+    skip_fusion_patterns: Names = None,
+    size_threshold: int | None = None,
+    inspect: bool = False,
+    dump_to_disk: bool = False,
+    save_as_external_data: bool = False,
+    model_check_inputs: Sequence[str] | str | None = None,
+    verbose: bool = False,
     samples: AnySamples | None = None,
     verify: bool = True,
     external_data: bool | None = None,
     trust_data_dir: str | os.PathLike[str] | None = None,
     threads: int = 1,
+    **legacy: Any,
 ) -> onnx.ModelProto | None:
-    """Simplifies a model, as ``onnxslim.slim`` has always been called.
+    """Simplifies a model, as OnnxSlim's ``slim`` is called.
 
     Args:
-        model: A path, bytes, a ModelProto (not changed) or an ``onnx_ir.Model`` (not changed).
-        output_model: Where to write the result. It may be the input's own path.
-        samples: Representative inputs to verify with; random ones otherwise.
+        model: A path, bytes, a ModelProto (not changed) or an ``onnx_ir.Model`` (not changed). A list of them is only
+            shown: a table is printed.
+        output_model: Where to write the result. It may be the input's own path. A table is printed then.
+        model_check: Fail where outputs cannot be compared. That they are compared is the default.
+        input_shapes: ``["NAME:1,3,224,224", ...]`` or ``{"NAME": [1, 3, 224, 224]}``; -1 leaves an axis dynamic.
+        inputs: Names of values that become the inputs, each with ``:fp16``, ``:fp32``, ``:int32``, ``:int64`` or
+            ``:bool`` where the dtype shall be another.
+        outputs: Names of values that become the outputs, likewise.
+        no_shape_infer: Has no effect: inferred shapes are used, and distrusted where they meet declared ones, but
+            never written into the model.
+        skip_optimizations: Names of OnnxSlim's optimizations (``constant_folding``, ``graph_fusion``,
+            ``dead_node_elimination``, ``subexpression_elimination``, ``weight_tying``) or of passes to leave out. True
+            means all, False and None none.
+        dtype: ``fp16`` or ``fp32``: converts weights, inputs and outputs. The result is compared with the original
+            at the precision of float16.
+        skip_fusion_patterns: Names of OnnxSlim's patterns or of rules to leave out. True means all.
+        size_threshold: Bytes; what would fold to more stays. The file never grows, with or without it.
+        inspect: Print what the model is made of, and nothing else.
+        dump_to_disk: With ``inspect``, also write ``NAME_model_info.csv`` into the current folder.
+        save_as_external_data: Put the weights into a file beside the model.
+        model_check_inputs: ``NAME:1,3,224,224`` or ``NAME:FILE.npy`` each: what to compare outputs on.
+        verbose: Log each step to stderr.
+        samples: Representative inputs to compare outputs on; random ones otherwise.
         verify: Whether to compare outputs before and after in onnxruntime.
-        external_data: Whether weights go into a file beside the model; None means only above 2 GB.
+        external_data: Whether weights go into a file beside the model; None means as the input has them, and above
+            2 GB.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         threads: Threads of the sessions that verify.
+        legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
-        An ordinary ModelProto; None where ``output_model`` is given.
+        An ordinary ModelProto; None where ``output_model`` is given, or the model is only shown.
 
     Raises:
-        InputError: The model cannot be used, or is over 2 GB and no ``output_model`` is given.
-        CheckFailed: The result is wrong and no rewrite could be found whose refusal mends it.
+        TypeError: A keyword that neither this version nor an earlier one has.
+        InputError: The model or an argument cannot be used, or the result is over 2 GB and no ``output_model`` is
+            given.
+        CheckFailed: The result is wrong and no rewrite could be found whose refusal mends it, or ``model_check`` could
+            compare nothing. Nothing is written.
     """
+    old = legacy_skips(legacy, slim.__kwdefaults__ or ())
+    if isinstance(model, list | tuple) or inspect:
+        if output_model is not None:
+            raise InputError("a model that is only shown has no output", where="output_model", mend="leave it out")
+        several = list(model) if isinstance(model, list | tuple) else [cast(AnyModel, model)]
+        show_models(several, dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
+        return None
+    if dump_to_disk:
+        raise InputError("dump_to_disk writes what inspect shows", mend="give inspect=True too, or a list of models")
+    started = time.perf_counter()
     result = simplify(
-        model,
+        cast(AnyModel, model),
         output_model,
+        model_check=model_check,
+        input_shapes=input_shapes,
+        inputs=inputs,
+        outputs=outputs,
+        dtype=dtype,
+        skip_optimizations=skip_optimizations,
+        skip_fusion_patterns=skip_fusion_patterns,
+        also_skip=old,
+        size_threshold=size_threshold,
+        model_check_inputs=model_check_inputs,
         samples=samples,
         verify=verify,
         in_place=True,
-        external_data=external_data,
+        external_data=True if save_as_external_data else external_data,
         trust_data_dir=trust_data_dir,
         threads=threads,
+        time_sessions=verify and output_model is not None,
+        progress=init_logging(verbose).debug,
     )
+    report = result.report
     if output_model is not None:
+        assert report.output is not None
+        both = (("input", report.input), ("output", report.output))
+        columns = [column_of(facts, session_seconds=report.session_seconds.get(which)) for which, facts in both]
+        print_side_by_side(columns, time.perf_counter() - started)
         return None
-    if result.report.decision == "unchanged":
-        given = open_source(model, trust_data_dir=trust_data_dir).original()
+    if report.decision == "unchanged":
+        given = open_source(cast(AnyModel, model), trust_data_dir=trust_data_dir).original()
         if given is not None:
             unchanged: onnx.ModelProto = onnx.ModelProto.FromString(given)
             return unchanged  # to the bit: even a rewritten proto may differ in its length
@@ -69,6 +157,16 @@ def simplify(
     output: str | os.PathLike[str] | None = None,
     *,
     recipe: Sequence[Pass] | None = None,
+    model_check: bool = False,
+    input_shapes: Shapes = None,
+    inputs: Sequence[str] | str | None = None,
+    outputs: Sequence[str] | str | None = None,
+    dtype: str | None = None,
+    skip_optimizations: Names = None,
+    skip_fusion_patterns: Names = None,
+    also_skip: Sequence[str] = (),
+    size_threshold: int | None = None,
+    model_check_inputs: Sequence[str] | str | None = None,
     **settings: Any,
 ) -> Result:
     """Like ``slim``, but returns the model in its IR together with the report.
@@ -77,10 +175,91 @@ def simplify(
         model: As for ``slim``.
         output: Where to write the result; the input's own path needs ``in_place=True``.
         recipe: Lossless passes to run instead of the ``slim`` pass.
+        model_check: As for ``slim``, like the following ones.
+        input_shapes: Other shapes of inputs.
+        inputs: Other inputs.
+        outputs: Other outputs.
+        dtype: ``fp16`` or ``fp32``.
+        skip_optimizations: Optimizations left out.
+        skip_fusion_patterns: Patterns left out.
+        also_skip: Further names of optimizations.
+        size_threshold: Bytes of the largest value that is folded.
+        model_check_inputs: What to compare outputs on.
         settings: Fields of `onnxslim.api.rewriting.Settings`.
+
+    Raises:
+        InputError: As ``slim``, or a recipe comes with what only the pass ``slim`` understands.
+        CheckFailed: As ``slim``.
     """
-    passes = list(recipe) if recipe is not None else [get_pass("slim")()]
+    if isinstance(skip_optimizations, str):
+        skip_optimizations = [skip_optimizations]
+    chosen = list(OPTIMIZATIONS) if skip_optimizations is True else [*(skip_optimizations or ()), *also_skip]
+    skips = skipped(skip_fusion_patterns, chosen)
+    if recipe is not None and (skips or size_threshold):
+        raise InputError("a recipe and options of slim were both given", mend="write the options into the recipe")
+    if model_check_inputs and settings.get("samples") is not None:
+        raise InputError("samples and model_check_inputs were both given", mend="give one of the two")
+    if recipe is None:
+        own = make_pass(
+            get_pass("slim"), {"skip": skips, "fold_up_to": int(size_threshold) if size_threshold else None}
+        )
+        recipe = [*own_patterns(skip_fusion_patterns, chosen), own]
+    passes = list(recipe)
     for each in passes:
         if each.needs_samples:
             raise InputError(f"the pass {each.name!r} does not belong into slim", mend="use compress with this recipe")
+    wanted = as_dtype(dtype)
+    asked = edits(inputs, input_shapes, outputs)
+    made = Settings(**settings)
+    verify = made.verify or model_check
+
+    def prepare(loaded: Any) -> None:
+        for each in asked:
+            each.run(loaded, Context())
+        if wanted is not None:
+            convert(loaded, wanted, before=passes, check=verify, threads=made.threads)
+
+    if model_check_inputs:
+        edited = open_source(model, trust_data_dir=made.trust_data_dir).model
+        prepare(edited)
+        settings["samples"] = [check_feed(edited, model_check_inputs)]
+    settings |= {"verify": verify, "must_compare": model_check}
+    settings["prepare"] = prepare if asked or wanted is not None else None
     return rewrite("slim", model, output, passes, Settings(**settings))
+
+
+def show_models(
+    models: Sequence[AnyModel],
+    *,
+    dump_to_disk: bool = False,
+    trust_data_dir: str | os.PathLike[str] | None = None,
+) -> None:
+    """Prints a table of models beside each other.
+
+    Args:
+        models: The models, at least one.
+        dump_to_disk: Whether to write a table of each one's nodes into the current folder.
+        trust_data_dir: A folder outside the models' own in which external data may lie.
+
+    Raises:
+        InputError: There is none, or one cannot be used.
+    """
+    if not models:
+        raise InputError("there is no model to show", mend="give a list of one or more")
+    print_side_by_side([column_of(facts_of(each, trust_data_dir=trust_data_dir)) for each in models])
+    if dump_to_disk:
+        for each in models:
+            source = open_source(each, trust_data_dir=trust_data_dir)
+            print(
+                f"Model info written to {write_node_table(source.model, os.path.basename(source.path or 'OnnxModel'))}"
+            )
+
+
+def init_logging(verbose: bool = False) -> logging.Logger:
+    """The logger ``onnxslim``: everything to stderr where ``verbose``, else errors only."""
+    logger.setLevel(logging.DEBUG if verbose else logging.ERROR)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+        logger.addHandler(handler)
+    return logger

@@ -37,6 +37,8 @@ class Source:
 
     def original(self) -> Bytes | None:
         """The very bytes that came in; None for an ``onnx_ir.Model``, and where weights lie in other files."""
+        if isinstance(self.given, ir.Model):
+            return None
         if isinstance(self.given, Bytes):
             return self.given
         if isinstance(self.given, onnx.ModelProto):

@@ -80,8 +80,8 @@ def describe(
         opsets=dict(sorted(model.opset_imports.items())),
         ir_version=model.ir_version,
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
-        inputs=tuple(map(_port, model.graph.inputs)),
-        outputs=tuple(map(_port, model.graph.outputs)),
+        inputs=tuple(map(describe_value, model.graph.inputs)),
+        outputs=tuple(map(describe_value, model.graph.outputs)),
         parameters=sum(tensor.size for tensor in weights),
         weight_bytes=sum(tensor.nbytes for tensor in weights),
     )
@@ -151,7 +151,8 @@ def _count_ops(model: ir.Model) -> Counter[str]:
     return Counter({name: count for name, count in total.items() if count})
 
 
-def _port(value: ir.Value) -> PortFacts:
+def describe_value(value: ir.Value) -> PortFacts:
+    """Name, type and declared shape of a value."""
     return PortFacts(value.name or "", _type_name(value.type), _dims(value.shape))
 
 

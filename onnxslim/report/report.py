@@ -35,6 +35,7 @@ class Report:
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it has one; ``notes`` is what a reader should know besides.
+    ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``recipe`` is the pipeline as TOML, every option resolved.
     """
 
@@ -54,6 +55,7 @@ class Report:
     notes: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""
+    session_seconds: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""

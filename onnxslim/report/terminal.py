@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnxslim.report.side_by_side import column_of, side_by_side
 from onnxslim.report.wording import (
     QDQ,
     change,
@@ -56,7 +57,7 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         _say(console, " -> ".join(filter(None, (report.input.path, report.output.path))))
         if not report.output.path:
             _say(console, "nothing was written: name an output", "yellow")
-        console.print(_before_after(report.input, report.output))
+        console.print(_slim_table(report) if report.command == "slim" else _before_after(report.input, report.output))
     else:
         print_facts(report.input, console)
     ranks = ranks_of(report.output or report.input)
@@ -125,6 +126,13 @@ def _print_attempt(attempt: Attempt, console: Console, held_back: int, ranks: Ma
     if attempt.latency is not None:
         _print_latency(attempt.latency, console, indent="  ")
     _print_steps(attempt.steps, attempt.guilty, console, explain, indent="  ")
+
+
+def _slim_table(report: Report) -> Table:
+    assert report.output is not None
+    both = (("input", report.input), ("output", report.output))
+    columns = [column_of(facts, session_seconds=report.session_seconds.get(which)) for which, facts in both]
+    return side_by_side(columns)
 
 
 def _before_after(before: ModelFacts, after: ModelFacts) -> Table:

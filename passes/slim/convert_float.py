@@ -62,6 +62,7 @@ def _to_float16(model: ir.Model) -> None:
     except Exception as error:  # the converter raises whatever is at hand
         why = f"{type(error).__name__}: {error}"
         raise InputError("the model cannot be converted to float16", where=model.graph.name or "", why=why) from error
+    kept.graph.meta.update(model.graph.meta)
     model.graph = kept.graph
     model.functions.clear()
     model.functions.update(kept.functions)
