@@ -30,6 +30,10 @@ RANDOM = frozenset(
 """Standard operators that draw random numbers. A fixed ``seed`` does not help: a session draws anew in each run."""
 
 
+HOLDS_SUBGRAPH = "it holds a subgraph"
+"""The reason that ``impurity`` gives where it finds no other."""
+
+
 @functools.cache
 def schema(op_type: str, version: int, domain: str = "") -> onnx.defs.OpSchema | None:
     """The operator's schema at an opset version, or None where ONNX has none.
@@ -67,7 +71,7 @@ def impurity(node: ir.Node, opset: int, functions: Container[ir.OperatorIdentifi
         return "it updates running statistics"
     for attribute in node.attributes.values():
         if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-            return "it holds a subgraph"
+            return HOLDS_SUBGRAPH
     return None
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import TypeAlias
 
 import onnx
 import onnx_ir as ir
 
 from onnxslim.ops.determinism import schema
+
+VersionOf: TypeAlias = Callable[[ir.Node], int]
 
 _INLINE_BYTES = 64
 _SAMPLES = 16
@@ -47,27 +50,31 @@ def tensor_sample(tensor: ir.TensorProtocol) -> Hashable:
     return flat[:: max(1, flat.size // _SAMPLES)][: 2 * _SAMPLES].tobytes()
 
 
-def graph_key(graph: ir.Graph, opset: int) -> Hashable:
+def graph_key(graph: ir.Graph, version_of: VersionOf) -> Hashable:
     """Equal for graphs without inputs that compute the same in the same order, whatever their names.
 
     Values of outer graphs are known by identity, so that keys compare within one process and one state of the model.
     The key is None where an attribute cannot be compared.
+
+    Args:
+        graph: The graph.
+        version_of: The operator set version of a node in it; 0 where the operator is not the standard's.
     """
-    return _graph_key(graph, opset, {})
+    return _graph_key(graph, version_of, {})
 
 
-def _graph_key(graph: ir.Graph, opset: int, numbers: dict[ir.Value, int]) -> Hashable:
+def _graph_key(graph: ir.Graph, version_of: VersionOf, numbers: dict[ir.Value, int]) -> Hashable:
     """``numbers`` are given to the values of the graphs around, in order of definition; recursion ends with nesting."""
     for value in graph.inputs:
         numbers[value] = len(numbers)
-    parts: list[Hashable] = [tuple((str(value.type), str(value.shape)) for value in graph.inputs)]
+    parts: list[Hashable] = [tuple(str(value.type) for value in graph.inputs)]
     for value in graph.initializers.values():
         if value.const_value is None or value.is_graph_input():
             return None
         numbers[value] = len(numbers)
         parts.append(tensor_key(value.const_value))
     for node in graph:
-        attributes = attributes_key(node, opset, numbers)
+        attributes = attributes_key(node, version_of(node), (version_of, numbers))
         if attributes is None:
             return None
         inputs = tuple(-1 if x is None else numbers.get(x, ("outer", id(x))) for x in node.inputs)
@@ -80,19 +87,20 @@ def _graph_key(graph: ir.Graph, opset: int, numbers: dict[ir.Value, int]) -> Has
 
 
 def attributes_key(
-    node: ir.Node, opset: int, numbers: dict[ir.Value, int] | None = None
+    node: ir.Node, opset: int, inside: tuple[VersionOf, dict[ir.Value, int]] | None = None
 ) -> tuple[Hashable, ...] | None:
     """The node's attributes, sorted, with the schema's defaults filled in; None where one cannot be compared.
 
     Args:
         node: The node.
         opset: Version of the node's domain that the graph imports.
-        numbers: Numbers of the values that subgraphs may capture beside outer ones; None refuses subgraphs.
+        inside: For subgraphs, versions as in ``graph_key`` and numbers of what they may capture beside outer values;
+            None refuses subgraphs.
     """
     given: dict[str, Hashable] = dict(_defaults(node.op_type, opset, node.domain))
     for name, attribute in node.attributes.items():
-        if numbers is not None and attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            value = _graph_key(attribute.as_graph(), opset, dict(numbers))
+        if inside is not None and attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+            value = _graph_key(attribute.as_graph(), inside[0], dict(inside[1]))
         else:
             value = _attribute_value(attribute)
         if value is None:

@@ -11,13 +11,14 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import site
 from onnxslim.graph.walk import subgraphs
-from onnxslim.ops.determinism import impurity
 from onnxslim.ops.signature import attributes_key, tensor_key, tensor_sample
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
-from .scopes import ANNOTATION, Forwarding, Scope, scopes
+from .purity import deep_impurity, pure_functions
+from .remove_unused import detach
+from .scopes import ANNOTATION, Forwarding, Scope, scopes, versions_in
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class CommonSubexpressions(Pass):
     1. Two initializers are one where dtype, shape and every bit agree; only tensors that agree in dtype and shape are
        read and hashed, where they lie. Defaults of graph inputs are no constants and stay.
     2. Two nodes are one where operator, inputs and attributes (with their defaults) agree and the operator is pure.
-       Random operators, unknown domains, function calls and nodes with subgraphs stay.
+       So are calls of functions and nodes with subgraphs, if all that they hold is pure and says the same, whatever
+       its names. Random operators and unknown domains stay.
     3. A subgraph uses what its outer graphs computed before it; never the other way round.
     """
 
@@ -103,14 +105,14 @@ def sees(inner: Scope, outer: Scope) -> bool:
 
 def merge_nodes(model: ir.Model, forwarding: Forwarding, context: Context) -> None:
     """One walk in order of execution; a table of known nodes for each open graph."""
-    every = scopes(model)
+    every, pure = scopes(model), pure_functions(model)
     by_graph = {scope.graph: scope for scope in every}
     for root in every:
         if root.parent is not None:
             continue
         known: list[dict[Hashable, ir.Node]] = []
         for scope, node in _in_order(root, by_graph, known):
-            _merge_node(scope, node, known, model, forwarding, context)
+            _merge_node(scope, node, known, model, pure, forwarding, context)
 
 
 def _in_order(
@@ -144,10 +146,11 @@ def _merge_node(
     node: ir.Node,
     known: list[dict[Hashable, ir.Node]],
     model: ir.Model,
+    pure: frozenset[ir.OperatorIdentifier],
     forwarding: Forwarding,
     context: Context,
 ) -> None:
-    key = _node_key(scope, node, model)
+    key = _node_key(scope, node, model, pure)
     if key is None:
         return
     twin = next((table[key] for table in reversed(known) if key in table), None)
@@ -165,14 +168,15 @@ def _merge_node(
         return
     for old, new in pairs:
         forwarding.forward(old, new)
-    scope.graph.remove(node, safe=True)
+    detach(node)
+    scope.graph.remove(node)
 
 
-def _node_key(scope: Scope, node: ir.Node, model: ir.Model) -> Hashable | None:
-    opset = scope.opset(node.domain)
-    if impurity(node, opset, model.functions) is not None or any(ANNOTATION in y.meta for y in node.outputs):
+def _node_key(scope: Scope, node: ir.Node, model: ir.Model, pure: frozenset[ir.OperatorIdentifier]) -> Hashable | None:
+    if deep_impurity(node, scope, model, pure) is not None or any(ANNOTATION in y.meta for y in node.outputs):
         return None
-    attributes = attributes_key(node, opset)
+    versions = versions_in(scope, model)
+    attributes = attributes_key(node, versions(node), (versions, {}))
     if attributes is None:
         return None
     inputs = tuple(-1 if x is None else id(x) for x in node.inputs)

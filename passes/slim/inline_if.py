@@ -17,7 +17,7 @@ from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
-from .scopes import Scope, scopes
+from .scopes import Scope, scopes, versions_in
 from .shared_facts import shape_facts
 from .splice import Splicer
 
@@ -88,8 +88,9 @@ def _inline(
     taken, other = then_branch.as_graph(), else_branch.as_graph()
     condition = truth(node.inputs[0], assumed, facts)
     if condition is None:
-        key = graph_key(taken, scope.opset())
-        if key is None or key != graph_key(other, scope.opset()):
+        versions = versions_in(scope, splicer.model)
+        key = graph_key(taken, versions)
+        if key is None or key != graph_key(other, versions):
             context.decline("inline-if", site(node), "its condition is not known")
             return None
         detail = "both branches are the same"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -41,6 +41,11 @@ def scopes(model: ir.Model) -> list[Scope]:
             if node.attributes:
                 found += [Scope(g, scope.opsets, scope, scope.in_function) for g in subgraphs(node.attributes.values())]
     return found
+
+
+def versions_in(scope: Scope, model: ir.Model) -> Callable[[ir.Node], int]:
+    """Operator set version of a node in the scope; 0 for a call of a local function, whatever its name."""
+    return lambda node: 0 if node.op_identifier() in model.functions else scope.opset(node.domain)
 
 
 def annotated(model: ir.Model) -> frozenset[str]:

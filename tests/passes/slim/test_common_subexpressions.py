@@ -199,3 +199,53 @@ def test_many_weights_of_one_shape() -> None:
     graph = ir.Graph([x], [last], nodes=nodes, initializers=weights, opset_imports={"": 17}, name="g")
     CommonSubexpressions().run(ir.Model(graph, ir_version=8), Context())
     assert list(graph.initializers) == [f"w{i}" for i in range(0, 200, 2)]
+
+
+def test_nodes_with_equal_subgraphs_are_one() -> None:
+    """Names inside do not count, constants do; a branch that draws random numbers bars the merge."""
+    branch = (
+        "If(c) <then_branch = t () => (float[2] {0}) {{ {0} = Add(x, k) }},"
+        " else_branch = e () => (float[2] q) {{ q = {1}(x) }}>"
+    )
+    assert_rewrites(
+        f"""{HEADER} g (float[2] x, bool c) => (float[2] y) <float[2] k = {{1, 2}}> {{
+            a = {branch.format("p", "Neg")}  b = {branch.format("r", "Neg")}  d = {branch.format("p", "Abs")}
+            m = Add(a, b)  y = Add(m, d) }}""",
+        f"""{HEADER} g (float[2] x, bool c) => (float[2] y) <float[2] k = {{1, 2}}> {{
+            a = {branch.format("p", "Neg")}  d = {branch.format("p", "Abs")}
+            m = Add(a, a)  y = Add(m, d) }}""",
+        CommonSubexpressions(),
+    )
+    assert_declines(
+        f"""{HEADER} g (float[2] x, bool c) => (float[2] y) <float[2] k = {{1, 2}}> {{
+            a = {branch.format("p", "RandomNormalLike")}  b = {branch.format("p", "RandomNormalLike")}
+            y = Add(a, b) }}""",
+        CommonSubexpressions(),
+    )
+
+
+CALLS = """{header} g (float[2] x) => (float[2] y) {{ a = my.f <s = 0.5> (x)  b = my.f <s = {s}> (x)  y = Add(a, b) }}
+    <domain: "my", opset_import: ["" : 17]> f <s> (p) => (q) {{
+        r = {operator}(p)  q = LeakyRelu <alpha: float = @s> (r) }}"""
+
+
+def test_equal_calls_of_a_pure_function_are_one() -> None:
+    before = CALLS.format(header=HEADER, s=0.5, operator="Relu")
+    after = before.replace("b = my.f <s = 0.5> (x)  y = Add(a, b)", "y = Add(a, a)")
+    assert_rewrites(before, after, CommonSubexpressions())
+
+
+@pytest.mark.parametrize(("s", "operator"), [(0.25, "Relu"), (0.5, "RandomNormalLike"), (0.5, "Bernoulli")])
+def test_calls_that_differ_or_draw_stay(s: float, operator: str) -> None:
+    assert_declines(CALLS.format(header=HEADER, s=s, operator=operator), CommonSubexpressions())
+
+
+def test_a_function_that_hides_an_operator_has_its_own_defaults() -> None:
+    """LeakyRelu's default of 0.01 says nothing of the function that bears its name."""
+    assert_declines(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) { a = LeakyRelu <alpha = 0.01> (x)  b = LeakyRelu (x)  y = Add(a, b) }
+        <domain: "", opset_import: ["" : 17]> LeakyRelu <alpha: float = 0.5> (p) => (q) {
+            c = Constant <value_float: float = @alpha> ()  q = Mul(p, c) }""",
+        CommonSubexpressions(),
+    )
