@@ -18,7 +18,7 @@ def real(b: Builder, least: int = 0) -> Tensor:
 
 def number(b: Builder, x: Tensor, value: float) -> Tensor:
     """A scalar constant for ``x``, at times of rank 1, and at times a near miss of the value that a rule looks for."""
-    if b.maybe(0.12):
+    if b.maybe(0.06):
         value = b.rng.choice([value * 1.01 + 0.01, -value, value + 1, 0.0])
     shape: list[int] = b.rng.choice([[], [], [1], [1] * x.rank])
     return b.const(np.full(shape, value, x.dtype))
@@ -72,7 +72,9 @@ def division(b: Builder) -> None:
     x = real(b)
     last = x.dims[-1][0] if x.rank and len(set(x.dims[-1])) == 1 else 1
     values = b.array([last] if b.maybe(0.4) else [], x.dtype, 0.3, 3.0)
-    values = b.rng.choice([values, values, np.full_like(values, 8), np.full_like(values, 0.0), np.full_like(values, np.inf)])
+    values = b.rng.choice(
+        [values, values, np.full_like(values, 8), np.full_like(values, 0.0), np.full_like(values, np.inf)]
+    )
     if b.maybe(0.05):
         values = np.full_like(values, 1e-7 if x.dtype == "float16" else 1e-42)
     b.op("Div", x, b.const(values))
@@ -227,7 +229,9 @@ def reductions(b: Builder) -> None:
         case 1:
             y = b.reduce(kind, x, [axis], b.rng.randrange(2))
             if y.rank:
-                b.reduce(kind if b.maybe(0.8) else "ReduceSum", y, [b.rng.randrange(-y.rank, y.rank)], b.rng.randrange(2))
+                b.reduce(
+                    kind if b.maybe(0.8) else "ReduceSum", y, [b.rng.randrange(-y.rank, y.rank)], b.rng.randrange(2)
+                )
         case 2:
             b.reduce(kind, b.unsqueeze(x, 0), [0], b.rng.randrange(2))
         case 3 if x.rank == 4:
@@ -315,7 +319,10 @@ PATTERNS = (
     hard_activation,
     hard_sigmoid,
     gelu,
+    gelu,
     gates,
+    gates,
+    normalization,
     normalization,
     normalization,
     standard_normalization,

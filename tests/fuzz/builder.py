@@ -276,7 +276,9 @@ class Builder:
     def graph(self, name: str = "g") -> onnx.GraphProto:
         inputs = [self.info(tensor, dims) for tensor, dims in self.inputs]
         known = {t.name: t for t in self.initializers}
-        inputs += [helper.make_tensor_value_info(n, known[n].data_type, known[n].dims) for n in sorted(self.overridable)]
+        inputs += [
+            helper.make_tensor_value_info(n, known[n].data_type, known[n].dims) for n in sorted(self.overridable)
+        ]
         return helper.make_graph(
             self.nodes, name, inputs, [self.info(x) for x in self.outputs], initializer=self.initializers
         )

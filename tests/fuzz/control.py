@@ -131,9 +131,7 @@ def call(b: Builder) -> None:
     y = b.rng.choice(same)
     name = b.fresh("Fn")
     b.functions.append(
-        helper.make_function(
-            "local", name, [formal.name], [y.name], inner.nodes, [helper.make_opsetid("", b.opset)]
-        )
+        helper.make_function("local", name, [formal.name], [y.name], inner.nodes, [helper.make_opsetid("", b.opset)])
     )
     for _ in range(b.rng.choice([1, 1, 2])):
         result = Tensor(b.fresh(), y.dtype, y.dims)

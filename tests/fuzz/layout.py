@@ -215,7 +215,9 @@ def casts(b: Builder) -> None:
     for _ in range(b.rng.choice([1, 2, 2, 3])):
         to = b.rng.choice(kinds)
         if b.maybe(0.3):
-            to = int(TensorProto.DataType.Value({"float32": "FLOAT", "float64": "DOUBLE"}.get(x.dtype, x.dtype.upper())))
+            to = int(
+                TensorProto.DataType.Value({"float32": "FLOAT", "float64": "DOUBLE"}.get(x.dtype, x.dtype.upper()))
+            )
         if x.dtype.startswith("float") and to in (TensorProto.UINT8, TensorProto.INT8):
             x = b.op("Relu", x)  # what is out of range depends on the machine
         x = b.op("Cast", x, to=to)

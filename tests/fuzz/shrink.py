@@ -106,9 +106,7 @@ def _types(case: Case) -> dict[str, onnx.ValueInfoProto]:
     except onnx.shape_inference.InferenceError:
         inferred = case.model
     graph = inferred.graph
-    return {
-        v.name: v for v in (*graph.value_info, *graph.input, *graph.output) if v.type.tensor_type.HasField("shape")
-    }
+    return {v.name: v for v in (*graph.value_info, *graph.input, *graph.output) if v.type.tensor_type.HasField("shape")}
 
 
 def _seen(case: Case, types: dict[str, onnx.ValueInfoProto]) -> list[dict[str, np.ndarray]]:

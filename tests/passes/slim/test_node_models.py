@@ -19,9 +19,7 @@ from onnxslim.passes.slim import Slim
 from onnxslim.pipeline.context import Context
 from tools.node_models import Case, node_cases
 
-DRAWN = frozenset(
-    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike Dropout".split()
-)
+DRAWN = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike Dropout".split())
 UNTAKEN_BRANCH = {"test_affine_grid_3d_expanded", "test_affine_grid_3d_align_corners_expanded"}
 """With constant inputs, a branch for another rank is never taken, but onnxruntime refuses it once it infers its shapes."""
 EVERY = 9
@@ -103,7 +101,9 @@ def wrongs(cases: list[Case]) -> tuple[int, list[str]]:
     return ran, found
 
 
-def _differences(name: str, model: onnx.ModelProto, feed: dict[str, Any], result: bytes, wanted: list[Any]) -> Iterator[str]:
+def _differences(
+    name: str, model: onnx.ModelProto, feed: dict[str, Any], result: bytes, wanted: list[Any]
+) -> Iterator[str]:
     outputs = [value.name for value in model.graph.output]
     for optimize in (False, True):
         try:
