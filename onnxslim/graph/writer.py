@@ -264,11 +264,10 @@ def _serialize(model: ir.Model, stubs: dict[ir.Value, ir.ExternalTensor]) -> onn
 
 def _encode(proto: onnx.ModelProto) -> bytes:
     try:
-        size = proto.ByteSize()
-        if size <= MAX_BYTES:
-            content: bytes = proto.SerializeToString(deterministic=True)
+        content: bytes = proto.SerializeToString(deterministic=True)  # asking for the size first takes as long again
+        if len(content) <= MAX_BYTES:
             return content
-        why = f"it takes {size:,} bytes, and protobuf writes at most 2 GiB"
+        why = f"it takes {len(content):,} bytes, and protobuf reads at most 2 GiB"
     except (EncodeError, ValueError) as error:
         why = str(error)
     raise InputError(
