@@ -30,6 +30,7 @@ BUILT_IN: dict[str, str] = {
     "fuse-mish": "onnxslim.passes.slim.fuse_gelu:FuseMish",
     "fuse-layer-normalization": "onnxslim.passes.slim.fuse_layer_normalization:FuseLayerNormalization",
     "fuse-normalization-bias": "onnxslim.passes.slim.fuse_layer_normalization:FuseNormalizationBias",
+    "fuse-softmax": "onnxslim.passes.slim.fuse_softmax:FuseSoftmax",
     "fuse-hard-sigmoid": "onnxslim.passes.slim.fuse_hard_swish:FuseHardSigmoid",
     "fuse-hard-swish": "onnxslim.passes.slim.fuse_hard_swish:FuseHardSwish",
     "merge-concats": "onnxslim.passes.slim.merge_concats:MergeConcats",

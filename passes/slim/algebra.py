@@ -252,6 +252,16 @@ def _product(left: Mapping[Monomial, float], right: Mapping[Monomial, float]) ->
     return terms
 
 
+def confined(steps: Sequence[ir.Node], last: ir.Node) -> bool:
+    """Whether nothing but the steps needs what they make, apart from the last one."""
+    inside = set(steps)
+    return not any(
+        y.is_graph_output() or any(use.node not in inside for use in y.uses())
+        for step in inside - {last}
+        for y in step.outputs
+    )
+
+
 def float_dtype(place: Place, value: ir.Value, *allowed: ir.DataType) -> bool:
     """Whether the elements of ``value`` are known to be of one of these types, of float32 if none is given."""
     return place.facts.dtype(value) in (allowed or (ir.DataType.FLOAT,))

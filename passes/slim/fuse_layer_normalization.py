@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from onnxslim.runtime.tier import Tier
 
-from .algebra import float_dtype, inputs, scalar
+from .algebra import confined, float_dtype, inputs, scalar
 from .reductions import axes_of, keeps_dims
 from .rewriting import Place, Replacement, Rule
 
@@ -121,16 +121,6 @@ def parameter(place: Place, value: ir.Value, shape: tuple[int, ...], rank: int) 
     if any(dim not in (1, size) for dim, size in zip(inner.shape[::-1], shape[::-1], strict=False)):
         return None
     return place.new_constant(np.ascontiguousarray(np.broadcast_to(inner, shape)), value.name or "scale")
-
-
-def confined(steps: Sequence[ir.Node], last: ir.Node) -> bool:
-    """Whether nothing but the steps needs what they make, apart from the last one."""
-    inside = set(steps)
-    return not any(
-        y.is_graph_output() or any(use.node not in inside for use in y.uses())
-        for step in inside - {last}
-        for y in step.outputs
-    )
 
 
 def waits(place: Place, node: ir.Node) -> bool:

@@ -7,6 +7,7 @@ from .constant_where import ConstantWhere
 from .fuse_gelu import FuseGelu, FuseMish
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
 from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationBias
+from .fuse_softmax import FuseSoftmax
 from .merge_casts import MergeCasts
 from .merge_clips import MergeClips
 from .merge_concats import MergeConcats
@@ -24,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     MergeViews(),
     MergeTransposes(),
     FuseHardSigmoid(),
+    FuseSoftmax(),
     FuseLayerNormalization(),
     FuseNormalizationBias(),
     FuseGelu(),
