@@ -13,7 +13,9 @@ from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
 from .set_input_shapes import SetInputShapes
+from .same_numbers import SameNumbers
 from .slim import Slim, slim_passes
+from .unfold_constants import UnfoldConstants
 
 __all__ = [
     "CommonSubexpressions",
@@ -27,6 +29,8 @@ __all__ = [
     "RemoveIdentity",
     "RemoveUnused",
     "SetInputShapes",
+    "SameNumbers",
     "Slim",
+    "UnfoldConstants",
     "slim_passes",
 ]

@@ -24,9 +24,11 @@ from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
 from .rewriting import Rule, apply_rules
+from .same_numbers import SameNumbers
 from .shared_facts import forget_shape_facts
 from .size import model_bytes, node_bytes
 from .table import RULES
+from .unfold_constants import UnfoldConstants
 
 TRIAL_GROWTH = 8
 """A function that is called so often that its copies take more times the main graph's nodes stays a function."""
@@ -47,6 +49,7 @@ def slim_passes() -> tuple[Pass, ...]:
         FoldConstants(),
         FuseConvBatchNorm(),
         CommonSubexpressions(),
+        SameNumbers(),
         RemoveUnused(),
     )
 
@@ -75,6 +78,11 @@ class Slim(Pass):
         if model.functions and "inline-functions" not in self.skip and inlined_is_smaller(steps, model, context):
             inline_functions(model, context, growth=trial_growth(model))
             run_rounds(steps, model, context)
+        if "unfold-constants" not in self.skip:
+            acted = len(context.actions)
+            UnfoldConstants().run(model, context)
+            if len(context.actions) > acted:
+                run_rounds(steps, model, context)
         forget_shape_facts(context)
         return context.result()
 

@@ -15,6 +15,7 @@ from .merge_slices import MergeSlices
 from .merge_transposes import MergeTransposes
 from .merge_unary import MergeUnary
 from .merge_views import MergeViews
+from .merge_wheres import MergeWheres
 from .plain_reshape import PlainReshape
 from .rewriting import Rule
 from .sink_below_concat import SinkBelowConcat
@@ -38,4 +39,5 @@ RULES: tuple[Rule, ...] = (
     MergeUnary(),
     MergeClips(),
     ConstantWhere(),
+    MergeWheres(),
 )
