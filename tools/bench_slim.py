@@ -66,7 +66,13 @@ def measure_model(
             runs[tool] = Cost(seconds, max(cost.peak_rss_bytes for cost in taken), error).to_json()
         candidates = {tool: str(targets[tool]) for tool in tools if not runs[tool]["error"]}
         answer = ask(
-            options.python, do="judge", source=str(source), candidates=candidates, sizes=options.sizes, zoo=zoo
+            options.python,
+            do="judge",
+            source=str(source),
+            candidates=candidates,
+            sizes=options.sizes,
+            zoo=zoo,
+            timed=[OURS, VERIFIED],
         )
     for tool, verdict in answer["verdicts"].items():
         runs[tool].update(verdict)

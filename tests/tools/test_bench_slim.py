@@ -33,7 +33,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "invalid": MODEL.replace("y = Sin(b)", "y = com.nobody.Sin(b)").replace("17]", '17, "com.nobody" : 1]'),
     }
     paths = {name: write(folder / f"{name}.onnx", text) for name, text in candidates.items()}
-    made: dict[str, Any] = judge(write(folder / "source.onnx", MODEL), paths, [1, 2], None)["verdicts"]
+    made: dict[str, Any] = judge(write(folder / "source.onnx", MODEL), paths, [1, 2], None, timed=["right"])["verdicts"]
     return made
 
 
