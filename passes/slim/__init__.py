@@ -12,8 +12,8 @@ from .inline_if import InlineIf
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
-from .set_input_shapes import SetInputShapes
 from .same_numbers import SameNumbers
+from .set_input_shapes import SetInputShapes
 from .slim import Slim, slim_passes
 from .unfold_constants import UnfoldConstants
 
@@ -28,8 +28,8 @@ __all__ = [
     "LiftConstants",
     "RemoveIdentity",
     "RemoveUnused",
-    "SetInputShapes",
     "SameNumbers",
+    "SetInputShapes",
     "Slim",
     "UnfoldConstants",
     "slim_passes",
