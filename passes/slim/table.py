@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .constant_target import ConstantTarget
 from .constant_where import ConstantWhere
+from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
 from .fuse_gelu import FuseGelu, FuseMish
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
 from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationBias
+from .fuse_reduce_mean import FuseReduceMean
 from .fuse_softmax import FuseSoftmax
 from .merge_casts import MergeCasts
 from .merge_clips import MergeClips
@@ -26,6 +28,10 @@ RULES: tuple[Rule, ...] = (
     MergeViews(),
     MergeTransposes(),
     FuseHardSigmoid(),
+    FuseSigmoid(),
+    FuseClip(),
+    FuseLeakyRelu(),
+    FuseReduceMean(),
     FuseSoftmax(),
     FuseLayerNormalization(),
     FuseNormalizationBias(),
