@@ -256,9 +256,10 @@ class _Driver:
 
     def _edit(self, node: ir.Node, proposal: Replacement) -> None:
         place, graph = self.place, self.place.scope.graph
+        standing_in = set(proposal.outputs)  # they take the old names: longer ones would make the file grow
         for new in proposal.nodes:
             for y in new.outputs:
-                if not y.name:
+                if not y.name and y not in standing_in:
                     y.name = place.names.fresh(f"{node.outputs[0].name}_{new.op_type}")
         used = {x for new in proposal.nodes for x in new.inputs} | set(proposal.outputs)
         for value, array in list(place.made.items()):
@@ -272,8 +273,11 @@ class _Driver:
             if fact is not UNKNOWN:
                 place.facts.facts.setdefault(stand_in, fact)
             if stand_in.producer() in proposal.nodes and stand_in.type is None:
-                stand_in.type = old.type
+                stand_in.type, stand_in.shape = old.type, old.shape
+            name = old.name
             self.forwarding.forward(old, stand_in)
+            if not stand_in.name:
+                old.name, stand_in.name = None, name
         for index in range(len(node.inputs)):
             node.replace_input_with(index, None)
         graph.remove(node)
