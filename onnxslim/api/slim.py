@@ -81,7 +81,8 @@ def slim(
         dtype: ``fp16`` or ``fp32``: converts weights, inputs and outputs. The result is compared with the original
             at the precision of float16.
         skip_fusion_patterns: Names of OnnxSlim's patterns or of rules to leave out. True means all.
-        size_threshold: Bytes; what would fold to more stays. The file never grows, with or without it.
+        size_threshold: Bytes; what would fold to more stays, but for the few numbers of a shape. The file never grows,
+            with or without it.
         inspect: Print what the model is made of, and nothing else.
         dump_to_disk: With ``inspect``, also write ``NAME_model_info.csv`` into the current folder.
         save_as_external_data: Put the weights into a file beside the model.

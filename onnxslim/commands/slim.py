@@ -49,6 +49,7 @@ def slim(
             in_place=in_place,
             recipe=options.make_recipe(recipe, {"slim": given}),
             recipe_path=recipe,
+            time_sessions=arguments["verify"],
             progress=say,
             **arguments,
         )

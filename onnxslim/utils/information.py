@@ -173,7 +173,7 @@ def get_itemsize(dtype: Any) -> int:
 
 def calculate_tensor_size(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's elements."""
-    return math.prod(tensor.dims) * get_itemsize(tensor.data_type)
+    return int(math.prod(tensor.dims)) * get_itemsize(tensor.data_type)
 
 
 def get_initializer_size(model: onnx.ModelProto) -> int:
