@@ -8,6 +8,7 @@ from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
 from .fuse_gelu import FuseGelu, FuseMish
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
 from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationBias
+from .fuse_reciprocal import FuseReciprocal
 from .fuse_reduce_mean import FuseReduceMean
 from .fuse_softmax import FuseSoftmax
 from .merge_casts import MergeCasts
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     MergeViews(),
     MergeTransposes(),
     FuseHardSigmoid(),
+    FuseReciprocal(),
     FuseSigmoid(),
     FuseClip(),
     FuseLeakyRelu(),
