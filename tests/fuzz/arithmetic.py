@@ -260,6 +260,25 @@ def choices(b: Builder) -> None:
     b.op("Where", condition, *((x, y) if b.maybe() else (y, x)))
 
 
+def nested_choices(b: Builder) -> None:
+    """Where in a Where by one condition, or by its opposite."""
+    found = [x for x in b.visible() if x.exact and not x.constant and x.dtype in ("float32", "float64")]
+    if not found:
+        raise CannotAdd("nothing exact to compare")
+    x = b.rng.choice(found)
+    condition = b.op("Greater", x, b.const(np.array(0.1, x.dtype)))
+    other = condition if b.maybe(0.8) else b.op("Not", condition)
+    inner = b.op("Where", other, middle(b, x), number(b, x, 1.0))
+    operands = [inner, b.op("Neg", x)]
+    b.rng.shuffle(operands)
+    b.op("Where", condition, *operands)
+
+
+def mish(b: Builder) -> None:
+    x = real(b)
+    swapped(b, "Mul", x, b.op("Tanh", b.op("Softplus", x)))
+
+
 def quantized(b: Builder) -> None:
     """QuantizeLinear and DequantizeLinear around something, and a dequantized constant."""
     found = [x for x in b.visible() if x.exact and not x.constant and x.dtype == "float32"]
@@ -329,6 +348,8 @@ PATTERNS = (
     softmax,
     reductions,
     choices,
+    nested_choices,
+    mish,
     quantized,
     duplicates,
     twins,

@@ -285,12 +285,51 @@ class Builder:
 
 
 _NOT_EMPTY = frozenset(
-    "InstanceNormalization LayerNormalization BatchNormalization Conv ConvTranspose MaxPool AveragePool"
-    " GlobalAveragePool GlobalMaxPool Resize Softmax".split()
+    [
+        "InstanceNormalization",
+        "LayerNormalization",
+        "BatchNormalization",
+        "Conv",
+        "ConvTranspose",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Resize",
+        "Softmax",
+    ]
 )
 _MOVES = frozenset(
-    "Identity Transpose Reshape Squeeze Unsqueeze Flatten Concat Split Slice Gather Expand Tile Pad Shape Range"
-    " ConstantOfShape Where Cast Equal Not Neg Abs Relu Size DepthToSpace SpaceToDepth GatherElements ScatterND".split()
+    [
+        "Identity",
+        "Transpose",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Concat",
+        "Split",
+        "Slice",
+        "Gather",
+        "Expand",
+        "Tile",
+        "Pad",
+        "Shape",
+        "Range",
+        "ConstantOfShape",
+        "Where",
+        "Cast",
+        "Equal",
+        "Not",
+        "Neg",
+        "Abs",
+        "Relu",
+        "Size",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "GatherElements",
+        "ScatterND",
+    ]
 )
 
 
@@ -323,6 +362,8 @@ def _evaluate(op_type: str, x: list[Array], attributes: dict[str, Any], shape: t
         case "Concat":
             return np.concatenate(x, axis=attributes["axis"])
         case "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Cast":
+            if x[0].size != int(np.prod(shape)):
+                raise CannotAdd(f"{op_type} changes the number of elements")
             return x[0].reshape(shape)
         case "Slice" if len(x) == 5 and x[0].ndim == 1:
             first, last, step = int(x[1][0]), int(x[2][0]), int(x[4][0])

@@ -61,7 +61,20 @@ def generate(seed: int, families: Sequence[str] = (), opset: int | None = None) 
     version = 8 if b.functions else rng.choice([7, 8, 8, 9, 10])
     graph = b.graph()
     model = helper.make_model(graph, opset_imports=imports, functions=b.functions, ir_version=version)
+    if rng.random() < 0.5:
+        _name_nodes(model)
     return Case(model, [feed(model, at, seed) for at in range(ASSIGNMENTS)])
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """As exporters do; without names, what a rewrite adds would be noticed more than it is in practice."""
+    graphs = [model.graph]
+    number = 0
+    while graphs:
+        for node in graphs.pop().node:
+            node.name = f"/layer.{number}/{node.op_type}"
+            number += 1
+            graphs.extend(a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
 
 
 def _add_inputs(b: Builder) -> None:

@@ -189,6 +189,63 @@ def concats(b: Builder) -> None:
                 b.split(whole, [size, size] if b.maybe(0.7) else [size + size - 1, 1], axis)
 
 
+def sunk(b: Builder) -> None:
+    """Parts of a Concat that were all made by the same operator, or almost."""
+    x = b.pick("float32", "float64", least=1)
+    axis = b.rng.randrange(-x.rank, x.rank)
+    kind = b.rng.choice(UNARY)
+    parts = [x, b.op("Abs", x), x if b.maybe() else b.op("Mul", x, x)][: b.rng.choice([2, 3])]
+    if x.rank >= 2 and b.maybe(0.4):
+        perm = permutation(b, x.rank)
+        made = [b.op("Transpose", part, perm=perm) for part in parts]
+    else:
+        made = [b.op(kind if b.maybe(0.93) else b.rng.choice(UNARY), part) for part in parts]
+    b.op("Concat", *made, axis=axis)
+
+
+def allowzero(b: Builder) -> None:
+    """A Reshape that says what zero means, where there is none, or is one."""
+    x = some(b)
+    if b.opset < 14:
+        raise CannotAdd("Reshape has no allowzero")
+    sizes = [dim[0] if len(set(dim)) == 1 else -1 for dim in x.dims]
+    if sizes.count(-1) > 1:
+        sizes = [-1]
+    if b.maybe() and sizes[0] > 0:
+        sizes = [1, *sizes]
+    elif 0 in sizes or (-1 not in sizes and b.maybe(0.2) and 0 in (x.shape or (1,))):
+        sizes = [0, *(n for n in sizes if n)]
+    b.reshape(x, sizes, allowzero=1)
+
+
+def nested_concats(b: Builder) -> None:
+    """Concat of Concats along one axis, or along two."""
+    x = some(b)
+    axis = b.rng.randrange(-x.rank, x.rank)
+    inner = b.op("Concat", x, x if b.maybe(0.3) else b.op("Neg", x), axis=axis)
+    other = axis if b.maybe(0.8) else b.rng.randrange(x.rank)
+    b.op("Concat", *b.rng.sample([inner, x if other == axis else inner], 2), axis=other)
+
+
+def lossless_casts(b: Builder) -> None:
+    """To a wider type, or one as wide, and on."""
+    x = b.pick("float16", "float32", "int32", "uint8", "bool", "int64")
+    kinds = {
+        "float16": ("FLOAT", "DOUBLE"),
+        "float32": ("DOUBLE", "FLOAT", "FLOAT16"),
+        "int32": ("INT64", "DOUBLE", "FLOAT"),
+        "uint8": ("INT32", "INT64", "FLOAT", "FLOAT16"),
+        "bool": ("FLOAT", "INT64", "UINT8"),
+        "int64": ("INT32", "DOUBLE", "FLOAT"),
+    }
+    to = b.rng.choice(kinds[x.dtype])
+    y = b.op("Cast", x, to=TensorProto.DataType.Value(to))
+    if b.maybe(0.2):
+        y = b.op("Transpose", y)
+    back = {"float16": "FLOAT16", "float32": "FLOAT"}.get(x.dtype, x.dtype.upper())
+    b.op("Cast", y, to=TensorProto.DataType.Value(back if b.maybe() else b.rng.choice(["FLOAT", "DOUBLE"])))
+
+
 def splits(b: Builder) -> None:
     """Split into one, into parts of which one is used, and Split where Slice would do."""
     x = some(b)
@@ -211,7 +268,9 @@ def casts(b: Builder) -> None:
     if not x.exact and x.dtype.startswith("float"):
         kinds = [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16]
     else:
-        kinds = [getattr(TensorProto, k) for k in "FLOAT DOUBLE FLOAT16 INT64 INT32 INT8 UINT8 BOOL".split()]
+        kinds = [
+            getattr(TensorProto, k) for k in ["FLOAT", "DOUBLE", "FLOAT16", "INT64", "INT32", "INT8", "UINT8", "BOOL"]
+        ]
     for _ in range(b.rng.choice([1, 2, 2, 3])):
         to = b.rng.choice(kinds)
         if b.maybe(0.3):
@@ -292,7 +351,12 @@ PATTERNS = (
     reshapes,
     transpose_reshape,
     slices,
+    slices,
     concats,
+    sunk,
+    allowzero,
+    nested_concats,
+    lossless_casts,
     splits,
     casts,
     expands,

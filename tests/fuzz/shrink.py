@@ -9,7 +9,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxslim.errors import OnnxSlimError
-from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.session import open_session
 from tests.fuzz.generate import Case
 

@@ -19,7 +19,9 @@ from onnxslim.passes.slim import Slim
 from onnxslim.pipeline.context import Context
 from tools.node_models import Case, node_cases
 
-DRAWN = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike Dropout".split())
+DRAWN = frozenset(
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"]
+)
 UNTAKEN_BRANCH = {"test_affine_grid_3d_expanded", "test_affine_grid_3d_align_corners_expanded"}
 """With constant inputs, a branch for another rank is never taken, but onnxruntime refuses it once it infers its shapes."""
 EVERY = 9
