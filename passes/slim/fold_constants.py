@@ -70,7 +70,7 @@ def fold_graph(
         if all(pays(region, node) for node in part if region.is_root(node)):
             continue
         roots = [node for node in part if region.is_frontier(node)]
-        if len(roots) < 2 or region.net_bytes(part, roots) > 0:
+        if not roots or region.net_bytes(part, roots) > 0:
             continue
         names = tuple(y.name or "" for node in roots for y in region.used(node))
         detail = f"{region.net_bytes(part, roots):,} bytes"

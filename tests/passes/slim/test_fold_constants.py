@@ -5,7 +5,7 @@ import pytest
 from onnxslim.graph import parse, to_bytes, to_proto
 from onnxslim.passes.slim import FoldConstants
 from onnxslim.pipeline.context import Context
-from tests.rewriting import assert_declines, assert_rewrites
+from tests.rewriting import assert_declines, assert_rewrites, assert_same_outputs
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17, "my" : 1]>'
 
@@ -295,3 +295,18 @@ def test_work_that_is_too_much_bars_only_itself() -> None:
     )
     FoldConstants(max_work=300).run(model, Context())
     assert [n.op_type for n in model.graph] == ["MatMul", "ReduceSum", "Add", "Add"]
+
+
+def test_a_weight_whose_parts_are_rearranged_folds_as_a_whole() -> None:
+    # as exporters reorder the gates of an LSTM: no slice alone pays, for the weight would stay
+    numbers = ", ".join(str(i) for i in range(400))
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 8] x) => (float[P, Q] y)
+        <float[8, 50] w = {{{numbers}}}, int64[1] a = {{0}}, int64[1] b = {{3}}, int64[1] c = {{8}}> {{
+        first = Slice(w, a, b)  second = Slice(w, b, c)  both = Concat <axis = 0> (second, first)
+        y = MatMul(x, both) }}"""
+    model = parse(text)
+    result = FoldConstants().run(model, Context())
+    assert [node.op_type for node in model.graph] == ["MatMul"]
+    assert [action.rule for action in result.actions] == ["fold-region"]
+    assert len(to_bytes(model)) < len(to_bytes(parse(text)))
+    assert_same_outputs(text, model)
