@@ -37,6 +37,7 @@ BUILT_IN: dict[str, str] = {
     "fuse-clip": "onnxslim.passes.slim.fuse_activation:FuseClip",
     "fuse-leaky-relu": "onnxslim.passes.slim.fuse_activation:FuseLeakyRelu",
     "fuse-reciprocal": "onnxslim.passes.slim.fuse_reciprocal:FuseReciprocal",
+    "fuse-square-root": "onnxslim.passes.slim.fuse_square_root:FuseSquareRoot",
     "fuse-hard-sigmoid": "onnxslim.passes.slim.fuse_hard_swish:FuseHardSigmoid",
     "fuse-hard-swish": "onnxslim.passes.slim.fuse_hard_swish:FuseHardSwish",
     "merge-concats": "onnxslim.passes.slim.merge_concats:MergeConcats",

@@ -11,6 +11,7 @@ from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationB
 from .fuse_reciprocal import FuseReciprocal
 from .fuse_reduce_mean import FuseReduceMean
 from .fuse_softmax import FuseSoftmax
+from .fuse_square_root import FuseSquareRoot
 from .merge_casts import MergeCasts
 from .merge_clips import MergeClips
 from .merge_concats import MergeConcats
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     MergeViews(),
     MergeTransposes(),
     FuseHardSigmoid(),
+    FuseSquareRoot(),
     FuseReciprocal(),
     FuseSigmoid(),
     FuseClip(),
