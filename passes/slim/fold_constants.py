@@ -18,6 +18,9 @@ from .region import Budget, Region, find_region
 from .scopes import ANNOTATION, Scope, annotated, scopes
 from .shared_facts import shape_facts
 
+MAX_GROWTH = 256 << 10
+"""Bytes that one fold may take more, where there are any to spare; larger constants are computed at load."""
+
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
@@ -29,7 +32,9 @@ class FoldConstants(Pass):
        (after onnxscript's net-bytes rule, PR 2025). A large value inside the region costs nothing if a smaller one
        comes of it: it is folded through.
     3. Where single nodes do not pay but the whole region does (one weight cut into parts), the region is folded.
-    4. Shape, Size and what is computed from them fold where inference knows every number.
+    4. ``spare`` bytes, which earlier steps have saved, are spent where a fold removes nodes but takes more bytes: up to
+       256 KiB for each fold, so that no giant comes of it.
+    5. Shape, Size and what is computed from them fold where inference knows every number.
 
     Random operators, unknown domains, function calls, control flow, and QuantizeLinear and DequantizeLinear, which the
     runtime matches, stay. So does what is an output of its graph, or used in a subgraph: a branch that is never taken
@@ -40,14 +45,15 @@ class FoldConstants(Pass):
     tier: ClassVar[Tier] = Tier.NUMERIC
 
     max_bytes: int = field(default=256 << 20, metadata={"help": "bytes that one evaluated node may give"})
+    spare: int = field(default=0, metadata={"help": "bytes that the file may grow by in all"})
     max_work: int = field(default=1 << 35, metadata={"help": "bytes and multiplications spent on evaluation"})
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Folds in place, outer graphs first."""
         facts, kept = shape_facts(model, context), annotated(model)
-        budget = Budget(self.max_work)
+        budget, spare = Budget(self.max_work), Budget(self.spare)
         for scope in scopes(model):
-            fold_graph(model, scope, facts, kept, context, self.max_bytes, budget)
+            fold_graph(model, scope, facts, kept, context, self.max_bytes, budget, spare)
         return context.result()
 
 
@@ -59,6 +65,7 @@ def fold_graph(
     context: Context,
     max_bytes: int,
     budget: Budget,
+    spare: Budget,
 ) -> None:
     """Folds one graph."""
     as_nodes = scope.in_function or model.ir_version < 4
@@ -79,15 +86,16 @@ def fold_graph(
     for node in reversed(region.order):
         if node in folded or not needed(region, node, folded):
             continue
-        if not pays(region, node):
-            grown = region.value_bytes(node) - region.kept_bytes[node]
+        grown = region.value_bytes(node) - region.kept_bytes[node]
+        affordable = region.has_values(node) and 0 < grown <= MAX_GROWTH and spare.spend(grown)
+        if not affordable and not pays(region, node):
             context.decline("fold-constant", site(node), f"the file would grow by {grown:,} bytes")
         elif context.allow(
             Action(
                 "fold-constant",
                 tuple(y.name or "" for y in region.used(node)),
                 site(node),
-                f"{region.value_bytes(node) - region.kept_bytes[node]:,} bytes",
+                f"{grown:,} bytes",
             )
         ):
             folded[node] = None

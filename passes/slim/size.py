@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from onnxslim.graph.walk import subgraphs
+
 
 def framed(size: int) -> int:
     """A message of ``size`` bytes with its tag and length."""
@@ -58,4 +60,24 @@ def model_bytes(model: ir.Model) -> int:
         for value in node.outputs:
             if value.type is not None:
                 total += framed(int(ir.serde.serialize_value(value).ByteSize()))
+    return total
+
+
+def least_bytes(model: ir.Model) -> int:
+    """No more than ``model_bytes``, and found without serializing anything: names and tensors, where they stand."""
+    total = 0
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        waiting = [graph]
+        for each in waiting:  # grows while it is walked
+            for value in each.initializers.values():
+                if value.const_value is not None:
+                    total += tensor_bytes(value.const_value, value.name or "")
+            for node in each:
+                total += 4 + len(node.op_type) + len(node.name or "")
+                total += sum(2 + len(x.name or "") for x in (*node.inputs, *node.outputs) if x is not None)
+                for attribute in node.attributes.values():
+                    total += 4 + len(attribute.name)
+                    if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                        total += tensor_bytes(attribute.value)
+                waiting.extend(subgraphs(node.attributes.values()))
     return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -26,7 +26,7 @@ from .remove_unused import RemoveUnused
 from .rewriting import Rule, apply_rules
 from .same_numbers import SameNumbers
 from .shared_facts import forget_shape_facts
-from .size import model_bytes, node_bytes
+from .size import least_bytes, model_bytes, node_bytes
 from .table import RULES
 from .unfold_constants import UnfoldConstants
 
@@ -73,11 +73,17 @@ class Slim(Pass):
         Raises:
             InputError: ``skip`` holds a name that nothing here has.
         """
-        steps = self.steps()
+        steps, allowed = self.steps(), least_bytes(model)
         run_rounds(steps, model, context)
-        if model.functions and "inline-functions" not in self.skip and inlined_is_smaller(steps, model, context):
+        if (
+            model.functions
+            and "inline-functions" not in self.skip
+            and inlined_is_smaller(steps, model, context, allowed)
+        ):
             inline_functions(model, context, growth=trial_growth(model))
             run_rounds(steps, model, context)
+        if any(fold.name == FoldConstants.name for fold in steps) and would_grow(context):
+            spend_savings(steps, model, context, allowed)
         if "unfold-constants" not in self.skip:
             acted = len(context.actions)
             UnfoldConstants().run(model, context)
@@ -151,15 +157,41 @@ def trial_growth(model: ir.Model) -> int:
     return max(1 << 16, TRIAL_GROWTH * sum(node_bytes(node) for node in model.graph))
 
 
-def inlined_is_smaller(steps: Sequence[Pass], model: ir.Model, context: Context) -> bool:
-    """Whether inlining all functions, growth or not, pays once the result is slimmed; found out on a copy."""
+def would_grow(context: Context) -> bool:
+    """Whether folding left something alone for its size."""
+    return any(
+        each.rule == "fold-constant" and each.reason.startswith("the file would grow") for each in context.declined
+    )
+
+
+def spend_savings(steps: Sequence[Pass], model: ir.Model, context: Context, allowed: int) -> None:
+    """Folds what removes nodes and takes more bytes, as far as the model stays within those that it came with.
+
+    The slimmed model has no bytes to spare when it is slimmed again, so that a second run does nothing.
+    """
+    spare = allowed - model_bytes(model)
+    if spare <= 0:
+        return
+    acted = len(context.actions)
+    for step in steps:
+        if isinstance(step, FoldConstants):
+            replace(step, spare=spare).run(model, context)
+    if len(context.actions) > acted:
+        run_rounds(steps, model, context)
+
+
+def inlined_is_smaller(steps: Sequence[Pass], model: ir.Model, context: Context, allowed: int) -> bool:
+    """Whether the model stays within the bytes allowed once all functions are inlined and the result is slimmed.
+
+    Found out on a copy.
+    """
     trial, scratch = model.clone(), Context(target=context.target, refused=context.refused)
     names = [(tensor, tensor.name) for tensor in tensors(model)]  # tensors are shared, and named as in the copy
     inline_functions(trial, scratch, growth=trial_growth(model))
     acted = bool(scratch.actions)
     if acted:
         run_rounds(steps, trial, scratch)
-    smaller = acted and model_bytes(trial) <= model_bytes(model)
+    smaller = acted and model_bytes(trial) <= max(allowed, model_bytes(model))
     for tensor, name in names:
         tensor.name = name
     return smaller

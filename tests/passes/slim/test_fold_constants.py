@@ -310,3 +310,28 @@ def test_a_weight_whose_parts_are_rearranged_folds_as_a_whole() -> None:
     assert [action.rule for action in result.actions] == ["fold-region"]
     assert len(to_bytes(model)) < len(to_bytes(parse(text)))
     assert_same_outputs(text, model)
+
+
+def wide_model() -> ir.Model:
+    """Two folds that take more bytes: 8 numbers become 8 x 64, and 8 x 16."""
+    return parse(
+        f"""{HEADER} g (float[8, 64] x, float[8, 16] z) => (float[8, 64] y, float[8, 16] w)
+        <float[8, 1] k = {{1, 2, 3, 4, 5, 6, 7, 8}}, int64[2] s = {{8, 64}}, int64[2] t = {{8, 16}}> {{
+            a = Expand(k, s)  y = Add(x, a)  b = Expand(k, t)  w = Add(z, b) }}"""
+    )
+
+
+@pytest.mark.parametrize(("spare", "left"), [(0, 2), (600, 1), (4000, 0)])
+def test_bytes_to_spare_are_spent_and_no_more(spare: int, left: int) -> None:
+    model = wide_model()
+    before, original = len(to_bytes(model)), to_proto(model)
+    FoldConstants(spare=spare).run(model, Context())
+    assert sum(node.op_type == "Expand" for node in model.graph) == left
+    assert len(to_bytes(model)) <= before + spare
+    assert_same_outputs(original, model)
+
+
+def test_nothing_giant_is_made_however_much_there_is_to_spare() -> None:
+    text = f"""{HEADER} g (float[80, 1000] x) => (float[80, 1000] y) <float[1] k = {{2}}, int64[2] s = {{80, 1000}}> {{
+        a = Expand(k, s)  y = Pow(x, a) }}"""
+    assert_declines(text, FoldConstants(spare=1 << 30), reason="would grow by 31")

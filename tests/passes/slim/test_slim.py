@@ -187,3 +187,21 @@ def test_a_real_model_gets_smaller_and_computes_the_same() -> None:
     image = np.random.default_rng(0).uniform(-1, 1, (2, 3, 48, 192)).astype(np.float32)
     assert_same_outputs(to_proto(original), to_proto(model), feeds=[{name: image}])
     assert isinstance(model, ir.Model)
+
+
+def test_saved_bytes_are_spent_on_folds_that_remove_nodes_once() -> None:
+    """The unused weight pays for the Expand; the second run has nothing to spend, and changes nothing."""
+    numbers = ", ".join("1" for _ in range(600))
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[8, 32] x) => (float[8, 32] y)
+        <float[8, 1] k = {1, 2, 3, 4, 5, 6, 7, 8}, int64[2] s = {8, 32} UNUSED> { a = Expand(k, s)  y = Pow(x, a) }"""
+    poor = parse(text.replace("UNUSED", ""))
+    rich = parse(text.replace("UNUSED", f", float[600] unused = {{{numbers}}}"))
+    before = to_bytes(rich)
+    assert not Slim().run(poor, Context()).modified
+    Slim().run(rich, Context())
+    assert [node.op_type for node in rich.graph] == ["Pow"]
+    once = to_bytes(rich)
+    assert len(once) < len(before)
+    again = load(once)
+    assert not Slim().run(again, Context()).modified
+    assert to_bytes(again) == once
