@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 from onnxslim.passes.slim.constant_target import ConstantTarget, reshape_target
 from onnxslim.passes.slim.plain_reshape import PlainReshape
+from onnxslim.runtime.feeds import Feed
 from tests.rewriting import assert_declines, assert_rewrites
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -125,3 +127,24 @@ def test_allowzero_goes_where_no_dim_can_be_zero() -> None:
 def test_allowzero_stays_where_a_dim_may_be_zero() -> None:
     nodes = "t = Concat <axis = 0> (n, b, four, three) y = Reshape <allowzero = 1> (x, t)"
     assert_declines(before(nodes), PlainReshape(), reason="may be zero")
+
+
+@pytest.mark.parametrize(
+    ("target", "constant", "y"),
+    [
+        ("t = Concat <axis = 0> (b, n, four, three)", "int64[4] t = {0, 0, 4, 3}", "float[P, Q, R, S] y"),
+        ("m = Mul(b, n) t = Concat <axis = 0> (m, four, three)", "int64[3] t = {-1, 4, 3}", "float[P, Q, R] y"),
+    ],
+)
+def test_empty_tensors_keep_their_shape(target: str, constant: str, y: str) -> None:
+    shapes = [(0, 2, 12), (2, 0, 12), (0, 0, 12), (2, 3, 12)]
+    if "Mul" in target:
+        shapes.remove((2, 0, 12))  # the product is 0, which copies 2: the original fails
+    feeds: list[Feed] = [{"x": np.zeros(shape, np.float32)} for shape in shapes]
+    left = LEFT + (" m = Mul(b, n)" if "Mul" in target else "")
+    assert_rewrites(
+        before(f"{target} y = Reshape(x, t)", y=y),
+        after(f"{left} y = Reshape(x, t)", constant, y=y),
+        ConstantTarget(),
+        feeds=feeds,
+    )
