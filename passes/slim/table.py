@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from .constant_target import ConstantTarget
 from .constant_where import ConstantWhere
+from .fold_into_consumer import FoldScaleIntoConsumer, FoldShiftIntoConsumer
+from .fold_into_producer import FoldScaleIntoProducer, FoldShiftIntoProducer
 from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
 from .fuse_gelu import FuseGelu, FuseMish
+from .fuse_gemm import FuseGemmTranspose, FuseMatMulAdd
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
 from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationBias
+from .fuse_pad import FusePad
 from .fuse_reciprocal import FuseReciprocal
+from .fuse_reduce import FuseReduceSqueeze
 from .fuse_reduce_mean import FuseReduceMean
 from .fuse_softmax import FuseSoftmax
 from .fuse_square_root import FuseSquareRoot
@@ -50,4 +55,12 @@ RULES: tuple[Rule, ...] = (
     MergeClips(),
     ConstantWhere(),
     MergeWheres(),
+    FusePad(),
+    FoldScaleIntoProducer(),
+    FoldShiftIntoProducer(),
+    FoldScaleIntoConsumer(),
+    FoldShiftIntoConsumer(),
+    FuseMatMulAdd(),
+    FuseGemmTranspose(),
+    FuseReduceSqueeze(),
 )
