@@ -265,6 +265,9 @@ class _Driver:
         for value, array in list(place.made.items()):
             if value in used:
                 self._register(value, array, proposal, node)
+        for new in proposal.nodes:
+            if new.name is None:
+                new.name = ""  # else the graph makes a name up: bytes that nobody counts, and twins in inlined bodies
         graph.insert_before(node, proposal.nodes)
         for old, stand_in in zip(node.outputs, proposal.outputs, strict=False):
             if stand_in is None:
@@ -290,7 +293,7 @@ class _Driver:
         name = place.names.fresh(value.name or "constant")
         if place.scope.in_function or place.model.ir_version < 4:
             tensor = value.const_value
-            made = ir.node("Constant", [], {"value": tensor}, outputs=[ir.Value(name=name)])
+            made = ir.node("Constant", [], {"value": tensor}, outputs=[ir.Value(name=name)], name="")
             node.prepend(made)
             replacement = made.outputs[0]
         else:

@@ -173,10 +173,8 @@ def normalization(b: Builder) -> None:
     square = b.op("Pow", centred, number(b, x, 2.0)) if b.maybe(0.6) else b.op("Mul", centred, centred)
     var = b.reduce("ReduceMean", square, axes)
     root = b.op("Sqrt", swapped(b, "Add", var, b.const(np.array(b.rng.choice([1e-5, 1e-3, 0.1]), x.dtype))))
-    if b.maybe(0.6):
-        y = b.op("Div", centred, root)
-    else:
-        y = swapped(b, "Mul", centred, b.op("Reciprocal", root))
+    divided = b.maybe(0.6)
+    y = b.op("Div", centred, root) if divided else swapped(b, "Mul", centred, b.op("Reciprocal", root))
     last = x.dims[-1][0] if len(set(x.dims[-1])) == 1 else 1
     shapes = [[last], [last], [1], [], [1, last]]
     if b.maybe(0.8):

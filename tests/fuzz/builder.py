@@ -369,7 +369,7 @@ def _evaluate(op_type: str, x: list[Array], attributes: dict[str, Any], shape: t
             first, last, step = int(x[1][0]), int(x[2][0]), int(x[4][0])
             return x[0][_bounds(first, last, step, len(x[0]))]
         case "Range":
-            return np.arange(x[0], x[1], x[2])
+            return np.asarray(np.arange(x[0].item(), x[1].item(), x[2].item()))
         case "Expand":
             return np.array(np.broadcast_to(x[0], shape))
         case "Add" | "Sub" | "Mul" | "Equal" | "Greater" | "Less":

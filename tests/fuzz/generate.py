@@ -118,6 +118,7 @@ def feed(model: onnx.ModelProto, assignment: int, seed: int) -> Feed:
     generator = np.random.default_rng([seed, assignment])
     constants = {tensor.name for tensor in model.graph.initializer}
     result: Feed = {}
+    array: np.ndarray
     for value in model.graph.input:
         if value.name in constants and assignment != 1:
             continue
@@ -125,7 +126,7 @@ def feed(model: onnx.ModelProto, assignment: int, seed: int) -> Feed:
         shape = [d.dim_value if d.HasField("dim_value") else SYMBOLS[d.dim_param][assignment] for d in kind.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if dtype.kind == "b":
-            array = generator.integers(0, 2, shape)
+            array = np.asarray(generator.integers(0, 2, shape))
         elif dtype.kind in "iu":
             array = generator.integers(0 if dtype.kind == "u" else -3, 4, shape)
         else:

@@ -43,7 +43,10 @@ def transposes(b: Builder) -> None:
     for _ in range(b.rng.choice([0, 0, 1, 2])):
         y = middle(b, y)
     back = [int(i) for i in np.argsort(perm)] if b.maybe(0.6) else permutation(b, x.rank)
-    b.op("Transpose", y, **({"perm": back} if y.rank == x.rank and b.maybe(0.9) else {}))
+    if y.rank == x.rank and b.maybe(0.9):
+        b.op("Transpose", y, perm=back)
+    else:
+        b.op("Transpose", y)
 
 
 def transpose_meets(b: Builder) -> None:
@@ -142,8 +145,10 @@ def slices(b: Builder) -> None:
     for _ in range(b.rng.choice([1, 2, 2, 3])):
         axis = b.rng.randrange(-x.rank, x.rank)
         start, end, step = b.rng.choice(
-            [(0, 2**62, 1), (0, 2**31 - 1, 1), (0, 100, 1), (1, 2**62, 1), (0, -1, 1), (-2, 2**62, 1), (0, 2, 1)]
-            + [(-1, -(2**62), -1), (0, 2**62, 2), (1, 3, 1), (-1, 0, -1), (5, 1, 1)]
+            [
+                *((0, 2**62, 1), (0, 2**31 - 1, 1), (0, 100, 1), (1, 2**62, 1), (0, -1, 1), (-2, 2**62, 1)),
+                *((0, 2, 1), (-1, -(2**62), -1), (0, 2**62, 2), (1, 3, 1), (-1, 0, -1), (5, 1, 1)),
+            ]
         )
         if b.maybe(0.2) and x.rank > 1:
             other = (axis + 1) % x.rank - (x.rank if axis < 0 else 0)
@@ -266,20 +271,16 @@ def casts(b: Builder) -> None:
     """Chains of Cast: those that lose nothing may go."""
     x = b.pick(least=0)
     if not x.exact and x.dtype.startswith("float"):
-        kinds = [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16]
+        names = ["FLOAT", "DOUBLE", "FLOAT16"]
     else:
-        kinds = [
-            getattr(TensorProto, k) for k in ["FLOAT", "DOUBLE", "FLOAT16", "INT64", "INT32", "INT8", "UINT8", "BOOL"]
-        ]
+        names = ["FLOAT", "DOUBLE", "FLOAT16", "INT64", "INT32", "INT8", "UINT8", "BOOL"]
     for _ in range(b.rng.choice([1, 2, 2, 3])):
-        to = b.rng.choice(kinds)
+        to = b.rng.choice(names)
         if b.maybe(0.3):
-            to = int(
-                TensorProto.DataType.Value({"float32": "FLOAT", "float64": "DOUBLE"}.get(x.dtype, x.dtype.upper()))
-            )
-        if x.dtype.startswith("float") and to in (TensorProto.UINT8, TensorProto.INT8):
+            to = {"float32": "FLOAT", "float64": "DOUBLE"}.get(x.dtype, x.dtype.upper())
+        if x.dtype.startswith("float") and to in ("UINT8", "INT8"):
             x = b.op("Relu", x)  # what is out of range depends on the machine
-        x = b.op("Cast", x, to=to)
+        x = b.op("Cast", x, to=TensorProto.DataType.Value(to))
 
 
 def expands(b: Builder) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.fuzz.builder import Builder, CannotAdd, Tensor
+
+BATCHES: tuple[str | int, ...] = ("N", "N", 1, 2)
+HEIGHTS: tuple[str | int, ...] = (4, 5, 6, "M")
+ROWS: tuple[str | int, ...] = ("N", "M", 2, 3)
 
 
 def image(b: Builder) -> Tensor:
@@ -15,8 +21,8 @@ def image(b: Builder) -> Tensor:
         return b.rng.choice(found)
     if b.parent is not None:
         raise CannotAdd("a subgraph has no inputs")
-    spatial = [b.rng.choice([4, 5, 6, "M"]), b.rng.choice([4, 5, 6])]
-    return b.input("float32", [b.rng.choice(["N", 1, 2, "N"]), b.rng.choice([2, 3, 4, 6]), *spatial])
+    batch, height = b.rng.choice(BATCHES), b.rng.choice(HEIGHTS)
+    return b.input("float32", [batch, b.rng.choice([2, 3, 4, 6]), height, b.rng.choice([4, 5, 6])])
 
 
 def matrix(b: Builder) -> Tensor:
@@ -27,8 +33,8 @@ def matrix(b: Builder) -> Tensor:
         return b.rng.choice(found)
     if b.parent is not None:
         raise CannotAdd("a subgraph has no inputs")
-    dims = [b.rng.choice(["N", "M", 2, 3]), b.rng.choice([3, 4, 6])]
-    return b.input("float32", dims if b.maybe(0.6) else [b.rng.choice(["N", 2]), *dims])
+    dims: list[str | int] = [b.rng.choice(ROWS), b.rng.choice([3, 4, 6])]
+    return b.input("float32", dims if b.maybe(0.6) else [b.rng.choice(BATCHES), *dims])
 
 
 def conv(b: Builder, x: Tensor, transposed: bool | None = None, bias: bool | None = None) -> Tensor:
@@ -39,7 +45,7 @@ def conv(b: Builder, x: Tensor, transposed: bool | None = None, bias: bool | Non
     out = group * b.rng.choice([1, 2])
     k = [b.rng.choice([1, 1, 2, 3]), b.rng.choice([1, 1, 3])]
     weights = [channels, out // group, *k] if transposed else [out, channels // group, *k]
-    attributes: dict[str, object] = {"group": group}
+    attributes: dict[str, Any] = {"group": group}
     if b.maybe():
         attributes["kernel_shape"] = k
     if b.maybe(0.6):
@@ -57,7 +63,7 @@ def conv(b: Builder, x: Tensor, transposed: bool | None = None, bias: bool | Non
 
 
 def channel_constant(b: Builder, x: Tensor) -> Tensor:
-    """A constant that fits beside ``x`` of (N, C, ...): per channel, scalar, or something that only broadcasts alike."""
+    """A constant that fits beside ``x`` of (N, C, ...): per channel, scalar, or what only broadcasts alike."""
     channels, rank = x.dims[1][0], x.rank
     shapes: list[list[int]] = [[1, channels, *[1] * (rank - 2)], [channels, *[1] * (rank - 2)], [1], [], [1] * rank]
     if b.maybe(0.25):
@@ -77,7 +83,7 @@ def batchnorm(b: Builder, x: Tensor) -> Tensor:
     if b.maybe(0.1):
         parameters = [parameters[0], parameters[0], parameters[0]]
     var = b.const(b.array([channels], x.dtype, 0.2, 2.0))
-    attributes = {"epsilon": b.rng.choice([1e-5, 1e-3, 0.1])} if b.maybe() else {}
+    attributes: dict[str, Any] = {"epsilon": b.rng.choice([1e-5, 1e-3, 0.1])} if b.maybe() else {}
     return b.op("BatchNormalization", x, *parameters, var, **attributes)
 
 
@@ -99,10 +105,8 @@ def conv_affine(b: Builder) -> None:
 def affine_conv(b: Builder) -> None:
     """Mul, Add or BatchNormalization before a Conv: foldable without padding only."""
     x = image(b)
-    if b.maybe(0.4):
-        x = batchnorm(b, x)
-    else:
-        x = swapped(b, b.rng.choice(["Mul", "Add", "Sub"]), x, channel_constant(b, x))
+    affine = b.rng.choice(["Mul", "Add", "Sub", "BatchNormalization", "BatchNormalization"])
+    x = batchnorm(b, x) if affine == "BatchNormalization" else swapped(b, affine, x, channel_constant(b, x))
     conv(b, x)
 
 
@@ -135,7 +139,7 @@ def pool(b: Builder, x: Tensor | None = None) -> None:
         if b.maybe():
             b.op("Flatten", y)
         return
-    attributes: dict[str, object] = {"kernel_shape": [b.rng.choice([1, 2]), b.rng.choice([1, 2])]}
+    attributes: dict[str, Any] = {"kernel_shape": [b.rng.choice([1, 2]), b.rng.choice([1, 2])]}
     if b.maybe(0.4):
         attributes["pads"] = [0, 0, 1, 1] if attributes["kernel_shape"] == [2, 2] else [0, 0, 0, 0]
     if kind == "AveragePool" and b.maybe():
@@ -174,7 +178,7 @@ def gemm(b: Builder) -> None:
     inner, out = x.dims[-1][0], b.rng.choice([1, 3, 4])
     trans = b.maybe(0.4)
     w = b.const(b.array([out, inner] if trans else [inner, out], x.dtype))
-    attributes: dict[str, object] = {"transB": 1} if trans else {}
+    attributes: dict[str, Any] = {"transB": 1} if trans else {}
     if b.maybe(0.3):
         attributes["alpha"] = b.rng.choice([0.5, 1.0, 2.0])
     if b.maybe(0.3):

@@ -181,5 +181,6 @@ def describe(case: Case) -> str:
         if array.size <= 16:
             lines.append(f"// {tensor.name} = {array.tolist()} {array.dtype}")
     for feed in case.feeds:
-        lines.append("// feed " + str({k: (v.tolist() if v.size <= 4 else v.shape) for k, v in feed.items()}))
+        brief = {name: array.tolist() if array.size <= 4 else array.shape for name, array in feed.items()}
+        lines += [f"// feed {brief}"]
     return "\n".join(lines)

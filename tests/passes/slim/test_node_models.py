@@ -23,7 +23,7 @@ DRAWN = frozenset(
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"]
 )
 UNTAKEN_BRANCH = {"test_affine_grid_3d_expanded", "test_affine_grid_3d_align_corners_expanded"}
-"""With constant inputs, a branch for another rank is never taken, but onnxruntime refuses it once it infers its shapes."""
+"""With constant inputs, onnxruntime refuses a branch for another rank, never taken, once it infers its shapes."""
 EVERY = 9
 """Of this many models one is in the quick test."""
 

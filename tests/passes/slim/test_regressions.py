@@ -1,7 +1,7 @@
 """What other slimmers got wrong, one test each: the structure that must come out, and the same outputs.
 
-Sources: defects of OnnxSlim 0.1.98 that were reproduced on real models (here rebuilt small), and wrong-result threads of
-OnnxSlim, onnxsim, onnx/optimizer and onnxscript, as far as they can be rebuilt from their descriptions.
+Sources: defects of OnnxSlim 0.1.98 that were reproduced on real models (here rebuilt small), and wrong-result threads
+of OnnxSlim, onnxsim, onnx/optimizer and onnxscript, as far as they can be rebuilt from their descriptions.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def test_a_wrong_rank_declared_of_an_output_is_not_believed() -> None:
 def test_pads_from_slice_with_a_negative_step_and_transpose_keep_their_order() -> None:
     model = slimmed(f"""{HEADER} g (float[1, 2, 4, 5] x) => (float[1, 2, 5, 6] y)
         <int64[4] spatial = {{0, 1, 0, 1}}, int64[4] rest = {{0, 0, 0, 0}}, int64[2] pairs = {{-1, 2}},
-         int64[1] first = {{-1}}, int64[1] last = {{-9223372036854775807}}, int64[1] axis = {{0}}, int64[1] step = {{-1}},
-         int64[1] flat = {{-1}}> {{
+         int64[1] first = {{-1}}, int64[1] last = {{-9223372036854775807}}, int64[1] axis = {{0}},
+         int64[1] step = {{-1}}, int64[1] flat = {{-1}}> {{
         all = Concat <axis = 0> (spatial, rest)
         rows = Reshape(all, pairs)
         back = Slice(rows, first, last, axis, step)
@@ -221,7 +221,7 @@ def test_documentation_metadata_and_annotations_stay_and_the_callers_proto_is_un
     proto.graph.node[1].metadata_props.add(key="layer", value="a")
     annotation = proto.graph.quantization_annotation.add(tensor_name="y")
     annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="scale")
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([1]), "scale"))
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.float32), "scale"))
     before = proto.SerializeToString()
     result = onnxslim.slim(proto, verify=False)
     assert proto.SerializeToString() == before
@@ -349,7 +349,8 @@ def test_onnxslim_tsingmicro_38_shape_with_start_and_end(start: int, end: int) -
 
 def test_onnxslim_tsingmicro_29_a_pad_with_two_convolutions() -> None:
     model = slimmed(f"""{HEADER} g (float[1, 1, 6, 6] x) => (float[1, 1, A, B] y, float[1, 1, C, D] z)
-        <int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, float[1, 1, 1, 1] v = {{2}}, float[1, 1, 2, 2] w = {{1, 2, 3, 4}}> {{
+        <int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, float[1, 1, 1, 1] v = {{2}},
+         float[1, 1, 2, 2] w = {{1, 2, 3, 4}}> {{
         p = Pad(x, pads)
         y = Conv(p, v)
         z = Conv(p, w)
@@ -397,7 +398,7 @@ def test_onnxslim_190_and_onnxsim_100_folding_credits_only_what_dies() -> None:
         "g",
         [onnx.helper.make_tensor_value_info("x", 1, ["N", 64])],
         [onnx.helper.make_tensor_value_info("y", 1, ["N", 64])],
-        [onnx.numpy_helper.from_array(weights, "w"), onnx.numpy_helper.from_array(np.float32(2), "two")],
+        [onnx.numpy_helper.from_array(weights, "w"), onnx.numpy_helper.from_array(np.array(2, np.float32), "two")],
     )
     proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     model = slimmed(proto)
@@ -428,7 +429,8 @@ def test_lightly_train_277_resized_constants_of_segmentation_heads_stay_small() 
 
 def test_onnxsim_178_a_tile_beyond_two_gigabytes_is_not_folded() -> None:
     text = f"""{HEADER} g (float[2] x) => (float[2] y)
-        <float[1, 1] one = {{1}}, int64[2] times = {{40000, 40000}}, int64[2] zero = {{0, 0}}, int64[2] two = {{1, 2}}> {{
+        <float[1, 1] one = {{1}}, int64[2] times = {{40000, 40000}}, int64[2] zero = {{0, 0}},
+         int64[2] two = {{1, 2}}> {{
         t = Tile(one, times)
         s = Slice(t, zero, two)
         r = ReduceMax <keepdims = 0> (s)
