@@ -82,6 +82,8 @@ class Region:
     dead: dict[ir.Node, None] = field(default_factory=dict)
     """Nodes found unused once others are folded."""
     _value_bytes: dict[ir.Node, int] = field(default_factory=dict)
+    _only_user: dict[ir.Value, ir.Node | None] = field(default_factory=dict)
+    """Who alone used a value when the region grew; a constant may have thousands of users, who all ask."""
 
     def has_values(self, node: ir.Node) -> bool:
         """Whether the node's values are at hand."""
@@ -127,7 +129,12 @@ class Region:
 
     def _input_bytes(self, node: ir.Node, x: ir.Value | None) -> int:
         """What dies of an input with its user: nothing, where another uses it too."""
-        if x is None or x.is_graph_output() or any(u.node is not node for u in x.uses()):
+        if x is None or x.is_graph_output():
+            return 0
+        if x not in self._only_user:
+            users = {u.node for u in x.uses()}
+            self._only_user[x] = users.pop() if len(users) == 1 else None
+        if self._only_user[x] is not node:
             return 0
         producer = x.producer()
         if producer in self._value_bytes:
