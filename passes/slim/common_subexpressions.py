@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.graph.edit import site
+from onnxslim.graph.edit import Names, site
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.signature import attributes_key, tensor_key, tensor_sample
 from onnxslim.pipeline.context import Context
@@ -19,6 +19,10 @@ from onnxslim.runtime.tier import Tier
 from .purity import deep_impurity, pure_functions
 from .remove_unused import detach
 from .scopes import ANNOTATION, Forwarding, Scope, scopes, versions_in
+from .size import tensor_bytes
+
+_SUFFIX_BYTES = 3
+"""What a fresh name is longer than the old one, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class CommonSubexpressions(Pass):
     2. Two nodes are one where operator, inputs and attributes (with their defaults) agree and the operator is pure.
        So are calls of functions and nodes with subgraphs, if all that they hold is pure and says the same, whatever
        its names. Random operators and unknown domains stay.
-    3. A subgraph uses what its outer graphs computed before it; never the other way round.
+    3. Equal constants of two branches move to the innermost graph around both.
+    4. A subgraph uses what its outer graphs computed before it; never the other way round.
     """
 
     name: ClassVar[str] = "common-subexpressions"
@@ -50,8 +55,8 @@ class CommonSubexpressions(Pass):
 
 
 def merge_initializers(model: ir.Model, forwarding: Forwarding, context: Context) -> None:
-    """Ties each initializer to the first equal one that its graph sees."""
-    every = scopes(model)
+    """Ties each initializer to the first equal one that its graph sees, or that can be moved to where it sees it."""
+    every, names = scopes(model), Names.of(model)
     groups: dict[Hashable, list[tuple[Scope, ir.Value]]] = {}
     for scope in every:
         for value in scope.graph.initializers.values():
@@ -70,6 +75,8 @@ def merge_initializers(model: ir.Model, forwarding: Forwarding, context: Context
             assert value.const_value is not None
             owners = first.setdefault(tensor_key(value.const_value), [])
             kept = next((v for s, v in owners if sees(scope, s)), None)
+            if kept is None and owners and model.ir_version >= 4:
+                kept = _share(scope, owners, names, forwarding, context)
             if kept is None or not _merge_values("tie-initializers", scope, value, kept, forwarding, context):
                 owners.append((scope, value))
 
@@ -91,6 +98,33 @@ def _merge_values(
     forwarding.forward(value, kept)
     del scope.graph.initializers[name]
     return True
+
+
+def _share(
+    scope: Scope, owners: list[tuple[Scope, ir.Value]], names: Names, forwarding: Forwarding, context: Context
+) -> ir.Value | None:
+    """Moves an equal constant of another branch to the innermost graph around both; None where there is none."""
+    for i, (place, value) in enumerate(owners):
+        outer: Scope | None = place
+        while outer is not None and not sees(scope, outer):
+            outer = outer.parent
+        bare = not (value.metadata_props or value.doc_string or value.meta)
+        if outer is None or (outer.in_function and outer.parent is None) or not bare:
+            continue
+        name, tensor = value.name or "", value.const_value
+        renamed = forwarding.is_reused(name)
+        longer = _SUFFIX_BYTES * (1 + len(value.uses())) if renamed else 0
+        if tensor is None or name in forwarding.annotated or longer > tensor_bytes(tensor, name):
+            continue
+        if not context.allow(Action("share-initializer", (name,), outer.graph.name or "")):
+            return None
+        if renamed:
+            value.name = names.fresh(name)
+        place.graph.initializers.pop(value.name or "")
+        outer.graph.register_initializer(value)
+        owners[i] = (outer, value)
+        return value
+    return None
 
 
 def sees(inner: Scope, outer: Scope) -> bool:

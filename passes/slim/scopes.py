@@ -87,6 +87,10 @@ class Forwarding:
             return f"the name {old.name!r} means another value in a subgraph"
         return None
 
+    def is_reused(self, name: str) -> bool:
+        """Whether more than one graph under a root defines the name."""
+        return name in self._reused
+
     def forward(self, old: ir.Value, new: ir.Value) -> None:
         """Puts ``new`` in all places of ``old``. An output keeps its name, type, symbols, doc string and metadata."""
         if old.is_graph_output():

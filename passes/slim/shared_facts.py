@@ -8,7 +8,9 @@ from onnxslim.analysis import ShapeFacts, infer_shapes
 from onnxslim.pipeline.context import Context
 
 _KEY = "slim: shape facts"
-_HARMLESS = frozenset({"remove-node", "remove-initializer", "remove-function", "merge-nodes", "tie-initializers"})
+_HARMLESS = frozenset(
+    {"remove-node", "remove-initializer", "remove-function", "merge-nodes", "tie-initializers", "share-initializer"}
+)
 """Rules that make no new value and no value better known: what is known of those that stay, they leave as it is."""
 
 

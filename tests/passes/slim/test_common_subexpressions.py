@@ -249,3 +249,27 @@ def test_a_function_that_hides_an_operator_has_its_own_defaults() -> None:
             c = Constant <value_float: float = @alpha> ()  q = Mul(p, c) }""",
         CommonSubexpressions(),
     )
+
+
+def test_equal_weights_of_two_branches_move_to_the_graph_around_both() -> None:
+    """Both branches call their weights alike; the one that moves gets a name that is free everywhere."""
+    out = "() => (float[2] u)"
+    branch = "() => (float[2] u) <float[2] k = {{1, 2}}, float[2] m = {{{0}, 4}}> {{ p = {1}(x, k) u = {1}(p, m) }}"
+    assert_rewrites(
+        f"""{HEADER} g (float[2] x, bool c) => (float[2] y) {{
+            y = If(c) <then_branch = t {branch.format(3, "Add")}, else_branch = e {branch.format(5, "Mul")}> }}""",
+        f"""{HEADER} g (float[2] x, bool c) => (float[2] y) <float[2] w = {{1, 2}}> {{
+            y = If(c) <then_branch = t {out} <float[2] m = {{3, 4}}> {{ p = Add(x, w) u = Add(p, m) }},
+                       else_branch = e {out} <float[2] m = {{5, 4}}> {{ p = Mul(x, w) u = Mul(p, m) }}> }}""",
+        CommonSubexpressions(),
+    )
+
+
+def test_branches_of_a_function_keep_their_weights() -> None:
+    branch = "() => (float[2] u) <float[2] k = {{1, 2}}> {{ u = {0}(p, k) }}"
+    assert_declines(
+        f"""{HEADER} g (float[2] x, bool c) => (float[2] y) {{ y = my.f(x, c) }}
+        <domain: "my", opset_import: ["" : 17]> f (p, c) => (q) {{
+            q = If(c) <then_branch = t {branch.format("Add")}, else_branch = e {branch.format("Mul")}> }}""",
+        CommonSubexpressions(),
+    )
