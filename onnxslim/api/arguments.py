@@ -14,30 +14,33 @@ from onnxslim.errors import InputError, did_you_mean
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass, pass_table
 from onnxslim.runtime import random_feeds
 
+_SCALE = ("fold-scale-into-producer", "fold-scale-into-consumer")
+_SHIFT = ("fold-shift-into-producer", "fold-shift-into-consumer")
+
 PATTERNS: dict[str, tuple[str, ...]] = {
-    "EliminationConcat": ("merge-concats", "flatten-concat"),
-    "EliminationReshape": ("merge-reshapes", "merge-views"),
-    "EliminationReshapeAs": ("constant-target", "reshape-as"),
+    "EliminationConcat": ("merge-concats",),
+    "EliminationReshape": ("merge-views",),
+    "EliminationReshapeAs": ("constant-target", "plain-reshape"),
     "EliminationSlice": ("merge-slices",),
     "EliminationTranspose": ("merge-transposes",),
-    "EliminationTransposeViewTranspose": ("transpose-view-transpose", "sink-transpose"),
-    "EliminationUnsqueeze": ("merge-unsqueezes", "merge-views"),
-    "EliminationTransposeAsReshape": ("transpose-as-reshape",),
-    "FusionConcatReshape": ("fuse-concat-reshape", "constant-target"),
-    "FusionConvAdd": ("fuse-conv-add",),
-    "FusionConvTransposeAdd": ("fuse-conv-transpose-add", "fuse-conv-add"),
+    "EliminationTransposeViewTranspose": ("merge-transposes",),
+    "EliminationUnsqueeze": ("merge-views",),
+    "EliminationTransposeAsReshape": ("merge-transposes",),
+    "FusionConcatReshape": ("constant-target",),
+    "FusionConvAdd": _SHIFT,
+    "FusionConvTransposeAdd": _SHIFT,
     "FusionConvBN": ("fuse-conv-batchnorm",),
-    "FusionConvTransposeBN": ("fuse-conv-transpose-batchnorm", "fuse-conv-batchnorm"),
-    "FusionConvMul": ("fuse-conv-mul",),
-    "FusionConvTransposeMul": ("fuse-conv-transpose-mul", "fuse-conv-mul"),
+    "FusionConvTransposeBN": ("fuse-conv-batchnorm",),
+    "FusionConvMul": _SCALE,
+    "FusionConvTransposeMul": _SCALE,
     "FusionGelu": ("fuse-gelu",),
-    "FusionGemm": ("fuse-gemm", "fuse-matmul-add"),
-    "FusionGemmMul": ("fuse-gemm-mul",),
-    "FusionGemmAdd": ("fuse-gemm-add", "fuse-matmul-add"),
-    "FusionPadConv": ("fuse-pad-conv", "fuse-pad"),
-    "FusionReduce": ("fuse-reduce", "merge-views"),
+    "FusionGemm": ("fuse-matmul-add", "fuse-gemm-transpose"),
+    "FusionGemmMul": _SCALE,
+    "FusionGemmAdd": ("fuse-matmul-add", *_SHIFT),
+    "FusionPadConv": ("fuse-pad",),
+    "FusionReduce": ("fuse-reduce-squeeze",),
 }
-"""Names of ``skip_fusion_patterns`` -> passes and rules here that do the like, as far as they exist."""
+"""Names of ``skip_fusion_patterns`` -> passes and rules here that do the like, and somewhat more."""
 
 _CORE = (
     "slim",
@@ -46,12 +49,15 @@ _CORE = (
     "remove-identity",
     "remove-unused",
     "common-subexpressions",
+    "inline-functions",
+    "inline-if",
+    "unfold-constants",
     "extract",
     "set-input-shapes",
     "convert-float",
 )
 OPTIMIZATIONS: dict[str, tuple[str, ...]] = {
-    "constant_folding": ("fold-constants",),
+    "constant_folding": ("fold-constants", "inline-if"),
     "graph_fusion": (),  # every rule, and the fusions that are passes: see `_fusions`
     "dead_node_elimination": ("remove-identity",),
     "subexpression_elimination": ("merge-nodes",),

@@ -12,7 +12,7 @@ net (float["batch", 4] x) => (float["batch", 3] y)
     total = Add (b, c)
     product = MatMul (x, w)
     same = Identity (product)
-    sum = Add (same, total)
+    sum = Min (same, total)
     y = Relu (sum)
 }
 """

@@ -90,9 +90,9 @@ def test_outputs_of_another_dtype_are_cast() -> None:
 def test_inputs_in_the_middle() -> None:
     slimmed = slim(net(), inputs=["product"])
     assert [value.name for value in slimmed.graph.input] == ["product"]
-    assert ops(slimmed) == ["Add", "Relu"]
+    assert ops(slimmed) == ["Min", "Relu"]
     given = np.array([[1, -9, 0]], np.float32)
-    np.testing.assert_allclose(run(slimmed, product=given)[0], np.maximum(given + np.array([2, 3, 4]), 0))
+    np.testing.assert_allclose(run(slimmed, product=given)[0], np.maximum(np.minimum(given, np.array([2, 3, 4])), 0))
 
 
 def test_inputs_of_another_dtype_are_cast() -> None:
@@ -104,7 +104,7 @@ def test_inputs_of_another_dtype_are_cast() -> None:
 
 def test_inputs_and_outputs_together() -> None:
     slimmed = slim(net(), inputs=["product"], outputs=["sum"])
-    assert (ops(slimmed), [v.name for v in slimmed.graph.output]) == (["Add"], ["sum"])
+    assert (ops(slimmed), [v.name for v in slimmed.graph.output]) == (["Min"], ["sum"])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_bad_parts(arguments: dict[str, list[str]]) -> None:
 def test_fp16_and_back(dtype: str) -> None:
     half = slim(net(), dtype=dtype)
     assert (elem(half.graph.input[0]), elem(half.graph.output[0])) == (FLOAT16, FLOAT16)
-    assert {tensor.data_type for tensor in half.graph.initializer} == {FLOAT16}
+    assert {tensor.data_type for tensor in half.graph.initializer if tensor.name == "w"} == {FLOAT16}
     expected = run(net(), x=X)[0]
     np.testing.assert_allclose(run(half, x=X.astype(np.float16))[0], expected, rtol=1e-2, atol=1e-2)
     back = slim(half, dtype="fp32")
@@ -181,7 +181,7 @@ def test_every_pattern_and_optimization_of_onnxslim_is_accepted() -> None:
     own = set(pass_table()) | {"merge-nodes", "tie-initializers"}
     assert len(PATTERNS) == 21
     for name in PATTERNS:
-        assert set(skipped([name], None)) <= own
+        assert set(skipped([name], None)) == set(PATTERNS[name]) <= own
         slim(net(), skip_fusion_patterns=[name])
     assert len(OPTIMIZATIONS) == 5
     for name in OPTIMIZATIONS:
