@@ -223,6 +223,9 @@ class _Driver:
         in_nodes = self.place.scope.in_function or self.place.model.ir_version < 4
         size: Callable[[ir.TensorProtocol, str], int] = constant_node_bytes if in_nodes else tensor_bytes
         used = {x for new in proposal.nodes for x in new.inputs} | set(proposal.outputs)
+        for value in self.place.made:
+            if value in used:  # the name that it will have: a suffix counts
+                value.name = self.place.names.fresh(value.name or "constant")
         come = sum(node_bytes(new) for new in proposal.nodes)
         come += sum(
             size(value.const_value, value.name or "")
@@ -288,9 +291,8 @@ class _Driver:
     def _register(
         self, value: ir.Value, array: Array | ir.TensorProtocol, proposal: Replacement, node: ir.Node
     ) -> None:
-        """Gives a new constant its place in the graph, under a fresh name."""
-        place = self.place
-        name = place.names.fresh(value.name or "constant")
+        """Gives a new constant its place in the graph, under the fresh name that it was weighed with."""
+        place, name = self.place, value.name or ""
         if place.scope.in_function or place.model.ir_version < 4:
             tensor = value.const_value
             made = ir.node("Constant", [], {"value": tensor}, outputs=[ir.Value(name=name)], name="")
