@@ -260,6 +260,7 @@ class _Driver:
     def _edit(self, node: ir.Node, proposal: Replacement) -> None:
         place, graph = self.place, self.place.scope.graph
         standing_in = set(proposal.outputs)  # they take the old names: longer ones would make the file grow
+        unnamed = {y for y in proposal.outputs if y is not None and not y.name}
         for new in proposal.nodes:
             for y in new.outputs:
                 if not y.name and y not in standing_in:
@@ -282,8 +283,9 @@ class _Driver:
                 stand_in.type, stand_in.shape = old.type, old.shape
             name = old.name
             self.forwarding.forward(old, stand_in)
-            if not stand_in.name:
+            if stand_in in unnamed and stand_in.name != name:  # the graph has made one up meanwhile
                 old.name, stand_in.name = None, name
+                unnamed.discard(stand_in)
         for index in range(len(node.inputs)):
             node.replace_input_with(index, None)
         graph.remove(node)

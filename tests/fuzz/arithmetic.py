@@ -187,15 +187,18 @@ def standard_normalization(b: Builder) -> None:
     """The operators themselves, with affine nodes after them."""
     x = b.pick("float32", least=2)
     last = x.shape[-1] if x.static else x.dims[-1][0]
-    match b.rng.randrange(3):
-        case 0 if b.opset >= 17:
+    match b.rng.randrange(4):
+        case 0 | 1 if b.opset >= 17:
             scale = b.const(np.ones(last, np.float32) if b.maybe() else b.array([last]))
             y = b.op("LayerNormalization", x, scale, axis=-1)
-        case 1:
+        case 2:
             c = x.dims[1][0]
             y = b.op("InstanceNormalization", x, b.const(b.array([c])), b.const(b.array([c])))
         case _:
             y = b.op("Softmax", x, axis=-1)
+    if b.maybe(0.4):
+        swapped(b, "Add", y, b.const(b.array([last])))
+        return
     swapped(b, "Mul", y, b.const(b.array([last])))
     matmul = b.op("MatMul", swapped(b, "Add", y, b.const(b.array([last]))), b.const(b.array([last, 2])))
     if b.maybe():
@@ -337,11 +340,13 @@ PATTERNS = (
     hard_sigmoid,
     gelu,
     gelu,
+    gelu,
     gates,
     gates,
     normalization,
     normalization,
     normalization,
+    standard_normalization,
     standard_normalization,
     softmax,
     reductions,

@@ -358,6 +358,7 @@ PATTERNS = (
     allowzero,
     nested_concats,
     lossless_casts,
+    lossless_casts,
     splits,
     casts,
     expands,
