@@ -81,7 +81,7 @@ QUICK = {
 }
 MORE = {
     "a slice forgets the one before": Plant("merge_slices.merge", _last_cut_wins, ("layout",), 400),
-    "any Cast may be left out": Plant("merge_casts.same_from_either", _always, ("layout",), 400),
+    "any Cast holds what another does": Plant("merge_casts.holds", _always, ("layout",), 800),
     "a ConvTranspose's weights as a Conv's": Plant("fuse_conv_batchnorm.scaled_weights", _as_a_conv, ("linear",), 400),
     "any factor makes a Gelu": Plant("fuse_gelu.takes_erf", _always, ("arithmetic",), 1500),
 }

@@ -22,8 +22,6 @@ from tools.node_models import Case, node_cases
 DRAWN = frozenset(
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"]
 )
-UNTAKEN_BRANCH = {"test_affine_grid_3d_expanded", "test_affine_grid_3d_align_corners_expanded"}
-"""With constant inputs, onnxruntime refuses a branch for another rank, never taken, once it infers its shapes."""
 EVERY = 9
 """Of this many models one is in the quick test."""
 
@@ -80,8 +78,6 @@ def wrongs(cases: list[Case]) -> tuple[int, list[str]]:
     for case in cases:
         for model, feed in given(case):
             folding = not feed and bool(case.inputs[0])
-            if folding and case.name in UNTAKEN_BRANCH:
-                continue
             name = f"{case.name}{' (constant)' if folding else ''}"
             data = to_bytes(load(model))
             try:
