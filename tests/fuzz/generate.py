@@ -107,7 +107,7 @@ def _choose_outputs(b: Builder) -> None:
         if b.maybe(0.07):
             outputs[x.name] = x
     if not outputs:
-        x = (ends or computed)[-1]
+        x = (ends or computed or b.pool)[-1]
         outputs[x.name] = x
     b.outputs = list(outputs.values())
     b.rng.shuffle(b.outputs)
