@@ -184,7 +184,7 @@ def concats(b: Builder) -> None:
                 parts = [middle(b, part) for part in parts]
             b.op("Concat", *(parts if b.maybe(0.8) else parts[::-1]), axis=axis)
         case 4:
-            empty = [dim[0] if len(set(dim)) == 1 else 0 for dim in x.dims]
+            empty = [max(dim[0], 0) if len(set(dim)) == 1 else 0 for dim in x.dims]
             empty[axis] = 0
             b.op("Concat", x, b.const(np.zeros(empty, x.dtype)), axis=axis)
         case _:
