@@ -13,6 +13,7 @@ from onnxslim.analysis.dims import Dim, Expr, ceildiv, floordiv, maximum, mul
 from onnxslim.analysis.facts import Fact, Shape
 from onnxslim.analysis.movement import dims_of, moved
 from onnxslim.analysis.operator import Operator, Rule, Undecided, axis_of, broadcast_shapes
+from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
 COMPUTE_RULES: Final[dict[str, Rule]] = {}
 
@@ -94,24 +95,6 @@ BROADCASTING: Final = frozenset(
     ]
 )
 COMPARING: Final = frozenset(["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"])
-REDUCING: Final[dict[str, int]] = {
-    "ReduceSum": 13,
-    **dict.fromkeys(
-        [
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceSumSquare",
-        ],
-        18,
-    ),
-}
-"""Opset version since which the axes are an input."""
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -190,13 +173,13 @@ def _gemm(op: Operator) -> Sequence[Fact] | None:
     return moved(op, (rows, columns))
 
 
-@rule(*REDUCING)
+@rule(*AXES_ARE_INPUT_SINCE)
 def _reduce(op: Operator) -> Sequence[Fact] | None:
     shape, keep = op.shape(0), op.get("keepdims", 1)
     if shape is None:
         return moved(op, None)
     try:
-        axes = op.parameter("axes", 1, REDUCING[op.node.op_type])
+        axes = op.parameter("axes", 1, AXES_ARE_INPUT_SINCE[op.node.op_type])
     except Undecided:
         # How many axes are reduced may be unknown too.
         return moved(op, op.fresh(len(shape)) if keep else None)

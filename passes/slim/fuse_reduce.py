@@ -7,23 +7,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 from onnxslim.runtime.tier import Tier
 
 from .linear import ints, is_dead, number
 from .rewriting import Place, Replacement, Rule
 
-REDUCTIONS = (
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-)
 ARGUMENTS = ("ArgMax", "ArgMin")
 
 
@@ -38,7 +27,7 @@ class FuseReduceSqueeze(Rule):
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """One reduction for two nodes."""
         value = node.inputs[0]
-        reduce = place.before(value, *REDUCTIONS, *ARGUMENTS)
+        reduce = place.before(value, *AXES_ARE_INPUT_SINCE, *ARGUMENTS)
         if reduce is None or value is None or is_dead(node) or reduce.inputs[0] is None:
             return None
         keeps, wanted = number(reduce, "keepdims", 1), int(node.op_type == "Unsqueeze")

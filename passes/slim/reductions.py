@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .rewriting import Place
+from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
-_AXES_ARE_INPUT_SINCE = {"ReduceSum": 13}
-_OTHERS_SINCE = 18
+from .rewriting import Place
 
 
 def axes_are_input(op_type: str, opset: int) -> bool:
     """Whether the reduction takes its axes as second input; before, as attribute."""
-    return opset >= _AXES_ARE_INPUT_SINCE.get(op_type, _OTHERS_SINCE)
+    return opset >= AXES_ARE_INPUT_SINCE[op_type]
 
 
 def axes_of(place: Place, node: ir.Node) -> tuple[int, ...] | None:
