@@ -4,8 +4,8 @@
 
 Weights are random but seeded, and the running statistics of batch normalizations are no neutral ones, so that a wrong
 fusion shows. Axes are dynamic where the architecture lets them be. Each architecture is written by the TorchScript
-exporter (``NAME.ts.onnx``), by torch.export (``NAME.dynamo.onnx``) and, for some, by torch.export before its own
-optimizer ran (``NAME.raw.onnx``).
+exporter (``NAME.ts.onnx``), by torch.export (``NAME.dynamo.onnx``), and by torch.export before its own optimizer ran
+(``NAME.raw.onnx``).
 
 Its environment is one of its own, never that of the project:
 
@@ -31,6 +31,8 @@ import transformers  # type: ignore[import-not-found, unused-ignore]
 SEED = 0
 OPSET = 17
 """Of the TorchScript exporter, which is written for it; torch.export chooses its own."""
+KINDS = ("ts", "dynamo", "raw")
+"""By which exporter, in the middle of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,12 @@ class Architecture:
         build: Makes the model, with random weights.
         inputs: Input name -> shape of the example; integers are token ids or masks, see `example`.
         dynamic: Input name -> axis -> name of its symbol.
-        raw: Whether the unoptimized torch.export is written too.
         ids: The number of token ids; 0 where the inputs are images.
     """
 
     build: Callable[[], torch.nn.Module]
     inputs: dict[str, tuple[int, ...]]
     dynamic: dict[str, dict[int, str]]
-    raw: bool = False
     ids: int = 0
 
 
@@ -64,16 +64,16 @@ class FirstOutput(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         return self.model(**dict(zip(self.names, inputs, strict=True))).to_tuple()[0]
 
 
-def image(build: Callable[[], torch.nn.Module], *, size: int = 224, raw: bool = False) -> Architecture:
+def image(build: Callable[[], torch.nn.Module], *, size: int = 224) -> Architecture:
     """An image model with a dynamic batch."""
-    return Architecture(build, {"pixel_values": (2, 3, size, size)}, {"pixel_values": {0: "batch"}}, raw)
+    return Architecture(build, {"pixel_values": (2, 3, size, size)}, {"pixel_values": {0: "batch"}})
 
 
-def text(build: Callable[[], torch.nn.Module], ids: int, *, mask: bool = True, raw: bool = False) -> Architecture:
+def text(build: Callable[[], torch.nn.Module], ids: int, *, mask: bool = True) -> Architecture:
     """A text model with a dynamic batch and sequence."""
     names = ("input_ids", "attention_mask") if mask else ("input_ids",)
     axes = {0: "batch", 1: "sequence"}
-    return Architecture(build, dict.fromkeys(names, (2, 11)), dict.fromkeys(names, axes), raw, ids)
+    return Architecture(build, dict.fromkeys(names, (2, 11)), dict.fromkeys(names, axes), ids)
 
 
 def resnet18() -> torch.nn.Module:
@@ -147,16 +147,16 @@ def t5_encoder() -> torch.nn.Module:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "resnet18": image(resnet18, raw=True),
-    "mobilenet_v2": image(mobilenet_v2, raw=True),
+    "resnet18": image(resnet18),
+    "mobilenet_v2": image(mobilenet_v2),
     "convnext_tiny": image(convnext_tiny),
     "vit_small": image(vit_small),
-    "swin_tiny": image(swin_tiny, raw=True),
+    "swin_tiny": image(swin_tiny),
     "segformer_b0": image(segformer_b0, size=128),
-    "bert": text(bert, 4000, raw=True),
+    "bert": text(bert, 4000),
     "bert_sdpa": text(bert_sdpa, 4000),
     "deberta": text(deberta, 8000),
-    "llama": text(llama, 4000, raw=True),
+    "llama": text(llama, 4000),
     "t5_encoder": text(t5_encoder, 4000),
 }
 
@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     for name in options.only:
         architecture = ARCHITECTURES[name]
-        for kind in ("ts", "dynamo", "raw") if architecture.raw else ("ts", "dynamo"):
+        for kind in KINDS:
             path = options.out / f"{name}.{kind}.onnx"
             start = time.process_time()
             try:

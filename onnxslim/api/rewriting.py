@@ -16,9 +16,9 @@ from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
 from onnxslim.calibration import Metric, Samples, Split, split
 from onnxslim.errors import CannotRun, CheckFailed, InputError
-from onnxslim.graph import atomic_write, save, to_bytes
+from onnxslim.graph import Encoded, atomic_write, encode, save
 from onnxslim.graph.reader import source_of
-from onnxslim.pipeline import Guilty, Outcome, Pass, Pipeline, Step, dump_recipe
+from onnxslim.pipeline import Guilty, Pass, Pipeline, Step, dump_recipe
 from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.runtime import Latency, Parity, Reference, Tier, compare_latency, open_session
 
@@ -27,7 +27,7 @@ MAX_HELD_BACK = 64
 MAX_TIMED = 8
 """Of these, those that the latency is measured with."""
 INLINE_LIMIT = 1 << 30
-"""Above it a model's weights stay in their file, and its size is not found by serializing it."""
+"""Bytes of weights above which they stay in a file of their own."""
 
 SESSION_TRIALS = 3
 """Times that a session is opened to measure it."""
@@ -85,6 +85,8 @@ class _Trial:
     reason: str = ""
     untouched: bool = False
     """Whether the model is the one that came in."""
+    encoded: Encoded | None = None
+    """The file of the model, where it has been weighed."""
     parity: Parity | None = None
     latency: Latency | None = None
     notes: tuple[str, ...] = ()
@@ -117,7 +119,7 @@ def rewrite(
     check_output(source, output, in_place=settings.in_place, others=given)
     if settings.prepare is not None:
         settings.prepare(source.model)
-        source = replace(source, given=source.model, bytes=size_of(source.model))
+        source = replace(source, given=source.model, bytes=_size(_weigh(source.model)))
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
@@ -154,15 +156,18 @@ def rewrite(
     recipe = dump_recipe(passes)
     if settings.record:
         trial.model.metadata_props["onnxslim.recipe"] = recipe
+        trial = replace(trial, encoded=None, untouched=False)
     if output is not None:
         settings.progress(f"write {os.fspath(output)}")
-        _write(source, trial.model, output, untouched=trial.untouched and not settings.record, settings=settings)
+        _write(source, trial, output, settings.external_data)
     report = Report(
         command=command,
         decision=trial.decision,
         reason=trial.reason,
         input=facts,
-        output=describe(trial.model, output, None if output is not None else size_of(trial.model)),
+        output=describe(
+            trial.model, output, None if output is not None else _size(trial.encoded or _weigh(trial.model))
+        ),
         steps=trial.steps,
         guilty=trial.guilty,
         parity=trial.parity,
@@ -196,16 +201,19 @@ def _lossless(source: Source, passes: list[Pass], samples: Samples | None, setti
         parity=outcome.parity,
         unverified=outcome.unverified,
         notes=(f"the outputs were not compared: {outcome.unverified}",) if outcome.unverified else (),
+        encoded=_weigh(outcome.model) if outcome.modified else None,
     )
     if not outcome.modified:
         taken_back = "every rewrite was taken back, because a check failed with it"
         reason = taken_back if outcome.guilty else "no rewrite applies"
     else:
-        reason = _growth(source, outcome)
+        reason = _growth(source, trial.encoded)
     if reason and settings.prepare is not None:
-        return replace(trial, model=source.model, notes=(*trial.notes, f"beyond the edits asked for: {reason}"))
+        return replace(
+            trial, model=source.model, encoded=None, notes=(*trial.notes, f"beyond the edits asked for: {reason}")
+        )
     if reason:
-        return replace(trial, model=source.model, untouched=True, decision="unchanged", reason=reason)
+        return replace(trial, model=source.model, encoded=None, untouched=True, decision="unchanged", reason=reason)
     return trial
 
 
@@ -222,10 +230,11 @@ def _lossy(
         evidence=outcome.evidence,
         decision=_DONE[command],
         notes=base.notes + (parts.notes if parts is not None else ()),
+        encoded=_weigh(outcome.model) if outcome.modified else None,
     )
     if not outcome.modified:
         return replace(trial, veto="nothing could be quantized")
-    parity, latency, veto = None, None, _growth(source, outcome)
+    parity, latency, veto = None, None, _growth(source, trial.encoded)
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
     if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
@@ -242,11 +251,10 @@ def _lossy(
     return replace(trial, parity=parity, latency=latency, veto=veto)
 
 
-def _growth(source: Source, outcome: Outcome) -> str:
+def _growth(source: Source, encoded: Encoded | None) -> str:
     """Why the result's size forbids it; empty where it does not."""
-    size = size_of(outcome.model)
-    if source.bytes is not None and size is not None and size > source.bytes:
-        return f"the result would be larger: {size:,} bytes instead of {source.bytes:,}"
+    if source.bytes is not None and encoded is not None and encoded.size > source.bytes:
+        return f"the result would be larger: {encoded.size:,} bytes instead of {source.bytes:,}"
     return ""
 
 
@@ -261,15 +269,20 @@ def _pipeline(passes: Sequence[Pass], samples: Samples | None, settings: Setting
     )
 
 
-def size_of(model: ir.Model) -> int | None:
-    """Bytes of the model in one file; None where its weights are so large that serializing it is no way to find out."""
+def _weigh(model: ir.Model) -> Encoded | None:
+    """The model in one file, weights by reference; None where they are too large to be meant for one."""
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    return len(to_bytes(model)) if weights < INLINE_LIMIT else None
+    return encode(model) if weights < INLINE_LIMIT else None
+
+
+def _size(encoded: Encoded | None) -> int | None:
+    return None if encoded is None else encoded.size
 
 
 def _time_sessions(models: Mapping[str, ir.Model], threads: int) -> dict[str, float]:
     """Seconds to open each model, the best of a few alternating trials; nothing where one does not open."""
-    forms = {name: to_bytes(each) if size_of(each) is not None else each for name, each in models.items()}
+    encoded = {name: (each, _weigh(each)) for name, each in models.items()}
+    forms = {name: each if whole is None else whole.join() for name, (each, whole) in encoded.items()}
     best: dict[str, float] = {}
     for _ in range(SESSION_TRIALS):
         for name, data in forms.items():
@@ -284,15 +297,12 @@ def _time_sessions(models: Mapping[str, ir.Model], threads: int) -> dict[str, fl
     return best
 
 
-def _write(
-    source: Source, model: ir.Model, output: str | os.PathLike[str], *, untouched: bool, settings: Settings
-) -> None:
-    external_data = settings.external_data
+def _write(source: Source, trial: _Trial, output: str | os.PathLike[str], external_data: bool | None) -> None:
     loaded = source_of(source.model)
     if external_data is None and loaded is not None and loaded.data_files:
         external_data = True  # whoever keeps weights in a file of their own wants them there
-    original = source.original() if untouched and not external_data else None
+    original = source.original() if trial.untouched and not external_data else None
     if original is None:
-        save(model, output, external_data=external_data)
+        save(trial.model, output, external_data=external_data, encoded=trial.encoded)
     else:
         atomic_write(output, original)

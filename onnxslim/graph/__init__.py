@@ -11,6 +11,7 @@ from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from onnxslim.graph.atomic import atomic_write
+    from onnxslim.graph.encoding import Encoded, encode
     from onnxslim.graph.graphsurgeon import from_graphsurgeon, to_graphsurgeon
     from onnxslim.graph.reader import load
     from onnxslim.graph.structure import check_structure, problems, validate
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from onnxslim.graph.writer import same_file, save, to_bytes, to_proto
 
 __all__ = [
+    "Encoded",
     "atomic_write",
     "check_structure",
+    "encode",
     "from_graphsurgeon",
     "load",
     "parse",
@@ -37,8 +40,10 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "Encoded": ".encoding",
         "atomic_write": ".atomic",
         "check_structure": ".structure",
+        "encode": ".encoding",
         "from_graphsurgeon": ".graphsurgeon",
         "load": ".reader",
         "parse": ".text",

@@ -6,6 +6,7 @@ import math
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError
 from onnxslim.graph.external import DataFolder, check_external
@@ -59,6 +60,16 @@ def element_count(dims: list[int], where: str) -> int:
     return count
 
 
+def is_raw(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor holds its data as raw bytes and says nothing but what onnx-ir knows of it; asked at no cost."""
+    return (
+        tensor.HasField("raw_data")
+        and not any(len(getattr(tensor, name)) for name in _FIELDS)
+        and not (tensor.external_data or tensor.HasField("segment") or tensor.HasField("data_location"))
+        and not len(UnknownFieldSet(tensor))
+    )
+
+
 def check_tensor(tensor: onnx.TensorProto, data: DataFolder, where: str) -> None:
     """Checks dtype, dims and payload of a dense tensor; external data is looked up and bounded, not read.
 
@@ -74,7 +85,8 @@ def check_tensor(tensor: onnx.TensorProto, data: DataFolder, where: str) -> None
     count = element_count(list(tensor.dims), where)
     external = tensor.data_location == onnx.TensorProto.EXTERNAL
     filled = [name for name in _FIELDS if len(getattr(tensor, name))]
-    if tensor.HasField("raw_data") and (tensor.raw_data or not filled):
+    raw_bytes = len(tensor.raw_data) if tensor.HasField("raw_data") else 0  # asked for once: it is copied
+    if raw_bytes or (tensor.HasField("raw_data") and not filled):
         filled.append("raw_data")
     if len(filled) + external > 1:
         raise InputError("a tensor holds its data twice", where=where, why=f"in {' and '.join(filled)}", mend=AGAIN)
@@ -86,7 +98,7 @@ def check_tensor(tensor: onnx.TensorProto, data: DataFolder, where: str) -> None
         return
     field = filled[0] if filled else ""
     if field == "raw_data":
-        held, needed, unit = len(tensor.raw_data), nbytes, "bytes"
+        held, needed, unit = raw_bytes, nbytes, "bytes"
     elif field:
         if dtype.name not in _FIELDS[field]:
             raise InputError(f"a tensor of {dtype.name} holds its data in {field}", where=where, mend=AGAIN)

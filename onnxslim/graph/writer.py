@@ -19,22 +19,19 @@ from typing import Any, BinaryIO
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped, unused-ignore]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
+from onnxslim.graph.encoding import CHUNK, INLINE_BELOW, Encoded, Stub, encode, serialize, weight_chunks
 from onnxslim.graph.reader import MAX_BYTES
-from onnxslim.graph.sidecar import restore
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.walk import bodies, tensor_protos, tensors
 
-INLINE_BELOW = 1024
-"""Tensors of fewer bytes stay in the model file."""
 COPY_UP_TO = 64 << 20
 """Bytes up to which a file of any name is looked into for a reference to a data file."""
 ALIGNMENT = 64
 """Of a tensor in the data file: a cache line. Runtimes that map pages round down by themselves."""
-_CHUNK = 8 << 20
 _HEADROOM = 64 << 20
 """Bytes of a model file that are left for all but its weights, when it is judged before it is made."""
 
@@ -45,7 +42,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     Raises:
         InputError: Something of it cannot be written; the message names it.
     """
-    return _serialize(model, {})
+    return serialize(model, {})
 
 
 def to_bytes(model: ir.Model) -> bytes:
@@ -54,7 +51,7 @@ def to_bytes(model: ir.Model) -> bytes:
     Raises:
         InputError: They exceed 2 GiB, or something of the model cannot be written.
     """
-    return _encode(to_proto(model))
+    return encode(model).join()
 
 
 def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
@@ -67,7 +64,13 @@ def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
         return False
 
 
-def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+def save(
+    model: ir.Model,
+    path: str | os.PathLike[str],
+    *,
+    external_data: bool | None = None,
+    encoded: Encoded | None = None,
+) -> None:
     """Writes a model, whole or not at all; also to the very path that it was loaded from.
 
     The same model gives the same bytes. Where the save removes the data file that the model's weights are mapped from,
@@ -77,6 +80,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         model: The model; its content is not changed.
         path: The file; a link is written through, unless there is external data. Permissions are kept.
         external_data: Whether weights go to a file of their own, ``<name>.<hash>.data``; None where they exceed 2 GiB.
+        encoded: What ``encode(model)`` gave, where the caller has it and has not edited the model since.
 
     Raises:
         InputError: The path cannot be written, or something of the model cannot.
@@ -111,7 +115,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
             data = (temporary, digest, size) if placed else None
         stack.enter_context(explained(target))
         stack.enter_context(locked(target.parent))
-        _commit(model, target, placed, data)
+        _commit(model, target, placed, data, None if external_data else encoded)
 
 
 @dataclass(frozen=True)
@@ -138,13 +142,8 @@ def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.
             if id(tensor) not in known:
                 sink.align(ALIGNMENT)
                 start = sink.size
-                _copy(tensor, sink)
-                if sink.size - start != tensor.nbytes:
-                    raise InputError(
-                        "a tensor holds other data than it declares",
-                        where=f"initializer {value.name!r}",
-                        mend="report it",
-                    )
+                for chunk in weight_chunks(tensor):
+                    sink.write(chunk)
                 known[id(tensor)] = _Placed(start, tensor.nbytes)
             placed[value] = known[id(tensor)]
     finish(file)
@@ -168,23 +167,13 @@ class _Sink:
         self.write(bytes(-self.size % to))
 
 
-def _copy(tensor: ir.TensorProtocol, sink: _Sink) -> None:
-    if isinstance(tensor, ir.ExternalTensor):
-        if tensor.raw is None:
-            tensor.tofile(sink)
-            return
-        start, end = tensor.offset or 0, (tensor.offset or 0) + tensor.nbytes  # mapped: the file may have been removed
-        with memoryview(tensor.raw) as view:
-            for at in range(start, end, _CHUNK):
-                with view[at : min(at + _CHUNK, end)] as chunk:
-                    sink.write(chunk)
-    else:
-        data = tensor.tobytes()
-        for at in range(0, len(data), _CHUNK):
-            sink.write(data[at : at + _CHUNK])
-
-
-def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data: tuple[Path, str, int] | None) -> None:
+def _commit(
+    model: ir.Model,
+    target: Path,
+    placed: dict[ir.Value, _Placed],
+    data: tuple[Path, str, int] | None,
+    encoded: Encoded | None,
+) -> None:
     """Puts the data file, then the model file in place; then removes the old model's data. Under the folder's lock."""
     old_files = _own_data(target)
     location, created = "", False
@@ -192,11 +181,11 @@ def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data
         location, created = _place_data(target, *data)
     try:
         sync_folder(target.parent)
-        stubs: dict[ir.Value, ir.ExternalTensor] = {}
+        stubs: dict[ir.Value, Stub] = {}
         for value, place in placed.items():
             tensor = value.const_value
             assert tensor is not None
-            stubs[value] = _Stub(
+            stubs[value] = Stub(
                 location,
                 place.offset,
                 place.length,
@@ -207,9 +196,10 @@ def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data
                 metadata_props=dict(tensor.metadata_props),
                 base_dir=str(target.parent),
             )
-        content = _encode(_serialize(model, stubs))
+        encoded = encoded or encode(model, stubs)
         with staged(target) as (file, temporary):
-            file.write(content)
+            for chunk in encoded.chunks():
+                file.write(chunk)
             finish(file)
             commit(temporary, target)
     except BaseException:
@@ -221,61 +211,6 @@ def _commit(model: ir.Model, target: Path, placed: dict[ir.Value, _Placed], data
         if old.name != location and not _used_by_others(old, target):
             _let_go(model, old, stubs)
             old.unlink(missing_ok=True)
-
-
-class _Stub(ir.ExternalTensor):
-    """Stands for a tensor whose bytes are in the data file already."""
-
-    __slots__ = ()
-
-
-def _serialize(model: ir.Model, stubs: dict[ir.Value, ir.ExternalTensor]) -> onnx.ModelProto:
-    """The proto of ``model``, with the values of ``stubs`` external and everything else inline."""
-    originals = {value: value.const_value for value in stubs}
-    try:
-        for value, stub in stubs.items():
-            value.const_value = stub
-        try:
-            proto = ir.serde.serialize_model(model)
-        except (ir.serde.SerdeError, ValueError, TypeError, NotImplementedError) as error:
-            last: BaseException = error
-            while last.__cause__ is not None:
-                last = last.__cause__
-            raise InputError(
-                "the model cannot be written",
-                where="the rewritten model",
-                why=f"{type(last).__name__}: {str(last)[:300]}",
-                mend="report it",
-            ) from error
-        for tensor, written in zip(tensors(model), tensor_protos(proto), strict=True):
-            if isinstance(tensor, ir.ExternalTensor) and not isinstance(tensor, _Stub):
-                written.ClearField("external_data")
-                written.ClearField("data_location")
-                written.raw_data = tensor.tobytes() if tensor.size else b""
-    finally:
-        for value, original in originals.items():
-            value.const_value = original
-    restore(model, proto)
-    for imported in (*proto.opset_import, *(o for function in proto.functions for o in function.opset_import)):
-        if not imported.domain:
-            imported.ClearField("domain")  # an empty string takes two bytes, which exporters do without
-    return proto
-
-
-def _encode(proto: onnx.ModelProto) -> bytes:
-    try:
-        content: bytes = proto.SerializeToString(deterministic=True)  # asking for the size first takes as long again
-        if len(content) <= MAX_BYTES:
-            return content
-        why = f"it takes {len(content):,} bytes, and protobuf reads at most 2 GiB"
-    except (EncodeError, ValueError) as error:
-        why = str(error)
-    raise InputError(
-        "the model does not fit into one file",
-        where="the model",
-        why=why,
-        mend="save it to a path, with external_data=True",
-    )
 
 
 def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[str, bool]:
@@ -297,7 +232,7 @@ def _holds(path: Path, digest: str, size: int) -> bool:
         return False
     found = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(CHUNK):
             found.update(chunk)
         os.fsync(file.fileno())
     return found.hexdigest()[:16] == digest
@@ -345,7 +280,7 @@ def _used_by_others(data: Path, target: Path) -> bool:
     return False
 
 
-def _let_go(model: ir.Model, old: Path, stubs: dict[ir.Value, ir.ExternalTensor]) -> None:
+def _let_go(model: ir.Model, old: Path, stubs: dict[ir.Value, Stub]) -> None:
     """Before ``old`` is removed, moves the model's weights off it: onto the new data file, else into a mapping."""
     for body in bodies(model):
         for value in body.initializers.values() if isinstance(body, ir.Graph) else ():

@@ -5,7 +5,11 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from onnxslim.graph.tensors import is_raw
 from onnxslim.graph.walk import subgraphs
+
+LARGE = 1024
+"""Bytes of a tensor from which on it is not serialized to be measured."""
 
 
 def framed(size: int) -> int:
@@ -25,10 +29,14 @@ def varint(number: int) -> int:
 def tensor_bytes(tensor: ir.TensorProtocol, name: str = "") -> int:
     """The tensor as an initializer called ``name``. Weights outside the file count too: they are part of the model."""
     raw = getattr(tensor, "raw", None)
-    if isinstance(raw, onnx.TensorProto):  # a TensorProto is written as it was read
+    if isinstance(raw, onnx.TensorProto) and not (tensor.nbytes >= LARGE and is_raw(raw)):
+        # A TensorProto is written as it was read. It is measured by serializing it: not the large ones.
         own = framed(len(raw.name.encode())) if raw.name else 0
         return framed(raw.ByteSize() - own + framed(len(name.encode())))
     dims = sum(1 + varint(d) for d in tensor.shape.numpy())
+    dims += framed(len(tensor.doc_string.encode())) if tensor.doc_string else 0
+    for key, text in tensor.metadata_props.items():
+        dims += 1 + framed(framed(len(key.encode())) + framed(len(text.encode())))
     if tensor.dtype == ir.DataType.STRING:
         data = sum(framed(len(s)) for s in tensor.numpy().reshape(-1).tolist())
     else:

@@ -145,7 +145,7 @@ def test_large_models_go_external_by_themselves(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("onnxslim.graph.writer.MAX_BYTES", 64 << 20)
     save(load(model_of(2)), tmp_path / "m.onnx")
     assert len(data_files(tmp_path)) == 1
-    monkeypatch.setattr("onnxslim.graph.writer.MAX_BYTES", 100)
+    monkeypatch.setattr("onnxslim.graph.encoding.MAX_BYTES", 100)
     with pytest.raises(InputError, match="external_data=True"):
         save(load(model_of(2)), tmp_path / "n.onnx", external_data=False)
     with pytest.raises(InputError, match="2 GiB"):
