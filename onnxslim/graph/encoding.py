@@ -18,19 +18,14 @@ from google.protobuf.message import Message  # type: ignore[import-untyped, unus
 from onnx_ir.serde import TensorProtoTensor
 
 from onnxslim.errors import InputError
-from onnxslim.graph.reader import MAX_BYTES
 from onnxslim.graph.sidecar import restore
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.tensors import is_raw
 from onnxslim.graph.walk import tensor_protos, tensors
+from onnxslim.graph.wire import GRAPH, INITIALIZER, INLINE_BELOW, MAX_BYTES, RAW_DATA, framed, key, varint
 
-INLINE_BELOW = 1024
-"""Tensors of fewer bytes are part of the messages around them."""
 CHUNK = 8 << 20
 """Bytes that are written at once."""
-_GRAPH = onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number
-_INITIALIZER = onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
-_RAW_DATA = onnx.TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 
 
 class Stub(ir.ExternalTensor):
@@ -104,21 +99,21 @@ def encode(model: ir.Model, external: Mapping[ir.Value, Stub] | None = None) -> 
     graph = proto.graph
     initializers = list(graph.initializer)
     graph.ClearField("initializer")
-    graph_head, graph_tail = _parts(graph, _INITIALIZER)
+    graph_head, graph_tail = _parts(graph, INITIALIZER)
     pieces: list[bytes | ir.TensorProtocol] = [graph_head]
     for each in initializers:
         weight = weights.get(each.name)
         if weight is None:
-            pieces.append(_framed(_INITIALIZER, each.SerializeToString(deterministic=True)))
+            pieces.append(framed(INITIALIZER, each.SerializeToString(deterministic=True)))
             continue
-        head, tail = _parts(each, _RAW_DATA)
-        head += _key(_RAW_DATA) + _varint(weight.nbytes)
-        pieces += [_key(_INITIALIZER) + _varint(len(head) + weight.nbytes + len(tail)) + head, weight, tail]
+        head, tail = _parts(each, RAW_DATA)
+        head += key(RAW_DATA) + varint(weight.nbytes)
+        pieces += [key(INITIALIZER) + varint(len(head) + weight.nbytes + len(tail)) + head, weight, tail]
     pieces.append(graph_tail)
     size = sum(_length(piece) for piece in pieces)
     proto.ClearField("graph")
-    model_head, model_tail = _parts(proto, _GRAPH)
-    pieces[0] = model_head + _key(_GRAPH) + _varint(size) + graph_head
+    model_head, model_tail = _parts(proto, GRAPH)
+    pieces[0] = model_head + key(GRAPH) + varint(size) + graph_head
     pieces.append(model_tail)
     total = sum(_length(piece) for piece in pieces)
     if total > MAX_BYTES:
@@ -234,26 +229,3 @@ def _parts(message: Message, number: int) -> tuple[bytes, bytes]:
 
 def _length(piece: bytes | ir.TensorProtocol) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.nbytes
-
-
-def _framed(number: int, content: bytes) -> bytes:
-    return _key(number) + _varint(len(content)) + content
-
-
-def _key(number: int) -> bytes:
-    """The tag of a length-delimited field."""
-    return _varint(number << 3 | 2)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first.
-
-    >>> _varint(300).hex()
-    'ac02'
-    """
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

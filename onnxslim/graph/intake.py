@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import onnx
@@ -34,8 +34,13 @@ _TYPE_OF_FIELD = {field: code for code, field in _VALUE_FIELD.items()}
 _TEXTS = ("name", "doc_string", "domain", "op_type", "overload")
 
 
-def check_proto(proto: onnx.ModelProto, data: DataFolder) -> None:
+def check_proto(proto: onnx.ModelProto, data: DataFolder, held: Container[str] = ()) -> None:
     """Checks header, names, attributes and tensors of a model; external locations are made definite in ``proto``.
+
+    Args:
+        proto: The model.
+        data: Where external data may lie.
+        held: Initializers of the main graph whose bytes are elsewhere, and have been found to fit.
 
     Raises:
         InputError: The model is not one that onnx defines, or needs a newer onnx; the message names the place.
@@ -50,7 +55,8 @@ def check_proto(proto: onnx.ModelProto, data: DataFolder) -> None:
             _check_attributes(body.attribute_proto, where, data)
         else:
             for tensor in body.initializer:
-                check_tensor(tensor, data, f"initializer {tensor.name!r}, {where}")
+                if body is not proto.graph or tensor.name not in held:
+                    check_tensor(tensor, data, f"initializer {tensor.name!r}, {where}")
                 _check_message(tensor, f"initializer {tensor.name!r}, {where}")
             for info in (*body.input, *body.output, *body.value_info):
                 _check_message(info, f"value {info.name!r}, {where}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from onnxslim.graph.external import DataFolder
 from onnxslim.graph.intake import check_proto
 from onnxslim.graph.sidecar import attach, lift
 from onnxslim.graph.structure import find_cycle, problems, validate
+from onnxslim.graph.thin import Bytes, Thin, attach_weights, put_back, read_thin
 from onnxslim.graph.walk import bodies, tensors
+from onnxslim.graph.wire import MAX_BYTES
 
 SOURCE = "onnxslim.source"
 """Key of the ``Source`` in the main graph's ``meta``."""
-MAX_BYTES = 2**31 - 1
-"""Bytes that protobuf reads and writes in one message."""
 _FOREIGN = (
     (b"version https://git-lfs", "a git-LFS pointer, not the model itself", "git lfs pull"),
     (b"<", "a web page or XML, perhaps the error page of a download", "download the model again"),
@@ -82,7 +83,8 @@ def load(
     if isinstance(source, onnx.ModelProto):
         return from_owned_proto(_copy(source), None, trusted)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return from_owned_proto(_parse(bytes(source), "the given bytes"), None, trusted)
+        content = io.BufferedReader(io.BytesIO(source))
+        return _from_thin(read_thin(content, len(bytes(source))), "the given bytes", None, trusted)
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(
             f"a model cannot be loaded from {type(source).__name__}",
@@ -90,7 +92,7 @@ def load(
             mend="give a path, bytes or ModelProto",
         )
     path = Path(source)
-    return from_owned_proto(_parse(_read(path), str(path)), path, trusted)
+    return _from_thin(_read(path), str(path), path, trusted)
 
 
 def _copy(source: onnx.ModelProto) -> onnx.ModelProto:
@@ -119,7 +121,12 @@ def _folder(trust_data_dir: str | os.PathLike[str] | None) -> Path | None:
     return Path(trust_data_dir)
 
 
-def _read(path: Path) -> bytes:
+def _from_thin(thin: Thin, where: str, path: Path | None, trusted: Path | None) -> ir.Model:
+    proto = _parse(thin.content, where)
+    return from_owned_proto(proto, path, trusted, put_back(proto, thin.weights))
+
+
+def _read(path: Path) -> Thin:
     where = str(path)
     if "://" in where or where.startswith(("http:/", "https:/", "hf:/")):
         raise InputError("a model is not downloaded", where=where, mend="download it yourself, and name the file")
@@ -136,7 +143,8 @@ def _read(path: Path) -> bytes:
                 why="protobuf reads at most 2 GiB",
                 mend="export it with external data",
             )
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return read_thin(file, facts.st_size)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -177,11 +185,14 @@ def _looks_like(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def from_owned_proto(proto: onnx.ModelProto, path: Path | None, trusted: Path | None) -> ir.Model:
-    """The model of a proto that the caller gives away; ``path`` tells its folder."""
+def from_owned_proto(
+    proto: onnx.ModelProto, path: Path | None, trusted: Path | None, weights: Mapping[str, Bytes] | None = None
+) -> ir.Model:
+    """The model of a proto that the caller gives away; ``path`` tells its folder, ``weights`` what it leaves out."""
+    weights = weights or {}
     folder = None if path is None else Path(os.path.abspath(path)).parent
     data = DataFolder(folder, trusted)
-    check_proto(proto, data)
+    check_proto(proto, data, weights)
     lifted = lift(proto, data)
     try:
         model = ir.serde.deserialize_model(proto)
@@ -194,6 +205,7 @@ def from_owned_proto(proto: onnx.ModelProto, path: Path | None, trusted: Path | 
             mend="export the model again, or report it",
         ) from error
     attach(model, lifted)
+    attach_weights(model, weights)
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor) and not os.path.isabs(tensor.location):
             tensor.base_dir = str(folder)

@@ -62,9 +62,13 @@ def element_count(dims: list[int], where: str) -> int:
 
 def is_raw(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor holds its data as raw bytes and says nothing but what onnx-ir knows of it; asked at no cost."""
+    return tensor.HasField("raw_data") and is_plain(tensor)
+
+
+def is_plain(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor says nothing, beside raw bytes, but what onnx-ir knows of it."""
     return (
-        tensor.HasField("raw_data")
-        and not any(len(getattr(tensor, name)) for name in _FIELDS)
+        not any(len(getattr(tensor, name)) for name in _FIELDS)
         and not (tensor.external_data or tensor.HasField("segment") or tensor.HasField("data_location"))
         and not len(UnknownFieldSet(tensor))
     )

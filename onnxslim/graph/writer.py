@@ -23,10 +23,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
-from onnxslim.graph.encoding import CHUNK, INLINE_BELOW, Encoded, Stub, encode, serialize, weight_chunks
-from onnxslim.graph.reader import MAX_BYTES
+from onnxslim.graph.encoding import CHUNK, Encoded, Stub, encode, serialize, weight_chunks
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.walk import bodies, tensor_protos, tensors
+from onnxslim.graph.wire import INLINE_BELOW, MAX_BYTES
 
 COPY_UP_TO = 64 << 20
 """Bytes up to which a file of any name is looked into for a reference to a data file."""

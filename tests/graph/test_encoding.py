@@ -11,7 +11,8 @@ from onnx import helper, numpy_helper
 import models_zoo
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.graph import encode, load, save, to_proto
-from onnxslim.graph.encoding import INLINE_BELOW, weight_chunks
+from onnxslim.graph.encoding import weight_chunks
+from onnxslim.graph.wire import INLINE_BELOW
 from tools.one_feature_models import one_feature_models
 
 FEATURES = dict(one_feature_models())
