@@ -42,5 +42,5 @@ def write_digit_samples(folder: Path, count: int = 24) -> None:
 def shorten_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times with few processes for a short while: no test rests on a verdict."""
     quick = functools.partial(compare_latency, processes=4, seconds=0.2)
-    monkeypatch.setattr("onnxslim.api.rewriting.compare_latency", quick)
+    monkeypatch.setattr("onnxslim.runtime.compare_latency", quick)
     monkeypatch.setattr("onnxslim.api.bench.compare_latency", quick)

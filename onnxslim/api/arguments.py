@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim import runtime
 from onnxslim.api.patterns import pattern_names, registered_passes
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass, pass_table
-from onnxslim.runtime import random_feeds
 
 _SCALE = ("fold-scale-into-producer", "fold-scale-into-consumer")
 _SHIFT = ("fold-shift-into-producer", "fold-shift-into-consumer")
@@ -230,4 +230,4 @@ def check_feed(model: ir.Model, given: Sequence[str]) -> dict[str, np.ndarray]:
     shapes += [f"{name}:{_joined(array.shape)}" for name, array in arrays.items()]
     if shapes:
         make_pass(get_pass("set-input-shapes"), {"shapes": shapes}).run(clone, Context())
-    return {**random_feeds(clone, sizes=(1,))[0], **arrays}
+    return {**runtime.random_feeds(clone, sizes=(1,))[0], **arrays}

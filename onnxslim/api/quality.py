@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from onnxslim.runtime import Parity, Tier
-from onnxslim.runtime.compare import Difference
+from onnxslim import runtime
+from onnxslim.runtime.tier import Tier
+
+if TYPE_CHECKING:
+    from onnxslim.runtime import Parity
 
 MIN_SQNR = 5.0
 """dB on held-back samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
@@ -17,7 +21,7 @@ def hold_to(parity: Parity, min_sqnr: float) -> Parity:
     if parity.tier is not Tier.LOSSY:
         return parity
     poor = [
-        Difference("value", each.output, f"SQNR {each.sqnr_db:.1f} dB is under the floor of {min_sqnr:g} dB")
+        runtime.Difference("value", each.output, f"SQNR {each.sqnr_db:.1f} dB is under the floor of {min_sqnr:g} dB")
         for each in parity.fidelity
         if each.sqnr_db < min_sqnr
     ]

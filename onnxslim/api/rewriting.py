@@ -8,19 +8,24 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from onnxslim import calibration, runtime
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
-from onnxslim.calibration import Metric, Samples, Split, split
 from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.graph import Encoded, atomic_write, encode, save
 from onnxslim.graph.reader import source_of
 from onnxslim.pipeline import Guilty, Pass, Pipeline, Step, dump_recipe
 from onnxslim.report import Attempt, Report, describe, versions
-from onnxslim.runtime import Latency, Parity, Reference, Tier, compare_latency, open_session
+from onnxslim.runtime.tier import Tier
+
+if TYPE_CHECKING:
+    from onnxslim.calibration import Metric, Samples, Split
+    from onnxslim.runtime import Latency, Parity
 
 MAX_HELD_BACK = 64
 """Held-back samples that the report's SQNR and latency are taken on."""
@@ -135,7 +140,7 @@ def rewrite(
     attempt: Attempt | None = None
     calibrated = held_back = 0
     if lossy:
-        parts = split(samples) if samples is not None else None
+        parts = calibration.split(samples) if samples is not None else None
         tried = _lossy(source, trial, passes[len(lossless) :], parts, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
@@ -146,7 +151,7 @@ def rewrite(
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if settings.metric is not None and parts is not None:
             scores = {
-                name: settings.metric(open_session(each, threads=settings.threads).run, parts.report)
+                name: settings.metric(runtime.open_session(each, threads=settings.threads).run, parts.report)
                 for name, each in (("input", source.model), ("output", trial.model))
             }
     session_seconds: dict[str, float] = {}
@@ -157,17 +162,17 @@ def rewrite(
     if settings.record:
         trial.model.metadata_props["onnxslim.recipe"] = recipe
         trial = replace(trial, encoded=None, untouched=False)
-    if output is not None:
+    if output is None:
+        size = _size(trial.encoded or _weigh(trial.model))
+    else:
         settings.progress(f"write {os.fspath(output)}")
-        _write(source, trial, output, settings.external_data)
+        size = _write(source, trial, output, settings.external_data)
     report = Report(
         command=command,
         decision=trial.decision,
         reason=trial.reason,
         input=facts,
-        output=describe(
-            trial.model, output, None if output is not None else _size(trial.encoded or _weigh(trial.model))
-        ),
+        output=describe(trial.model, output, size),
         steps=trial.steps,
         guilty=trial.guilty,
         parity=trial.parity,
@@ -238,12 +243,14 @@ def _lossy(
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
     if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
-        reference = Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
+        reference = runtime.Reference(
+            source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples"
+        )
         parity = hold_to(reference.check(outcome.model), settings.min_sqnr)
         veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
     if settings.bench and feeds and not veto:
         settings.progress("measure the latency")
-        latency = compare_latency(
+        latency = runtime.compare_latency(
             source.model, outcome.model, feeds[:MAX_TIMED], threads=settings.threads, progress=settings.progress
         )
         if latency.verdict == "slower":
@@ -288,7 +295,7 @@ def _time_sessions(models: Mapping[str, ir.Model], threads: int) -> dict[str, fl
         for name, data in forms.items():
             started = time.perf_counter()
             try:
-                open_session(data, threads=threads)
+                runtime.open_session(data, threads=threads)
             except CannotRun:
                 return {}
             best[name] = min(best.get(name, math.inf), time.perf_counter() - started)
@@ -297,12 +304,14 @@ def _time_sessions(models: Mapping[str, ir.Model], threads: int) -> dict[str, fl
     return best
 
 
-def _write(source: Source, trial: _Trial, output: str | os.PathLike[str], external_data: bool | None) -> None:
+def _write(source: Source, trial: _Trial, output: str | os.PathLike[str], external_data: bool | None) -> int | None:
+    """Writes the result; returns its size where that is known without measuring files."""
     loaded = source_of(source.model)
     if external_data is None and loaded is not None and loaded.data_files:
         external_data = True  # whoever keeps weights in a file of their own wants them there
     original = source.original() if trial.untouched and not external_data else None
-    if original is None:
-        save(trial.model, output, external_data=external_data, encoded=trial.encoded)
-    else:
+    if original is not None:
         atomic_write(output, original)
+        return len(original)
+    save(trial.model, output, external_data=external_data, encoded=trial.encoded)
+    return None if external_data else _size(trial.encoded)

@@ -20,7 +20,6 @@ from onnxslim.api.arguments import (
     own_patterns,
     skipped,
 )
-from onnxslim.api.converting import convert
 from onnxslim.api.inspect import inspect as facts_of
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import Settings, rewrite
@@ -28,8 +27,6 @@ from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
-from onnxslim.report.node_table import write_node_table
-from onnxslim.report.side_by_side import column_of, print_side_by_side
 
 logger = logging.getLogger("onnxslim")
 
@@ -141,6 +138,8 @@ def slim(
     report = result.report
     if output_model is not None:
         assert report.output is not None
+        from onnxslim.report.side_by_side import column_of, print_side_by_side
+
         both = (("input", report.input), ("output", report.output))
         columns = [column_of(facts, session_seconds=report.session_seconds.get(which)) for which, facts in both]
         print_side_by_side(columns, time.perf_counter() - started)
@@ -218,6 +217,8 @@ def simplify(
         for each in asked:
             each.run(loaded, Context())
         if wanted is not None:
+            from onnxslim.api.converting import convert
+
             convert(loaded, wanted, before=passes, check=verify, threads=made.threads)
 
     if model_check_inputs:
@@ -247,6 +248,9 @@ def show_models(
     """
     if not models:
         raise InputError("there is no model to show", mend="give a list of one or more")
+    from onnxslim.report.node_table import write_node_table
+    from onnxslim.report.side_by_side import column_of, print_side_by_side
+
     print_side_by_side([column_of(facts_of(each, trust_data_dir=trust_data_dir)) for each in models])
     if dump_to_disk:
         for each in models:

@@ -6,21 +6,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import onnx
 import onnx_ir as ir
 
-from onnxslim.calibration import Samples, load_samples
-from onnxslim.calibration.sources import SampleSource
+from onnxslim import calibration, runtime
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
 from onnxslim.graph.reader import source_of
 from onnxslim.report.facts import ModelFacts, describe
-from onnxslim.runtime import open_session
+
+if TYPE_CHECKING:
+    from onnxslim.calibration import Samples
+    from onnxslim.calibration.sources import SampleSource
 
 AnyModel = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 Bytes = bytes  # `Source.bytes` is a number
-AnySamples = SampleSource
+AnySamples: TypeAlias = "SampleSource"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,9 @@ def open_source(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | Non
         return Source(loaded, None, len(model), model)
     if isinstance(model, onnx.ModelProto):
         return Source(loaded, None, model.ByteSize(), model)
-    return Source(loaded, os.fspath(model), describe(loaded, model).bytes, model)
+    found = source_of(loaded)
+    files = () if found is None else {os.path.realpath(model), *map(str, found.data_files)}
+    return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), model)
 
 
 def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
@@ -77,7 +82,7 @@ def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
     """
     if samples is None:
         return None
-    return load_samples(samples, inputs=open_session(model, optimize=False).inputs)
+    return calibration.load_samples(samples, inputs=runtime.open_session(model, optimize=False).inputs)
 
 
 def check_output(

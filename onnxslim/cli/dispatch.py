@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted, 141 where the
         reader of standard output has gone.
     """
+    gc.set_threshold(50_000, 20, 20)  # models are many objects that live as long as this process: few are garbage
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names in files need not suit the terminal's encoding

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import Message  # type: ignore[import-untyped, unused-ignore]
@@ -193,7 +195,7 @@ def weight_chunks(tensor: ir.TensorProtocol) -> Iterator[bytes | memoryview]:
                 "the data file has been cut off", where=os.fspath(tensor.path), mend="load the model again"
             )
         return
-    data = tensor.tobytes()
+    data = _as_it_lies(tensor) or tensor.tobytes()
     if len(data) != tensor.nbytes:
         raise InputError(
             "a tensor holds other data than it declares", where=f"initializer {tensor.name!r}", mend="report it"
@@ -202,6 +204,14 @@ def weight_chunks(tensor: ir.TensorProtocol) -> Iterator[bytes | memoryview]:
         for at in range(0, len(data), CHUNK):
             with view[at : at + CHUNK] as chunk:
                 yield chunk
+
+
+def _as_it_lies(tensor: ir.TensorProtocol) -> memoryview | None:
+    """The bytes of an array that need no conversion; None where they do."""
+    if not isinstance(tensor, ir.Tensor) or sys.byteorder != "little" or tensor.dtype.bitwidth % 8:
+        return None
+    array = tensor.numpy()
+    return array.reshape(-1).view(np.uint8).data if array.flags.c_contiguous and array.dtype.isnative else None
 
 
 def _can_wait(tensor: ir.TensorProtocol) -> bool:

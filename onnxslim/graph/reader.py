@@ -18,6 +18,7 @@ from onnxslim.errors import InputError
 from onnxslim.graph.external import DataFolder
 from onnxslim.graph.intake import check_proto
 from onnxslim.graph.sidecar import attach, lift
+from onnxslim.graph.stored import stored
 from onnxslim.graph.structure import find_cycle, problems, validate
 from onnxslim.graph.thin import Bytes, Thin, attach_weights, put_back, read_thin
 from onnxslim.graph.walk import bodies, tensors
@@ -206,6 +207,9 @@ def from_owned_proto(
         ) from error
     attach(model, lifted)
     attach_weights(model, weights)
+    for value in (value for graph in model.graphs() for value in graph.initializers.values()):
+        if value.const_value is not None:
+            value.const_value = stored(value.const_value)
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor) and not os.path.isabs(tensor.location):
             tensor.base_dir = str(folder)

@@ -18,6 +18,7 @@ from onnxslim.errors import InputError
 Body: TypeAlias = ir.Graph | ir.Function
 BodyProto: TypeAlias = onnx.GraphProto | onnx.FunctionProto
 
+_GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
 MAX_DEPTH = 32
 """Levels of nested graphs: a protobuf parser stops at 100 messages, in onnx and onnxruntime too."""
 
@@ -37,11 +38,12 @@ def bodies(model: ir.Model) -> Iterator[Body]:
 def subgraphs(attributes: Iterable[ir.Attr]) -> Iterator[ir.Graph]:
     """The graphs that the attributes hold."""
     for attribute in attributes:
-        if attribute.is_ref() or attribute.value is None:
+        kind = attribute.type  # asked first: hardly any attribute is a graph, and all nodes of a model are asked
+        if (kind is not _GRAPH and kind is not _GRAPHS) or attribute.is_ref() or attribute.value is None:
             continue
-        if attribute.type == ir.AttributeType.GRAPH:
+        if kind is _GRAPH:
             yield attribute.value
-        elif attribute.type == ir.AttributeType.GRAPHS:
+        else:
             yield from attribute.value
 
 

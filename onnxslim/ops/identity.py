@@ -198,7 +198,7 @@ def _uniform(node: ir.Node, index: int, opset: int, known: Known) -> np.ndarray[
         rank = known.rank(other)
         if given.size > 1 or rank is None or rank < given.ndim:
             return None
-    if first == 0 and given.dtype.kind not in "iub" and len({bool(s) for s in np.signbit(given).reshape(-1)}) > 1:
+    if first == 0 and given.dtype.kind not in "iub" and np.ptp(np.signbit(given).view(np.uint8)) > 0:
         return None
     return np.asarray(first)
 

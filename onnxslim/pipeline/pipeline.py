@@ -13,18 +13,19 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from onnxslim import runtime
 from onnxslim.errors import CannotRun, CheckFailed, OnnxSlimError
 from onnxslim.graph import problems
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.options import values_of
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime import Feed, Reference, Tier, random_feeds
+from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnxslim.calibration import Samples
-    from onnxslim.runtime import Parity, Target
+    from onnxslim.runtime import Feed, Parity, Reference, Target
     from onnxslim.runtime.findings import Evidence
 
 MAX_REFUSALS = 32
@@ -149,7 +150,7 @@ class Pipeline:
             return None
         evidence: Evidence = "random inputs" if self.samples is None else "samples"
         try:
-            return Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
+            return runtime.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
         except CannotRun as error:
             self._obstacle = str(error)
             return None
@@ -160,7 +161,7 @@ class Pipeline:
         if self.samples is not None:
             return [sample.feed for sample in itertools.islice(self.samples, MAX_SAMPLE_FEEDS)], "samples"
         try:
-            return random_feeds(model), "random inputs"
+            return runtime.random_feeds(model), "random inputs"
         except CannotRun as error:
             self._obstacle = str(error)
             return [], "none"

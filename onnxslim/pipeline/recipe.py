@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,8 @@ def parse_recipe(text: str, *, where: str = "recipe") -> list[Pass]:
     Raises:
         InputError: As ``load_recipe`` does.
     """
+    import tomllib  # most runs read no recipe
+
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -14,7 +14,7 @@ from onnxslim.pipeline.rewrite import Pass
 GROUP = "onnxslim.passes"
 
 BUILT_IN: dict[str, str] = {
-    "slim": "onnxslim.passes.slim:Slim",
+    "slim": "onnxslim.passes.slim.slim:Slim",
     "lift-constants": "onnxslim.passes.slim.lift_constants:LiftConstants",
     "fold-constants": "onnxslim.passes.slim.fold_constants:FoldConstants",
     "remove-identity": "onnxslim.passes.slim.remove_identity:RemoveIdentity",
@@ -97,7 +97,7 @@ def get_pass(name: str) -> type[Pass]:
         InputError: No such pass; the message lists near names.
         SetupError: The entry does not import, is no pass, or bears another name.
     """
-    table = pass_table()
+    table = BUILT_IN if name in BUILT_IN else pass_table()
     if name not in table:
         raise InputError(f"there is no pass {name!r}", mend=did_you_mean(name, table))
     module, _, attribute = table[name].partition(":")

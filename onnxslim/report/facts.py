@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import graphlib
-import mmap
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import onnx
 import onnx_ir as ir
@@ -97,7 +97,7 @@ def file_bytes(path: str | os.PathLike[str]) -> int:
     try:
         size = target.stat().st_size
         with target.open("rb") as file:
-            external = size > 0 and _contains(file.fileno(), b"location")  # weights inline: no need to parse 2 GB
+            external = size > 0 and _contains(file, b"location")  # weights inline: no need to parse 2 GB
         if not external:
             return size
         proto = onnx.ModelProto.FromString(target.read_bytes())
@@ -109,9 +109,14 @@ def file_bytes(path: str | os.PathLike[str]) -> int:
         raise InputError("the files of the model cannot be measured", where=str(path), why=str(error)) from error
 
 
-def _contains(descriptor: int, needle: bytes) -> bool:
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
-        return content.find(needle) >= 0
+def _contains(file: BinaryIO, needle: bytes) -> bool:
+    """Whether the rest of the file holds it; a part at a time, since pages of a mapping would count as memory."""
+    kept = b""
+    while part := file.read(1 << 20):
+        if needle in kept + part:
+            return True
+        kept = part[-len(needle) :]
+    return False
 
 
 def _nodes(root: Body) -> Iterator[ir.Node]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from .common_subexpressions import CommonSubexpressions
-from .convert_float import ConvertFloat
-from .extract import Extract
-from .fold_constants import FoldConstants
-from .fuse_conv_batchnorm import FuseConvBatchNorm
-from .inline_functions import InlineFunctions
-from .inline_if import InlineIf
-from .lift_constants import LiftConstants
-from .remove_identity import RemoveIdentity
-from .remove_unused import RemoveUnused
-from .same_numbers import SameNumbers
-from .set_input_shapes import SetInputShapes
-from .slim import Slim, slim_passes
-from .unfold_constants import UnfoldConstants
+from typing import TYPE_CHECKING
+
+from onnxslim.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .common_subexpressions import CommonSubexpressions
+    from .convert_float import ConvertFloat
+    from .extract import Extract
+    from .fold_constants import FoldConstants
+    from .fuse_conv_batchnorm import FuseConvBatchNorm
+    from .inline_functions import InlineFunctions
+    from .inline_if import InlineIf
+    from .lift_constants import LiftConstants
+    from .remove_identity import RemoveIdentity
+    from .remove_unused import RemoveUnused
+    from .same_numbers import SameNumbers
+    from .set_input_shapes import SetInputShapes
+    from .slim import Slim, slim_passes
+    from .unfold_constants import UnfoldConstants
 
 __all__ = [
     "CommonSubexpressions",
@@ -34,3 +39,24 @@ __all__ = [
     "UnfoldConstants",
     "slim_passes",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "CommonSubexpressions": ".common_subexpressions",
+        "ConvertFloat": ".convert_float",
+        "Extract": ".extract",
+        "FoldConstants": ".fold_constants",
+        "FuseConvBatchNorm": ".fuse_conv_batchnorm",
+        "InlineFunctions": ".inline_functions",
+        "InlineIf": ".inline_if",
+        "LiftConstants": ".lift_constants",
+        "RemoveIdentity": ".remove_identity",
+        "RemoveUnused": ".remove_unused",
+        "SameNumbers": ".same_numbers",
+        "SetInputShapes": ".set_input_shapes",
+        "Slim": ".slim",
+        "UnfoldConstants": ".unfold_constants",
+        "slim_passes": ".slim",
+    },
+)

@@ -26,6 +26,7 @@ from .linear import (
     floats,
     ints,
     is_dead,
+    is_floats,
     is_number,
     like,
     number,
@@ -53,11 +54,11 @@ class FoldScaleIntoConsumer(Rule):
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """Looks up the input for a factor."""
-        side = _weights(place, node)
+        side = _weights(node)
         data = node.inputs[1 - side] if side is not None else None
         if side is None or data is None or is_dead(node):
             return None
-        dtype, one = dtype_of(place, node.inputs[side]), np.ones(())
+        dtype, one = dtype_of(node.inputs[side]), np.ones(())
         reason: str | None = None
         for path, target in paths(place, data, lambda each: scale_passes(place, each, one, dtype)):
             found = factor(place, target)
@@ -79,7 +80,7 @@ class FoldScaleIntoConsumer(Rule):
     def _without(
         self, place: Place, node: ir.Node, side: int, x: ir.Value, scale: Array, path: Path
     ) -> Replacement | str:
-        weights, dtype = node.inputs[side], dtype_of(place, node.inputs[side])
+        weights, dtype = node.inputs[side], dtype_of(node.inputs[side])
         wide = scaled_inputs(place, node, side, x, scale)
         array = rounded(wide, dtype) if wide is not None and dtype is not None else None
         if wide is None or weights is None:
@@ -122,11 +123,13 @@ class FoldShiftIntoConsumer(Rule):
             bias = next(value for value in node.inputs if value is not after[0])
         before = place.before(x, "Add", "Sub")
         found = summand(place, before) if before is not None else None
+        if found is None or x is None or not one_use(x):
+            return None
         weights = floats(place, linear.inputs[1])
-        if found is None or x is None or weights is None or not one_use(x):
+        if weights is None:
             return None
         source, shift = found
-        dtype = dtype_of(place, linear.inputs[1])
+        dtype = dtype_of(linear.inputs[1])
         old = floats(place, bias)
         if dtype not in FLOATS or (bias is not None and old is None):
             return "the bias is no constant"
@@ -214,11 +217,11 @@ def _input_vector(place: Place, x: ir.Value, constant: Array, size: int, after: 
     return along(constant, size, after, rank)
 
 
-def _weights(place: Place, node: ir.Node) -> int | None:
+def _weights(node: ir.Node) -> int | None:
     """Which of the first two inputs holds constant weights, if the other does not."""
     if len(node.inputs) < 2:
         return None
-    held = [floats(place, x) is not None for x in node.inputs[:2]]
+    held = [is_floats(x) for x in node.inputs[:2]]
     if held == [False, True]:
         return 1
     return 0 if held == [True, False] and node.op_type in ("MatMul", "Gemm") else None

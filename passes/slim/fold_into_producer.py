@@ -28,6 +28,7 @@ from .linear import (
     factor,
     floats,
     is_dead,
+    is_floats,
     is_number,
     like,
     number,
@@ -93,8 +94,8 @@ class FoldScaleIntoProducer(Rule):
         if found is None or is_dead(node) or feeds_clip(node):
             return None
         x, scale = found
-        dtype = dtype_of(place, next(y for y in node.inputs if y is not x))
-        if node.op_type == "Div" and place.before(x, "MatMul") and not weights_of(place, x):
+        dtype = dtype_of(next(y for y in node.inputs if y is not x))
+        if node.op_type == "Div" and place.before(x, "MatMul") and not weights_of(x):
             return "onnxruntime fuses attention that is written so"
         one = is_number(place, scale, x)
         if scale.size == 1 and not one and place.before(x, "Mul", "Div") is None:
@@ -160,10 +161,10 @@ def feeds_clip(node: ir.Node) -> bool:
     return False
 
 
-def weights_of(place: Place, value: ir.Value) -> bool:
+def weights_of(value: ir.Value) -> bool:
     """Whether the MatMul that makes ``value`` has a constant side."""
     node = value.producer()
-    return node is not None and any(floats(place, x) is not None for x in node.inputs)
+    return node is not None and any(is_floats(x) for x in node.inputs)
 
 
 def merged_sums(place: Place, node: ir.Node) -> Replacement | None:
@@ -300,7 +301,7 @@ def _product(place: Place, node: ir.Node, scale: Array) -> ir.Node | str | None:
             wide = scale / constant if node.op_type == "Div" and index == 0 else constant * scale
         except ValueError:
             return _CHANNELS
-    dtype = dtype_of(place, other)
+    dtype = dtype_of(other)
     array = rounded(wide, dtype) if dtype in FLOATS else None
     if array is None or other is None or (array == 0).any() != (np.asarray(constant) == 0).any():
         return _RANGE
@@ -325,7 +326,7 @@ def _sum(place: Place, node: ir.Node, shift: Array) -> ir.Node | str | None:
     largest = max(float(np.abs(constant).max()), float(np.abs(shift).max()))
     if largest > 1024 and float(np.abs(wide).min()) < largest / 16:
         return "the summands cancel: they may be there to round"
-    dtype = dtype_of(place, other)
+    dtype = dtype_of(other)
     array = rounded(wide, dtype) if dtype is not None else None
     if array is None or other is None:
         return _RANGE
@@ -362,11 +363,11 @@ def _each(place: Place, node: ir.Node, indices: Sequence[int], by: Array, change
 def _with(place: Place, node: ir.Node, changed: dict[int, Array]) -> ir.Node | str:
     """The node with other constants."""
     inputs = list(node.inputs) + [None] * (max(changed) + 1 - len(node.inputs))
-    dtype = next((d for x in node.inputs[1:] if (d := dtype_of(place, x)) is not None), None)
-    dtype = dtype or dtype_of(place, node.inputs[0]) or place.facts.dtype(node.outputs[0])
+    dtype = next((d for x in node.inputs[1:] if (d := dtype_of(x)) is not None), None)
+    dtype = dtype or dtype_of(node.inputs[0]) or place.facts.dtype(node.outputs[0])
     for index, wide in changed.items():
         old = inputs[index]
-        kept = dtype_of(place, old) or dtype
+        kept = dtype_of(old) or dtype
         array = rounded(wide, kept) if kept in FLOATS and kept is not None else None
         if array is None:
             return _RANGE

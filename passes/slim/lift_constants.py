@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import edit
 from onnxslim.graph.edit import add_initializer, site
+from onnxslim.graph.stored import stored
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
@@ -60,7 +61,7 @@ def lift(scope: Scope, kept: frozenset[str], context: Context) -> None:
         elif output.name in graph.initializers or tensor_bytes(tensor, output.name or "") > node_bytes(node):
             context.decline("lift-constant", site(node), "the file would grow")
         elif context.allow(Action("lift-constant", (output.name or "",), site(node))):
-            lifted.append((node, tensor))
+            lifted.append((node, stored(tensor)))
     graph.remove([node for node, _ in lifted])
     for node, tensor in lifted:
         name, node.outputs[0].name = node.outputs[0].name or "", None

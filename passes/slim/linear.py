@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.facts import UNKNOWN
+from onnxslim.graph.edit import constant_tensor
 
 from .rewriting import Array, Place
 from .scopes import ANNOTATION
@@ -34,15 +35,20 @@ MOVES = frozenset(
 """Operators that only move the elements of their first input: f(s * x + c) = s * f(x) + c for numbers s and c."""
 
 
+def is_floats(value: ir.Value | None) -> bool:
+    """Whether ``value`` is a plain float constant; answered without a look at its numbers."""
+    tensor = constant_tensor(value)
+    if tensor is None or value is None or tensor.meta or ANNOTATION in value.meta:
+        return False
+    return tensor.dtype in FLOATS and tensor.size > 0
+
+
 def floats(place: Place, value: ir.Value | None) -> Array | None:
     """A float constant in double precision; None where ``value`` is none, or is no plain finite one."""
-    array = place.constant(value)
-    if array is None or value is None or ANNOTATION in value.meta or array.size == 0:
+    array = place.constant(value) if is_floats(value) else None
+    if array is None or not np.isfinite(array).all():
         return None
-    if ir.DataType.from_numpy(array.dtype) not in FLOATS:
-        return None
-    wide = array.astype(np.float64)
-    return wide if np.isfinite(wide).all() else None
+    return array.astype(np.float64)
 
 
 def rounded(wide: Array, dtype: ir.DataType) -> Array | None:
@@ -61,20 +67,21 @@ def rounded(wide: Array, dtype: ir.DataType) -> Array | None:
     return array
 
 
-def dtype_of(place: Place, value: ir.Value | None) -> ir.DataType | None:
+def dtype_of(value: ir.Value | None) -> ir.DataType | None:
     """Element type of a constant."""
-    array = place.constant(value)
-    return None if array is None else ir.DataType.from_numpy(array.dtype)
+    tensor = constant_tensor(value)
+    return None if tensor is None or tensor.meta else tensor.dtype
 
 
 def binary(place: Place, node: ir.Node) -> tuple[int, Array] | None:
     """Which input of a binary operator is no constant, and the float constant that the other is; else None."""
     if place.opset < 7 or len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
         return None
-    left, right = floats(place, node.inputs[0]), floats(place, node.inputs[1])
-    if right is not None and left is None:
-        return 0, right
-    return (1, left) if left is not None and right is None else None
+    left, right = (is_floats(x) for x in node.inputs)
+    if left == right:
+        return None
+    constant = floats(place, node.inputs[int(right)])
+    return None if constant is None else (int(left), constant)
 
 
 def factor(place: Place, node: ir.Node) -> tuple[ir.Value, Array] | None:
@@ -210,7 +217,7 @@ def copies(
         inputs[index] = value
         if scale is not None and node.op_type in ("Add", "Sub"):
             other = node.inputs[1 - index]
-            old, dtype = floats(place, other), dtype_of(place, other)
+            old, dtype = floats(place, other), dtype_of(other)
             if old is None or dtype is None or other is None:
                 return None
             with np.errstate(all="ignore"):

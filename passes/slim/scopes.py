@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -63,8 +64,17 @@ class Forwarding:
     """Lets one value stand for another, where interface and scoping allow it."""
 
     def __init__(self, model: ir.Model) -> None:
-        self.annotated = annotated(model)
-        self._reused = _reused_names(model)
+        self._model = model
+
+    @functools.cached_property
+    def annotated(self) -> frozenset[str]:
+        """Names that quantization annotations refer to, when first asked."""
+        return annotated(self._model)
+
+    @functools.cached_property
+    def _reused(self) -> frozenset[str]:
+        """Names that more than one graph under a root defined when first asked; later names are fresh ones."""
+        return _reused_names(self._model)
 
     def refusal(self, old: ir.Value, new: ir.Value) -> str | None:
         """Why ``new`` cannot stand for ``old`` everywhere; None if it can."""

@@ -13,7 +13,7 @@ import pytest
 
 import models_zoo
 import onnxslim
-from onnxslim.api import rewriting
+from onnxslim import runtime
 from onnxslim.api.slim import simplify
 from onnxslim.calibration import Sample
 from onnxslim.errors import CheckFailed, InputError
@@ -177,7 +177,7 @@ def test_a_larger_result_is_never_written(digits: Path, tmp_path: Path) -> None:
 
 
 def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rewriting, "compare_latency", lambda *args, **kwargs: faked(1.25))
+    monkeypatch.setattr(runtime, "compare_latency", lambda *args, **kwargs: faked(1.25))
     result = onnxslim.quantize(DIGITS.path(), tmp_path / "out.onnx", samples=SAMPLES)
     assert result.report.decision == "kept fp32"
     assert "slower here: 0.80x" in result.report.reason

@@ -91,7 +91,7 @@ def test_a_name_clash_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
 
     clash = [EntryPoint("slim", "elsewhere:Slim", registry.GROUP)]
     monkeypatch.setattr(registry, "entry_points", lambda group: clash)
-    with pytest.raises(SetupError, match=r"onnxslim\.passes\.slim:Slim.*elsewhere:Slim"):
+    with pytest.raises(SetupError, match=r"onnxslim\.passes\.slim\.slim:Slim.*elsewhere:Slim"):
         pass_table()
 
 
