@@ -208,8 +208,9 @@ def from_owned_proto(
     attach(model, lifted)
     attach_weights(model, weights)
     for value in (value for graph in model.graphs() for value in graph.initializers.values()):
-        if value.const_value is not None:
-            value.const_value = stored(value.const_value)
+        tensor = value.const_value
+        if tensor is not None and (quicker := stored(tensor)) is not tensor:
+            value.const_value = quicker  # to set it checks a protocol: slow
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor) and not os.path.isabs(tensor.location):
             tensor.base_dir = str(folder)

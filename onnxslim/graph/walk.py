@@ -31,19 +31,27 @@ def bodies(model: ir.Model) -> Iterator[Body]:
         if isinstance(body, ir.Function):
             queue.extend(subgraphs(body.attributes.values()))
         for node in body:
-            if node.attributes:
+            if holds_graphs(node):
                 queue.extend(subgraphs(node.attributes.values()))
+
+
+def holds_graphs(node: ir.Node) -> bool:
+    """Whether the node may have subgraphs: asked of every node, again and again, where ``subgraphs`` would be slow."""
+    for attribute in node.attributes.values():
+        kind = attribute.type
+        if kind is _GRAPH or kind is _GRAPHS:
+            return True
+    return False
 
 
 def subgraphs(attributes: Iterable[ir.Attr]) -> Iterator[ir.Graph]:
     """The graphs that the attributes hold."""
     for attribute in attributes:
-        kind = attribute.type  # asked first: hardly any attribute is a graph, and all nodes of a model are asked
-        if (kind is not _GRAPH and kind is not _GRAPHS) or attribute.is_ref() or attribute.value is None:
+        if attribute.is_ref() or attribute.value is None:
             continue
-        if kind is _GRAPH:
+        if attribute.type is _GRAPH:
             yield attribute.value
-        else:
+        elif attribute.type is _GRAPHS:
             yield from attribute.value
 
 

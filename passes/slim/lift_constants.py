@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,20 +37,19 @@ class LiftConstants(Pass):
         if model.ir_version < 4:
             context.decline("lift-constant", "graph", f"IR version {model.ir_version} makes every initializer an input")
             return context.result()
-        kept = annotated(model)
-        for scope in scopes(model):
-            if not scope.in_function:
-                lift(scope, kept, context)
+        places = [scope for scope in scopes(model) if not scope.in_function]
+        constants = [[node for node in each.graph if node.op_type == "Constant" and not node.domain] for each in places]
+        kept = annotated(model) if any(constants) else frozenset()
+        for scope, found in zip(places, constants, strict=True):
+            lift(scope, found, kept, context)
         return context.result()
 
 
-def lift(scope: Scope, kept: frozenset[str], context: Context) -> None:
-    """Lifts the Constant nodes of one graph, in one walk."""
+def lift(scope: Scope, constants: Sequence[ir.Node], kept: frozenset[str], context: Context) -> None:
+    """Lifts the Constant nodes of one graph, but for those whose output is named in ``kept``."""
     graph = scope.graph
     lifted: list[tuple[ir.Node, ir.TensorProtocol]] = []
-    for node in graph:
-        if node.op_type != "Constant" or node.domain != "":
-            continue
+    for node in constants:
         output = node.outputs[0]
         tensor = node_tensor(node)
         if tensor is None or tensor.meta:
@@ -58,7 +58,7 @@ def lift(scope: Scope, kept: frozenset[str], context: Context) -> None:
             context.decline("lift-constant", site(node), "it is an output of its graph")
         elif ANNOTATION in output.meta or output.name in kept:
             context.decline("lift-constant", site(node), "it takes part in a quantization annotation")
-        elif output.name in graph.initializers or tensor_bytes(tensor, output.name or "") > node_bytes(node):
+        elif output.name in graph.initializers or _grows(node, tensor):
             context.decline("lift-constant", site(node), "the file would grow")
         elif context.allow(Action("lift-constant", (output.name or "",), site(node))):
             lifted.append((node, stored(tensor)))
@@ -67,6 +67,11 @@ def lift(scope: Scope, kept: frozenset[str], context: Context) -> None:
         name, node.outputs[0].name = node.outputs[0].name or "", None
         tensor.name = name
         node.outputs[0].replace_all_uses_with(add_initializer(graph, name, tensor))
+
+
+def _grows(node: ir.Node, tensor: ir.TensorProtocol) -> bool:
+    """Whether the tensor is longer as an initializer: only numbers that the node states without a tensor may be."""
+    return "value" not in node.attributes and tensor_bytes(tensor, node.outputs[0].name or "") > node_bytes(node)
 
 
 def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:

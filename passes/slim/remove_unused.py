@@ -103,11 +103,15 @@ def opaque_functions(model: ir.Model) -> frozenset[ir.OperatorIdentifier]:
 
 def remove_initializers(model: ir.Model, context: Context) -> None:
     """Removes initializers that nothing uses."""
-    kept = annotated(model)
-    for scope in scopes(model):
-        for name, value in list(scope.graph.initializers.items()):
-            if value.uses() or value.is_graph_input() or value.is_graph_output() or name in kept:
-                continue
+    unused = [
+        (scope, name, value)
+        for scope in scopes(model)
+        for name, value in scope.graph.initializers.items()
+        if not (value.uses() or value.is_graph_input() or value.is_graph_output())
+    ]
+    kept = annotated(model) if unused else frozenset()
+    for scope, name, value in unused:
+        if name not in kept:
             bytes_ = value.const_value.nbytes if value.const_value is not None else 0
             if context.allow(Action("remove-initializer", (name,), scope.graph.name or "", f"-{bytes_:,} bytes")):
                 del scope.graph.initializers[name]

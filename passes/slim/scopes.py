@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.graph.walk import bodies, subgraphs
+from onnxslim.graph.walk import bodies, holds_graphs, subgraphs
 
 ANNOTATION = "quant_parameter_tensor_names"
 """Where onnx-ir keeps ``quantization_annotation``: in ``value.meta``, naming other values."""
@@ -39,7 +39,7 @@ def scopes(model: ir.Model) -> list[Scope]:
     found += [Scope(f.graph, f.opset_imports, None, in_function=True) for f in model.functions.values()]
     for scope in found:  # grows while it is walked
         for node in scope.graph:
-            if node.attributes:
+            if holds_graphs(node):
                 found += [Scope(g, scope.opsets, scope, scope.in_function) for g in subgraphs(node.attributes.values())]
     return found
 
