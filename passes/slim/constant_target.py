@@ -8,7 +8,6 @@ too: -1 beside a dim that may be 0 is refused by onnxruntime, so it stands only 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +23,6 @@ MAX_USERS = 64
 """A target with more users is left alone: each rewrite looks at all of them."""
 
 
-@dataclass(frozen=True)
 class ConstantTarget(Rule):
     """Replace a computed target of Reshape or Expand by a constant, where one says the same in every run.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -13,7 +12,6 @@ from onnxslim.runtime.tier import Tier
 from .rewriting import Place, Replacement, Rule
 
 
-@dataclass(frozen=True)
 class ConstantWhere(Rule):
     """Take what a condition that is the same everywhere chooses, or what both sides are."""
 

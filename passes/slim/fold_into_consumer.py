@@ -7,7 +7,6 @@ summand. What is padded with zeros does not take a summand in: the border would 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -41,7 +40,6 @@ _RANGE = "a constant would not be finite, or lose digits"
 _CHANNELS = "it is not one number for each input channel"
 
 
-@dataclass(frozen=True)
 class FoldScaleIntoConsumer(Rule):
     """Multiply a constant factor of the input into the weights of Conv, ConvTranspose, Gemm or MatMul.
 
@@ -97,7 +95,6 @@ class FoldScaleIntoConsumer(Rule):
         return Replacement([*between, new], (new.outputs[0],))
 
 
-@dataclass(frozen=True)
 class FoldShiftIntoConsumer(Rule):
     """Move a constant summand of the input through the weights of Conv, Gemm or MatMul into the bias.
 

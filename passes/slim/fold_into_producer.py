@@ -9,7 +9,6 @@ and, as a summand, moves of elements; a vector passes sums only, where shapes br
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -76,7 +75,6 @@ def shift_passes(node: ir.Node, shift: Array) -> Sequence[int]:
     return (0,) if node.op_type == "Sub" or (node.op_type in MOVES and shift.size == 1) else ()
 
 
-@dataclass(frozen=True)
 class FoldScaleIntoProducer(Rule):
     """Multiply a constant factor into the constants of what computes the value: weights, parameters, other factors.
 
@@ -115,7 +113,6 @@ class FoldScaleIntoProducer(Rule):
         return reason
 
 
-@dataclass(frozen=True)
 class FoldShiftIntoProducer(Rule):
     """Add a constant summand to the bias of what computes the value, or to another constant summand.
 

@@ -11,7 +11,6 @@ for ``max(x, 0)`` saves no node.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +25,6 @@ _NOT_FLOAT = "it is not known to be float32, the only type that onnxruntime comp
 _SHARED = "others need one of its steps too"
 
 
-@dataclass(frozen=True)
 class FuseSigmoid(Rule):
     """Join the steps of a Sigmoid or Softsign."""
 
@@ -74,7 +72,6 @@ def _negated(place: Place, node: ir.Node) -> ir.Value | None:
     return parts[0] if parts is not None and parts[1] == -1 else None
 
 
-@dataclass(frozen=True)
 class FuseClip(Rule):
     """Join a minimum and a maximum with constants to a Clip."""
 
@@ -111,7 +108,6 @@ def _rank_zero(place: Place, value: ir.Value | None) -> ir.Value | None:
     return place.new_constant(np.asarray(array.reshape(())), value.name or "limit")
 
 
-@dataclass(frozen=True)
 class FuseLeakyRelu(Rule):
     """Join the steps of a LeakyRelu."""
 

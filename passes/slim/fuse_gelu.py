@@ -11,7 +11,6 @@ Swish (opset 24) is left apart: onnxruntime 1.32 has no kernel for it and comput
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -45,7 +44,6 @@ def takes_tanh(place: Place, found: Gate) -> bool:
     return inner is not None and inner.has({(x,): scale, (x, x, x): scale * _CUBE})
 
 
-@dataclass(frozen=True)
 class FuseGelu(Rule):
     """Join the steps of a Gelu, from opset 20 on."""
 
@@ -66,7 +64,6 @@ class FuseGelu(Rule):
         return Replacement([new], [new.outputs[0]])
 
 
-@dataclass(frozen=True)
 class FuseMish(Rule):
     """Join the steps of a Mish, from opset 18 on."""
 

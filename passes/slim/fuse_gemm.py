@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -16,7 +15,6 @@ from .rewriting import Place, Replacement, Rule
 _TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
 
-@dataclass(frozen=True)
 class FuseMatMulAdd(Rule):
     """Make one Gemm of MatMul and Add where both factors are known to be matrices and the sum widens nothing.
 
@@ -60,7 +58,6 @@ class FuseMatMulAdd(Rule):
         return Replacement([new], (new.outputs[0],))
 
 
-@dataclass(frozen=True)
 class FuseGemmTranspose(Rule):
     """Let a Gemm read a transposed matrix as it is."""
 

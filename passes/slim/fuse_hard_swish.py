@@ -89,7 +89,6 @@ def hard_sigmoid(of: Ramp) -> ir.Node:
     )
 
 
-@dataclass(frozen=True)
 class FuseHardSigmoid(Rule):
     """Join the steps of a HardSigmoid."""
 
@@ -114,7 +113,6 @@ class FuseHardSigmoid(Rule):
         return Replacement([new], [new.outputs[0]], f"alpha {found.alpha:g}, beta {found.beta:g}")
 
 
-@dataclass(frozen=True)
 class FuseHardSwish(Rule):
     """Join the steps of a HardSwish; before opset 14, to a HardSigmoid and a product."""
 

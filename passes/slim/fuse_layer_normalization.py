@@ -132,7 +132,6 @@ def waits(place: Place, node: ir.Node) -> bool:
     return user.op_type == "Mul" and user.domain == "" and any(place.constant(x) is not None for x in user.inputs)
 
 
-@dataclass(frozen=True)
 class FuseLayerNormalization(Rule):
     """Join the steps of a LayerNormalization or RMSNormalization, where the opset has it."""
 
@@ -204,7 +203,6 @@ def attributes(axes: int, epsilon: float) -> dict[str, int | float]:
     return found
 
 
-@dataclass(frozen=True)
 class FuseNormalizationBias(Rule):
     """Make what is added to a LayerNormalization without bias its bias."""
 

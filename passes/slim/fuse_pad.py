@@ -7,7 +7,6 @@ the largest, which is what Pad with -infinity does, and with 0 where no element 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,6 @@ from .linear import ints, is_dead, number
 from .rewriting import Place, Replacement, Rule
 
 
-@dataclass(frozen=True)
 class FusePad(Rule):
     """Give the padding of spatial dims to the Conv or pooling that comes next, where it pads with the same number."""
 

@@ -8,7 +8,6 @@ whole pass over the data goes. onnxruntime 1.32 knows a decomposed RMSNormalizat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -30,7 +29,6 @@ def reciprocal_of(place: Place, value: ir.Value) -> ir.Value | None:
     return below if scalar(place, one, below) == 1 else None
 
 
-@dataclass(frozen=True)
 class FuseReciprocal(Rule):
     """Divide by a root instead of multiplying by its reciprocal."""
 

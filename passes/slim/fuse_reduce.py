@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -16,7 +15,6 @@ from .rewriting import Place, Replacement, Rule
 ARGUMENTS = ("ArgMax", "ArgMin")
 
 
-@dataclass(frozen=True)
 class FuseReduceSqueeze(Rule):
     """Drop or keep reduced dims in the reduction itself, where a Squeeze or Unsqueeze is about the same dims."""
 

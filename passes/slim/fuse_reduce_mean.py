@@ -11,7 +11,6 @@ with 1 thread on (8, 512, 256) over axis 1, ReduceSumSquare took 1.83 ms against
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -23,7 +22,6 @@ from .reductions import axes_are_input, axes_of, keeps_dims
 from .rewriting import Place, Replacement, Rule
 
 
-@dataclass(frozen=True)
 class FuseReduceMean(Rule):
     """Make a sum that is divided by its length a mean."""
 

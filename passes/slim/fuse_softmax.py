@@ -12,7 +12,6 @@ to be slower than the steps in places (0.27 ms against 0.21).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -69,7 +68,6 @@ def reduced(place: Place, value: ir.Value | None, x: ir.Value, op_type: str) -> 
     return None
 
 
-@dataclass(frozen=True)
 class FuseSoftmax(Rule):
     """Join the steps of a Softmax or LogSoftmax."""
 

@@ -6,7 +6,6 @@ root is NaN. The two roundings that go are a relative 2e-7. NaN and infinity sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -52,7 +51,6 @@ def never_negative(place: Place, value: ir.Value) -> bool:
     return True
 
 
-@dataclass(frozen=True)
 class FuseSquareRoot(Rule):
     """Leave out a root that is squared again."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -24,7 +23,6 @@ WIDER_FLOATS = {
 }
 
 
-@dataclass(frozen=True)
 class MergeCasts(Rule):
     """Cast at once what is cast twice.
 

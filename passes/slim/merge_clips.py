@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +16,6 @@ FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True)
 class MergeClips(Rule):
     """Merge two nodes that limit floats to an interval with constant bounds; Relu's is [0, inf)."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -15,7 +14,6 @@ MAX_PARTS = 256
 """Concats do not grow beyond so many inputs: a long chain of them would otherwise be copied at every step."""
 
 
-@dataclass(frozen=True)
 class MergeConcats(Rule):
     """Concatenate the parts of a Concat directly, where nothing else uses it."""
 

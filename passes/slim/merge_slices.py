@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +17,6 @@ Cut = tuple[int, int, int, int]
 """Axis, start, end, step, as the operator takes them."""
 
 
-@dataclass(frozen=True)
 class MergeSlices(Rule):
     """Merge two Slices with constant bounds; nothing else may use what is between.
 

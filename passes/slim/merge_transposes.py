@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -13,7 +12,6 @@ from onnxslim.runtime.tier import Tier
 from .rewriting import Place, Replacement, Rule
 
 
-@dataclass(frozen=True)
 class MergeTransposes(Rule):
     """Merge two Transposes in a row; two that are each other's inverse vanish.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -17,7 +16,6 @@ IDEMPOTENT = ("Abs", "Ceil", "Floor", "Round", "Sign")
 """f(f(x)) = f(x), NaN and infinities included."""
 
 
-@dataclass(frozen=True)
 class MergeUnary(Rule):
     """Merge two operators of one input where one, or none, does the same."""
 

@@ -6,7 +6,6 @@ All four only rename the places of the same numbers in the same order, so that t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +21,6 @@ VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that give their input another shape and leave its elements in order."""
 
 
-@dataclass(frozen=True)
 class MergeViews(Rule):
     """Merge two nodes that only change a shape, where the result's shape can be written down.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -14,7 +13,6 @@ from onnxslim.runtime.tier import Tier
 from .rewriting import Place, Replacement, Rule
 
 
-@dataclass(frozen=True)
 class MergeWheres(Rule):
     """Choose once what is chosen twice by one condition; let no Not stand before a choice.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -14,7 +13,6 @@ from onnxslim.runtime.tier import Tier
 from .rewriting import Place, Replacement, Rule
 
 
-@dataclass(frozen=True)
 class PlainReshape(Rule):
     """Drop allowzero where no element of the target can be a zero that would then copy another dim.
 

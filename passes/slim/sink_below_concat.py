@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import onnx_ir as ir
@@ -25,7 +24,6 @@ FUSED = ("HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 LINEAR = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-@dataclass(frozen=True)
 class SinkBelowConcat(Rule):
     """Do after a Concat, once, what is done to each of its parts.
 
