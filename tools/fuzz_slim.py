@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,15 +99,35 @@ def campaign(first: int, count: int, jobs: int, families: Sequence[str] = ()) ->
     skipped = graphs = 0
     found: list[Found] = []
     broken: list[int] = []
-    portions = list(chunks(first, count))
-    with ProcessPoolExecutor(jobs) as pool:
-        for part in pool.map(run, portions, [families] * len(portions)):
-            fired.update(part.fired)
-            found.extend(part.found)
-            broken.extend(part.broken)
-            skipped += part.skipped
-            graphs += part.graphs
+    for part in _survivors(list(chunks(first, count)), jobs, families):
+        fired.update(part.fired)
+        found.extend(part.found)
+        broken.extend(part.broken)
+        skipped += part.skipped
+        graphs += part.graphs
     return Outcome(fired, skipped, graphs, found, broken)
+
+
+def _survivors(portions: list[range], jobs: int, families: Sequence[str]) -> Iterator[Outcome]:
+    """The outcome of each portion. A process that dies is a counterexample, told by the seed that it died on."""
+    doubtful: list[range] = []
+    with ProcessPoolExecutor(jobs) as pool:
+        pending = [(portion, pool.submit(run, portion, families)) for portion in portions]
+        for portion, future in pending:
+            try:
+                yield future.result()
+            except BrokenProcessPool:  # it, or one that ran beside it
+                doubtful.append(portion)
+    for portion in doubtful:
+        try:
+            with ProcessPoolExecutor(1) as pool:
+                yield pool.submit(run, portion, families).result()
+        except BrokenProcessPool:
+            if len(portion) > 1:
+                yield from _survivors([range(seed, seed + 1) for seed in portion], 1, families)
+            else:
+                died = Found(portion[0], "died", "the process that checked it was ended", (), 0, "")
+                yield Outcome(Counter(), 0, 1, [died], [])
 
 
 def report(outcome: Outcome) -> str:

@@ -147,17 +147,25 @@ def gates(b: Builder) -> None:
     """x * sigmoid(x), x * tanh(softplus(x)), log(1 + exp(x)), and near misses."""
     x = real(b)
     other = x if b.maybe(0.85) else middle(b, x)
-    match b.rng.randrange(4):
+    match b.rng.randrange(3):
         case 0:
             swapped(b, "Mul", other, b.op("Sigmoid", x))
         case 1:
             swapped(b, "Mul", other, b.op("Tanh", b.op("Softplus", x)))
-        case 2:
-            b.op("Log", swapped(b, "Add", b.op("Exp", b.clip(x, -5.0, 5.0)), number(b, x, 1.0)))
         case _:
-            y = b.op("Reciprocal", swapped(b, "Add", b.op("Exp", b.op("Neg", x)), number(b, x, 1.0)))
-            if b.maybe():
-                swapped(b, "Mul", x, y)
+            b.op("Log", swapped(b, "Add", b.op("Exp", b.clip(x, -5.0, 5.0)), number(b, x, 1.0)))
+
+
+def sigmoid(b: Builder) -> None:
+    """1 / (1 + exp(-x)) step by step, alone or as a gate, and x / (1 + |x|)."""
+    x = real(b)
+    if b.maybe(0.25):
+        b.op("Div", x, swapped(b, "Add", b.op("Abs", x), number(b, x, 1.0)))
+        return
+    below = swapped(b, "Add", b.op("Exp", b.op("Neg", x)), number(b, x, 1.0))
+    y = b.op("Reciprocal", below) if b.maybe() else b.op("Div", number(b, x, 1.0), below)
+    if b.maybe():
+        swapped(b, "Mul", x, y)
 
 
 def normalization(b: Builder) -> None:
@@ -205,15 +213,43 @@ def standard_normalization(b: Builder) -> None:
         b.op("Add", matmul, b.const(b.array([2])))
 
 
+def squared_root(b: Builder) -> None:
+    """The square of a root, of what cannot be negative and of what can."""
+    x = b.pick("float32", "float32", "float64", least=1)
+    match b.rng.randrange(4):
+        case 0:
+            y = b.op("Abs", x)
+        case 1:
+            y = b.reduce("ReduceSumSquare", x, [-1])
+        case 2:
+            y = swapped(b, "Add", b.op("Mul", x, x), number(b, x, 0.5))
+        case _:
+            y = x if b.maybe(0.3) else b.op("Relu", x)
+    root = b.op("Sqrt", y)
+    b.op("Mul", root, root) if b.maybe() else b.op("Pow", root, number(b, x, 2.0))
+
+
+def bounded(b: Builder) -> None:
+    """A minimum and a maximum with constants, in the right order of limits and in the wrong one."""
+    x = real(b)
+    low, high = b.rng.choice([(-0.5, 0.75), (-0.5, 0.75), (0.0, 6.0), (0.5, -0.5)])
+    if b.maybe():
+        swapped(b, "Min", swapped(b, "Max", x, number(b, x, low)), number(b, x, high))
+    else:
+        swapped(b, "Max", swapped(b, "Min", x, number(b, x, high)), number(b, x, low))
+
+
 def softmax(b: Builder) -> None:
-    """exp(x - max) / sum, and the logarithm of a Softmax."""
-    x = b.pick("float32", "float64", least=1)
-    if b.maybe(0.3):
+    """exp(x - max) / sum, its logarithm step by step, and the logarithm of a Softmax."""
+    x = b.pick("float32", "float32", "float64", least=1)
+    if b.maybe(0.2):
         b.op("Log", b.op("Softmax", x, axis=-1))
         return
-    axis = b.rng.choice([-1, x.rank - 1, 0])
-    e = b.op("Exp", b.op("Sub", x, b.reduce("ReduceMax", x, [axis])))
-    b.op("Div", e, b.reduce("ReduceSum", e, [axis]))
+    axis = b.rng.choice([-1, -1, x.rank - 1, 0])
+    shifted = b.op("Sub", x, b.reduce("ReduceMax", x, [axis]))
+    e = b.op("Exp", shifted)
+    total = b.reduce("ReduceSum", e, [axis])
+    b.op("Div", e, total) if b.maybe(0.6) else b.op("Sub", shifted, b.op("Log", total))
 
 
 def reductions(b: Builder) -> None:
@@ -249,7 +285,7 @@ def choices(b: Builder) -> None:
     if not found:
         raise CannotAdd("nothing exact to compare")
     x = b.rng.choice(found)
-    if b.maybe(0.3):
+    if b.maybe(0.5):
         condition = b.const(np.array(b.rng.choice([True, False, [True], [False]])))
     else:
         condition = b.op(b.rng.choice(["Greater", "Less", "Equal"]), x, b.const(b.array([], x.dtype)))
@@ -341,14 +377,22 @@ PATTERNS = (
     gelu,
     gelu,
     gelu,
+    gelu,
+    gelu,
     gates,
     gates,
+    sigmoid,
     normalization,
     normalization,
     normalization,
+    normalization,
+    standard_normalization,
     standard_normalization,
     standard_normalization,
     softmax,
+    softmax,
+    squared_root,
+    bounded,
     reductions,
     choices,
     nested_choices,

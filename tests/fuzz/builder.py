@@ -214,6 +214,8 @@ class Builder:
             kind = found[name].tensor_type
             if any(not dim.HasField("dim_value") for dim in kind.shape.dim):
                 raise CannotAdd(f"{node.op_type} has a size that inference does not know")
+            if any(dim.dim_value < 0 for dim in kind.shape.dim):
+                raise CannotAdd(f"onnx's inference gives {node.op_type} a negative size, and aborts where it meets one")
             dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
             result[name] = (dtype, tuple(dim.dim_value for dim in kind.shape.dim))
         return result

@@ -138,4 +138,4 @@ def call(b: Builder) -> None:
         b.add_node(helper.make_node(name, [x.name], [result.name], domain="local"), [result])
 
 
-PATTERNS: tuple[Pattern, ...] = (choose, choose, repeat, call)
+PATTERNS: tuple[Pattern, ...] = (choose, choose, repeat, repeat, call, call)

@@ -21,8 +21,8 @@ FAMILIES: dict[str, tuple[Callable[[Builder], None], ...]] = {
     "linear": linear.PATTERNS,
     "shapes": shapes.PATTERNS,
 }
-WEIGHTS = {"arithmetic": 6, "control": 2, "layout": 6, "linear": 5, "shapes": 4}
-OPSETS = (11, 12, 13, 13, 14, 15, 16, 17, 17, 18, 18, 19, 20, 20, 21, 22, 23)
+WEIGHTS = {"arithmetic": 6, "control": 3, "layout": 6, "linear": 5, "shapes": 4}
+OPSETS = (11, 12, 13, 13, 14, 15, 16, 17, 17, 18, 18, 19, 20, 20, 21, 21, 22, 23)
 
 
 @dataclass(frozen=True, eq=False)

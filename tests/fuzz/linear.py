@@ -220,10 +220,24 @@ def parallel_matmul(b: Builder) -> None:
             b.op("Add", y, b.const(b.array([3], x.dtype)))
 
 
+def affine_matmul(b: Builder) -> None:
+    """Constant factors and summands before a product with constant weights."""
+    x = matrix(b)
+    inner = x.dims[-1][0]
+    for _ in range(b.rng.choice([1, 1, 2])):
+        c = b.const(b.array(b.rng.choice([[], [1], [inner], [1, inner]]), x.dtype, 0.25, 2.0))
+        x = swapped(b, b.rng.choice(["Mul", "Mul", "Add", "Div"]), x, c)
+    y = b.op("MatMul", x, b.const(b.array([inner, 3], x.dtype)))
+    if b.maybe(0.7):
+        b.op("Add", y, b.const(b.array([3], x.dtype)))
+
+
 PATTERNS = (
     conv_batchnorm,
     conv_affine,
     affine_conv,
+    affine_conv,
+    affine_matmul,
     pad_conv,
     pool,
     matmul_affine,
