@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxslim.analysis.dims import Dim, Expr, lower, maximum
 from onnxslim.analysis.facts import UNKNOWN, Fact
 from onnxslim.analysis.operator import Operator, axis_of, tensor
+from onnxslim.analysis.refutation import surviving_branch
 from onnxslim.analysis.values import INTEGERS
 
 if TYPE_CHECKING:
@@ -24,8 +25,20 @@ def _if(inference: Inference, op: Operator) -> Sequence[Fact]:
     decided = op.elements(0)
     if decided in ([0], [1]):
         return branches[0 if decided == [1] else 1]
+    survivor = surviving_branch(inference, op.node, branches)
+    if survivor is not None:
+        _decide(inference, op, 1 - survivor)
+        return branches[survivor]
     joined = [inference.join(a, b) for a, b in zip(*branches, strict=True)]
     return inference.renew(joined, since)
+
+
+def _decide(inference: Inference, op: Operator, truth: int) -> None:
+    """Notes what the condition must be; one of an outer graph may be something else where the If is not reached."""
+    condition, shape = op.node.inputs[0], op.fact(0).shape
+    if condition is None or condition.graph is not op.node.graph or shape is None or any(dim != 1 for dim in shape):
+        return
+    inference.record(condition, Fact(ir.DataType.BOOL, shape, tensor([truth], [1] * len(shape))))
 
 
 def _settle(

@@ -6,7 +6,7 @@ compared with what follows from those, never used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -48,7 +48,7 @@ class Inference:
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.symbols = Symbols()
-        self.facts: dict[ir.Value, Fact] = {}
+        self.facts: MutableMapping[ir.Value, Fact] = {}
         self.problems: list[tuple[ir.Node, str]] = []
         self.opsets: Mapping[str, int] = model.graph.opset_imports
         self.bindings: Mapping[str, ir.Attr] = {}
@@ -56,6 +56,8 @@ class Inference:
         self.calls: dict[Any, tuple[int, list[Fact]]] = {}
         self.bodies: dict[ir.Value, Fact] = {}
         self.evaluated = 0
+        self.trying = False
+        """Whether a branch is being tried out: what is found then is no fact."""
 
     # -- graphs ----------------------------------------------------------------------------------------------------
 
@@ -256,7 +258,7 @@ class Inference:
                 found.append(wrong)
             elif fact.shape is None and value.shape is not None:
                 claims[value] = value.shape
-        return ShapeFacts(self.facts, claims, tuple(found), tuple(self.problems))
+        return ShapeFacts(dict(self.facts), claims, tuple(found), tuple(self.problems))
 
 
 def weight_fact(weight: ir.TensorProtocol | None) -> Fact:

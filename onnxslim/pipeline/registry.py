@@ -57,6 +57,8 @@ BUILT_IN: dict[str, str] = {
     "fuse-matmul-add": "onnxslim.passes.slim.fuse_gemm:FuseMatMulAdd",
     "fuse-gemm-transpose": "onnxslim.passes.slim.fuse_gemm:FuseGemmTranspose",
     "fuse-reduce-squeeze": "onnxslim.passes.slim.fuse_reduce:FuseReduceSqueeze",
+    "fuse-reduce-transpose": "onnxslim.passes.slim.fuse_reduce_transpose:FuseReduceTranspose",
+    "drop-zero-state": "onnxslim.passes.slim.drop_zero_state:DropZeroState",
     "remove-unused": "onnxslim.passes.slim.remove_unused:RemoveUnused",
     "extract": "onnxslim.passes.slim.extract:Extract",
     "set-input-shapes": "onnxslim.passes.slim.set_input_shapes:SetInputShapes",

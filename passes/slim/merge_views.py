@@ -1,6 +1,7 @@
 """Reshape, Flatten, Squeeze or Unsqueeze of another of them -> one, or none.
 
 All four only rename the places of the same numbers in the same order, so that the result is known by its shape alone.
+So does a Transpose that moves nothing but dims of 1.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from onnxslim.analysis import Dim
 from onnxslim.runtime.tier import Tier
 
 from .constant_target import reshape_target
+from .merge_transposes import permutation
 from .rewriting import Place, Replacement, Rule
 
 VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
@@ -30,14 +32,22 @@ class MergeViews(Rule):
 
     name: ClassVar[str] = "merge-views"
     tier: ClassVar[Tier] = Tier.EXACT
-    op_types: ClassVar[tuple[str, ...]] = VIEWS
+    op_types: ClassVar[tuple[str, ...]] = (*VIEWS, "Transpose")
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """One node for two."""
         middle = node.inputs[0]
-        first = place.before(middle, *VIEWS)
+        first = place.before(middle, *VIEWS, "Transpose")
         x = first.inputs[0] if first is not None else None
-        if first is None or middle is None or x is None or place.opset < 5:
+        if (
+            first is None
+            or middle is None
+            or x is None
+            or place.opset < 5
+            or node.op_type == first.op_type == "Transpose"
+        ):
+            return None
+        if not (is_view(first, place) and is_view(node, place)):
             return None
         before, after = place.facts.shape(x), place.facts.shape(node.outputs[0])
         if before is not None and after is not None and before == after:
@@ -51,6 +61,18 @@ class MergeViews(Rule):
             return "a shape is not known"
         new_node = inserted(x, before, after, place) or reshaped(x, before, after, place)
         return Replacement((new_node,), (new_node.outputs[0],)) if isinstance(new_node, ir.Node) else new_node
+
+
+def is_view(node: ir.Node, place: Place) -> bool:
+    """Whether the node leaves its input's elements in order."""
+    if node.op_type != "Transpose":
+        return True
+    x, perm = node.inputs[0], permutation(node, place)
+    shape = place.facts.shape(x) if x is not None else None
+    if perm is None or shape is None or sorted(perm) != list(range(len(shape))):
+        return False
+    moved = [axis for axis in perm if shape[axis] != 1]
+    return moved == sorted(moved)
 
 
 def attributes_of(node: ir.Node) -> dict[str, ir.Attr]:

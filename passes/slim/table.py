@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .constant_target import ConstantTarget
 from .constant_where import ConstantWhere
+from .drop_zero_state import DropZeroState
 from .fold_into_consumer import FoldScaleIntoConsumer, FoldShiftIntoConsumer
 from .fold_into_producer import FoldScaleIntoProducer, FoldShiftIntoProducer
 from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
@@ -15,6 +16,7 @@ from .fuse_pad import FusePad
 from .fuse_reciprocal import FuseReciprocal
 from .fuse_reduce import FuseReduceSqueeze
 from .fuse_reduce_mean import FuseReduceMean
+from .fuse_reduce_transpose import FuseReduceTranspose
 from .fuse_softmax import FuseSoftmax
 from .fuse_square_root import FuseSquareRoot
 from .merge_casts import MergeCasts
@@ -63,4 +65,6 @@ RULES: tuple[Rule, ...] = (
     FuseMatMulAdd(),
     FuseGemmTranspose(),
     FuseReduceSqueeze(),
+    FuseReduceTranspose(),
+    DropZeroState(),
 )

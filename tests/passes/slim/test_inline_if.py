@@ -192,3 +192,65 @@ def test_two_thousand_ifs_in_a_row_end_in_time() -> None:
     InlineIf().run(model, Context())
     assert [node.op_type for node in model.graph] == ["Abs", "Neg"] * 2000
     assert len({node.outputs[0].name for node in model.graph}) == 4000
+
+
+RECURRENT = """<float[1, 4, 3] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.1, 0.2, 0.3},
+    float[1, 4, 1] r = {0.1, 0.2, 0.3, 0.4}, int64 i = {2}, int64 one = {1}, int64[1] zero = {0}, int64[1] last = {2}
+>"""
+
+
+def test_a_branch_after_which_no_run_succeeds_is_never_taken() -> None:
+    """The LSTM after the If takes rank 3: the branch that leaves rank 3 would become 4 there."""
+    start = f"{HEADER} g (float[N, 3, M] x) => (float[1, N, A, B] y) {RECURRENT}"
+    assert_rewrites(
+        f"""{start} {{
+            s = Shape(x)  d = Gather(s, i)  c = Equal(d, one)
+            b = If(c) <then_branch = t () => (float[P, Q] u) {{ u = Squeeze(x, last) }},
+                       else_branch = e () => (float[P, Q, R] v) {{ v = Identity(x) }}>
+            k = Unsqueeze(b, zero)
+            y = LSTM <hidden_size = 1> (k, w, r)
+        }}""",
+        f"""{start} {{
+            s = Shape(x)  d = Gather(s, i)  c = Equal(d, one)
+            b = Squeeze(x, last)  k = Unsqueeze(b, zero)  y = LSTM <hidden_size = 1> (k, w, r) }}""",
+        InlineIf(),
+        feeds=[{"x": np.ones((n, 3, 1), np.float32)} for n in (1, 2)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why"),
+    [
+        ("y = Relu(b)", "any rank will do"),
+        ("y = If(q) <then_branch = m () => (o) { k = Unsqueeze(b, zero) o = LSTM <hidden_size = 1> (k, w, r) }, "
+         "else_branch = n () => (z) { z = Relu(b) }>", "the LSTM does not always run"),
+    ],
+)  # fmt: skip
+def test_a_branch_that_some_run_survives_stays(nodes: str, why: str) -> None:
+    text = f"""{HEADER} g (float[N, 3, M] x, bool q) => (y) {RECURRENT} {{
+            s = Shape(x)  d = Gather(s, i)  c = Equal(d, one)
+            b = If(c) <then_branch = t () => (float[P, Q] u) {{ u = Squeeze(x, last) }},
+                       else_branch = e () => (float[P, Q, R] v) {{ v = Identity(x) }}>
+            {nodes}
+        }}"""
+    model, context = parse(text), Context()
+    InlineIf().run(model, context)
+    assert not context.actions, why
+    assert any(each.reason == "its condition is not known" for each in context.declined)
+
+
+def test_what_one_branch_decides_says_nothing_of_runs_that_take_the_other() -> None:
+    """Inside a branch the condition must be true; outside it is still open."""
+    text = f"""{HEADER} g (float[N, 3, M] x, bool q) => (y, z) {RECURRENT} {{
+            s = Shape(x)  d = Gather(s, i)  c = Equal(d, one)
+            y = If(q) <
+                then_branch = t () => (o) {{
+                    b = If(c) <then_branch = p () => (u) {{ u = Squeeze(x, last) }},
+                               else_branch = f () => (v) {{ v = Identity(x) }}>
+                    k = Unsqueeze(b, zero)  o = LSTM <hidden_size = 1> (k, w, r) }},
+                else_branch = e () => (a) {{ a = Relu(x) }}>
+            z = If(c) <then_branch = h () => (aa) {{ aa = Neg(x) }}, else_branch = j () => (bb) {{ bb = Abs(x) }}>
+        }}"""
+    model, context = parse(text), Context()
+    InlineIf().run(model, context)
+    assert not context.actions

@@ -146,3 +146,30 @@ def test_a_shape_of_zero_elements() -> None:
     x, y = "float[B, 0, 3] x", "float[P, Q] y"
     before = text("m = Unsqueeze(x, a) y = Flatten <axis = 3> (m)", ints("a", 1), y, x)
     assert_declines(before, RULE, reason="a dim is zero")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "merged", "y"),
+    [
+        (
+            "m = Unsqueeze(x, three) y = Transpose<perm = [0, 3, 1, 2]>(m)",
+            "y = Unsqueeze(x, one)",
+            "float[N, 1, 5, 6] y",
+        ),
+        ("m = Transpose<perm = [1, 2, 0]>(w) y = Squeeze(m, two)", "y = Squeeze(w, zero)", "float[5, N] y"),
+    ],
+)
+def test_a_transpose_that_only_moves_ones_is_a_view(nodes: str, merged: str, y: str) -> None:
+    def model(body: str) -> str:
+        used = [n for n in ("zero", "one", "two", "three") if re.search(rf"\b{n}\b", body)]
+        constants = ", ".join(f"int64[1] {n} = {{{('zero', 'one', 'two', 'three').index(n)}}}" for n in used)
+        source = "float[1, 5, N] w" if "w" in re.findall(r"\w+", body) else "float[N, 5, 6] x"
+        return f"{HEADER} g ({source}) => ({y}) <{constants}> {{ {body} }}"
+
+    assert_rewrites(model(nodes), model(merged), RULE)
+
+
+def test_a_transpose_that_moves_more_than_ones_is_none() -> None:
+    body = "m = Unsqueeze(x, three) y = Transpose<perm = [0, 3, 2, 1]>(m)"
+    model = f"{HEADER} g (float[N, 5, 6] x) => (float[N, 1, 6, 5] y) <int64[1] three = {{3}}> {{ {body} }}"
+    assert_declines(model, RULE)
