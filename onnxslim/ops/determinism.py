@@ -29,6 +29,27 @@ RANDOM = frozenset(
 )
 """Standard operators that draw random numbers. A fixed ``seed`` does not help: a session draws anew in each run."""
 
+TOTAL = frozenset(
+    {
+        *(
+            "Abs",
+            "Ceil",
+            "Constant",
+            "Cos",
+            "Elu",
+            "Erf",
+            "Exp",
+            "Floor",
+            "Gelu",
+            "HardSigmoid",
+            "HardSwish",
+            "Identity",
+        ),
+        *("IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shape"),
+        *("Sigmoid", "Sign", "Sin", "Size", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"),
+    }
+)
+"""Operators of the default domain that fail on no input of their types, so that to run one in vain does no harm."""
 
 HOLDS_SUBGRAPH = "it holds a subgraph"
 """The reason that ``impurity`` gives where it finds no other."""

@@ -23,6 +23,8 @@ BUILT_IN: dict[str, str] = {
     "unfold-constants": "onnxslim.passes.slim.unfold_constants:UnfoldConstants",
     "inline-functions": "onnxslim.passes.slim.inline_functions:InlineFunctions",
     "inline-if": "onnxslim.passes.slim.inline_if:InlineIf",
+    "inline-loop": "onnxslim.passes.slim.inline_loop:InlineLoop",
+    "hoist-invariants": "onnxslim.passes.slim.hoist_invariants:HoistInvariants",
     "plain-reshape": "onnxslim.passes.slim.plain_reshape:PlainReshape",
     "constant-target": "onnxslim.passes.slim.constant_target:ConstantTarget",
     "merge-views": "onnxslim.passes.slim.merge_views:MergeViews",

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .extract import Extract
     from .fold_constants import FoldConstants
     from .fuse_conv_batchnorm import FuseConvBatchNorm
+    from .hoist_invariants import HoistInvariants
     from .inline_functions import InlineFunctions
     from .inline_if import InlineIf
+    from .inline_loop import InlineLoop
     from .lift_constants import LiftConstants
     from .remove_identity import RemoveIdentity
     from .remove_unused import RemoveUnused
@@ -28,8 +30,10 @@ __all__ = [
     "Extract",
     "FoldConstants",
     "FuseConvBatchNorm",
+    "HoistInvariants",
     "InlineFunctions",
     "InlineIf",
+    "InlineLoop",
     "LiftConstants",
     "RemoveIdentity",
     "RemoveUnused",
@@ -48,8 +52,10 @@ __getattr__ = lazy_exports(
         "Extract": ".extract",
         "FoldConstants": ".fold_constants",
         "FuseConvBatchNorm": ".fuse_conv_batchnorm",
+        "HoistInvariants": ".hoist_invariants",
         "InlineFunctions": ".inline_functions",
         "InlineIf": ".inline_if",
+        "InlineLoop": ".inline_loop",
         "LiftConstants": ".lift_constants",
         "RemoveIdentity": ".remove_identity",
         "RemoveUnused": ".remove_unused",

@@ -18,8 +18,10 @@ from onnxslim.runtime.tier import Tier
 from .common_subexpressions import CommonSubexpressions
 from .fold_constants import FoldConstants
 from .fuse_conv_batchnorm import FuseConvBatchNorm
+from .hoist_invariants import HoistInvariants
 from .inline_functions import InlineFunctions, inline_functions
 from .inline_if import InlineIf
+from .inline_loop import InlineLoop
 from .lift_constants import LiftConstants
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
@@ -44,7 +46,9 @@ def slim_passes() -> tuple[Pass, ...]:
         RemoveUnused(),
         InlineFunctions(),
         InlineIf(),
+        InlineLoop(),
         LiftConstants(),
+        HoistInvariants(),
         RemoveIdentity(),
         FoldConstants(),
         FuseConvBatchNorm(),
