@@ -52,6 +52,7 @@ def slim(
     save_as_external_data: bool = False,
     model_check_inputs: Sequence[str] | str | None = None,
     verbose: bool = False,
+    target: Literal["any", "onnxruntime"] = "any",
     samples: AnySamples | None = None,
     verify: bool = True,
     external_data: bool | None = None,
@@ -85,6 +86,7 @@ def slim(
         save_as_external_data: Put the weights into a file beside the model.
         model_check_inputs: ``NAME:1,3,224,224`` or ``NAME:FILE.npy`` each: what to compare outputs on.
         verbose: Log each step to stderr.
+        target: ``onnxruntime`` allows operators that only onnxruntime has (domain ``com.microsoft``).
         samples: Representative inputs to compare outputs on; random ones otherwise.
         verify: Whether to compare outputs before and after in onnxruntime.
         external_data: Whether weights go into a file beside the model; None means as the input has them, and above
@@ -125,6 +127,7 @@ def slim(
         skip_fusion_patterns=skip_fusion_patterns,
         also_skip=old,
         size_threshold=size_threshold,
+        target=target,
         model_check_inputs=model_check_inputs,
         samples=samples,
         verify=verify,
@@ -166,6 +169,7 @@ def simplify(
     skip_fusion_patterns: Names = None,
     also_skip: Sequence[str] = (),
     size_threshold: int | None = None,
+    target: str = "any",
     model_check_inputs: Sequence[str] | str | None = None,
     **settings: Any,
 ) -> Result:
@@ -184,6 +188,7 @@ def simplify(
         skip_fusion_patterns: Patterns left out.
         also_skip: Further names of optimizations.
         size_threshold: Bytes of the largest value that is folded.
+        target: ``any`` or ``onnxruntime``.
         model_check_inputs: What to compare outputs on.
         settings: Fields of `onnxslim.api.rewriting.Settings`.
 
@@ -195,14 +200,13 @@ def simplify(
         skip_optimizations = [skip_optimizations]
     chosen = list(OPTIMIZATIONS) if skip_optimizations is True else [*(skip_optimizations or ()), *also_skip]
     skips = skipped(skip_fusion_patterns, chosen)
-    if recipe is not None and (skips or size_threshold):
+    if recipe is not None and (skips or size_threshold or target != "any"):
         raise InputError("a recipe and options of slim were both given", mend="write the options into the recipe")
     if model_check_inputs and settings.get("samples") is not None:
         raise InputError("samples and model_check_inputs were both given", mend="give one of the two")
     if recipe is None:
-        own = make_pass(
-            get_pass("slim"), {"skip": skips, "fold_up_to": int(size_threshold) if size_threshold else None}
-        )
+        options = {"skip": skips, "fold_up_to": int(size_threshold) if size_threshold else None, "target": target}
+        own = make_pass(get_pass("slim"), options)
         recipe = [*own_patterns(skip_fusion_patterns, chosen), own]
     passes = list(recipe)
     for each in passes:

@@ -20,12 +20,13 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.ops.contrib import VERSION
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 
 from .scopes import ANNOTATION, Forwarding, Scope, scopes
 from .shared_facts import shape_facts
-from .size import constant_node_bytes, node_bytes, tensor_bytes
+from .size import constant_node_bytes, import_bytes, node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,7 +61,6 @@ class Place:
     scope: Scope
     facts: ShapeFacts
     names: Names
-    target: str = ""
     made: dict[ir.Value, Array | ir.TensorProtocol] = field(default_factory=dict)
     """Constants made for a proposal; they are registered when it is carried out."""
 
@@ -108,7 +108,9 @@ class Rule(Pass):
     """A local rewrite as a pass. Subclasses set ``name`` and ``op_types`` and write ``rewrite``."""
 
     op_types: ClassVar[tuple[str, ...]]
-    """Operators of the default domain that a match starts from: the last node of the pattern."""
+    """Operators that a match starts from: the last node of the pattern."""
+    domains: ClassVar[tuple[str, ...]] = ("",)
+    """Domains of these operators."""
 
     @abstractmethod
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
@@ -143,7 +145,7 @@ class _Driver:
 
     def run(self) -> None:
         graph = self.place.scope.graph
-        queue = deque(node for node in graph if node.domain == "" and node.op_type in self.rules)
+        queue = deque(node for node in graph if node.op_type in self.rules)
         waiting = set(queue)
         left = MAX_ACTIONS_PER_NODE * (len(graph) + 1)
         reasons: dict[tuple[str, ir.Node], str] = {}
@@ -153,6 +155,8 @@ class _Driver:
             if node.graph is not graph:
                 continue
             for rule in self.rules.get(node.op_type, ()):
+                if node.domain not in rule.domains:
+                    continue
                 self.place.made.clear()
                 answer = rule.rewrite(node, self.place)
                 if isinstance(answer, Replacement):
@@ -161,8 +165,7 @@ class _Driver:
                     if answer is None:
                         left -= 1
                         for each in near:
-                            wanted = each.graph is graph and each.domain == "" and each.op_type in self.rules
-                            if wanted and each not in waiting:
+                            if each.graph is graph and each.op_type in self.rules and each not in waiting:
                                 waiting.add(each)
                                 queue.append(each)
                         break
@@ -227,6 +230,7 @@ class _Driver:
             if value in used:  # the name that it will have: a suffix counts
                 value.name = self.place.names.fresh(value.name or "constant")
         come = sum(node_bytes(new) for new in proposal.nodes)
+        come += sum(import_bytes(domain, VERSION) for domain in self._to_import(proposal))
         come += sum(
             size(value.const_value, value.name or "")
             for value in self.place.made
@@ -234,6 +238,10 @@ class _Driver:
         )
         go = self._dying_bytes(node, proposal)
         return f"the file would grow by {come - go:,} bytes" if come > go else None
+
+    def _to_import(self, proposal: Replacement) -> set[str]:
+        """Domains of new nodes that the model does not import yet."""
+        return {new.domain for new in proposal.nodes} - {"", *self.place.model.graph.opset_imports}
 
     def _dying_bytes(self, node: ir.Node, proposal: Replacement) -> int:
         """Bytes of the node and of all that nothing else needs once it is gone."""
@@ -272,6 +280,7 @@ class _Driver:
         for new in proposal.nodes:
             if new.name is None:
                 new.name = ""  # else the graph makes a name up: bytes that nobody counts, and twins in inlined bodies
+        place.model.graph.opset_imports.update(dict.fromkeys(self._to_import(proposal), VERSION))
         graph.insert_before(node, proposal.nodes)
         for old, stand_in in zip(node.outputs, proposal.outputs, strict=False):
             if stand_in is None:

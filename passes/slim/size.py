@@ -59,6 +59,11 @@ def constant_node_bytes(tensor: ir.TensorProtocol, name: str) -> int:
     return framed(framed(len(name.encode())) + framed(len(b"Constant")) + framed(10 + tensor_bytes(tensor) - 2))
 
 
+def import_bytes(domain: str, version: int) -> int:
+    """The import of an operator set."""
+    return framed(framed(len(domain.encode())) + 1 + varint(version))
+
+
 def model_bytes(model: ir.Model) -> int:
     """The model in one file, but for its header, interface and doc strings, which no rewrite touches."""
     total = sum(tensor_bytes(v.const_value, v.name or "") for v in model.graph.initializers.values() if v.const_value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
@@ -29,7 +29,7 @@ from .rewriting import Rule, apply_rules
 from .same_numbers import SameNumbers
 from .shared_facts import forget_shape_facts
 from .size import least_bytes, model_bytes, node_bytes
-from .table import RULES
+from .table import ONNXRUNTIME_RULES, RULES
 from .unfold_constants import UnfoldConstants
 
 TRIAL_GROWTH = 8
@@ -70,6 +70,10 @@ class Slim(Pass):
 
     skip: tuple[str, ...] = field(default=(), metadata={"help": "passes and rules to leave out, by name"})
     fold_up_to: int | None = field(default=None, metadata={"help": "bytes of the largest value that is folded"})
+    target: Literal["any", "onnxruntime"] = field(
+        default="any",
+        metadata={"help": "runtimes that the model is for; onnxruntime: also operators that it alone has"},
+    )
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Slims in place.
@@ -93,12 +97,18 @@ class Slim(Pass):
             UnfoldConstants().run(model, context)
             if len(context.actions) > acted:
                 run_rounds(steps, model, context)
+        rules = tuple(rule for rule in ONNXRUNTIME_RULES if rule.name not in self.skip)
+        if self.target == "onnxruntime" and rules:
+            acted = len(context.actions)
+            apply_rules(rules, model, context)
+            if len(context.actions) > acted and "remove-unused" not in self.skip:
+                RemoveUnused().run(model, context)
         forget_shape_facts(context)
         return context.result()
 
     def steps(self) -> tuple[Pass, ...]:
         """The passes of one round, without what is to be skipped; the rules come last, as one."""
-        known = {*pass_table(), *(each.name for each in (*slim_passes(), *RULES)), *_PARTS}
+        known = {*pass_table(), *(each.name for each in (*slim_passes(), *RULES, *ONNXRUNTIME_RULES)), *_PARTS}
         for name in self.skip:
             if name not in known:
                 raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))

@@ -8,15 +8,20 @@ from .drop_zero_state import DropZeroState
 from .fold_into_consumer import FoldScaleIntoConsumer, FoldShiftIntoConsumer
 from .fold_into_producer import FoldScaleIntoProducer, FoldShiftIntoProducer
 from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
+from .fuse_bias_gelu import FuseBiasGelu, FuseContribGelu
+from .fuse_fused_conv import FuseFusedConv
+from .fuse_fused_matmul import FuseFusedMatMul
 from .fuse_gelu import FuseGelu, FuseMish
 from .fuse_gemm import FuseGemmTranspose, FuseMatMulAdd
 from .fuse_hard_swish import FuseHardSigmoid, FuseHardSwish
 from .fuse_layer_normalization import FuseLayerNormalization, FuseNormalizationBias
 from .fuse_pad import FusePad
+from .fuse_quick_gelu import FuseQuickGelu
 from .fuse_reciprocal import FuseReciprocal
 from .fuse_reduce import FuseReduceSqueeze
 from .fuse_reduce_mean import FuseReduceMean
 from .fuse_reduce_transpose import FuseReduceTranspose
+from .fuse_skip_normalization import FuseSkipNormalization
 from .fuse_softmax import FuseSoftmax
 from .fuse_square_root import FuseSquareRoot
 from .merge_casts import MergeCasts
@@ -68,3 +73,13 @@ RULES: tuple[Rule, ...] = (
     FuseReduceTranspose(),
     DropZeroState(),
 )
+
+ONNXRUNTIME_RULES: tuple[Rule, ...] = (
+    FuseContribGelu(),
+    FuseBiasGelu(),
+    FuseQuickGelu(),
+    FuseSkipNormalization(),
+    FuseFusedMatMul(),
+    FuseFusedConv(),
+)
+"""Rules that yield operators which only onnxruntime knows; they come last, since nothing is inferred of these."""
