@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 import onnx_ir as ir
 
@@ -76,6 +78,11 @@ def model_bytes(model: ir.Model) -> int:
     return total
 
 
+def _metadata_bytes(metadata: Mapping[str, str]) -> int:
+    """No more than the entries take; exporters write whole stack traces."""
+    return sum(6 + len(key) + len(text) for key, text in metadata.items())
+
+
 def least_bytes(model: ir.Model) -> int:
     """No more than ``model_bytes``, and found without serializing anything: names and tensors, where they stand."""
     total = 0
@@ -88,6 +95,8 @@ def least_bytes(model: ir.Model) -> int:
             for node in each:
                 total += 4 + len(node.op_type) + len(node.name or "")
                 total += sum(2 + len(x.name or "") for x in (*node.inputs, *node.outputs) if x is not None)
+                total += len(node.doc_string or "") + _metadata_bytes(node.metadata_props)
+                total += sum(_metadata_bytes(y.metadata_props) for y in node.outputs)
                 for attribute in node.attributes.values():
                     total += 4 + len(attribute.name)
                     if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():

@@ -279,6 +279,22 @@ def reductions(b: Builder) -> None:
                 middle(b, y)
 
 
+def reduced_transpose(b: Builder) -> None:
+    """A reduction of a Transpose, whose remaining axes may keep their order."""
+    x = b.pick("float32", "float64", "int64", least=2)
+    if any(0 in dim for dim in x.dims):
+        raise CannotAdd("a maximum of nothing")
+    over = b.rng.sample(range(x.rank), b.rng.choice([1, 1, x.rank - 1]))
+    perm = [axis for axis in range(x.rank) if axis not in over]
+    if b.maybe(0.2):
+        b.rng.shuffle(perm)
+    for axis in over:
+        perm.insert(b.rng.randrange(len(perm) + 1), axis)
+    y = b.op("Transpose", x, perm=perm)
+    axes = [perm.index(axis) for axis in over]
+    b.reduce(b.rng.choice(["ReduceSum", "ReduceMax", "ReduceMean"]), y, axes, int(b.maybe(0.2)))
+
+
 def choices(b: Builder) -> None:
     """Where, comparisons and logic, on values that no rounding moves."""
     found = [x for x in b.visible() if x.exact and not x.constant and x.dtype in ("float32", "int64", "float64")]
@@ -394,6 +410,8 @@ PATTERNS = (
     squared_root,
     bounded,
     reductions,
+    reduced_transpose,
+    reduced_transpose,
     choices,
     nested_choices,
     mish,

@@ -45,7 +45,7 @@ def generate(seed: int, families: Sequence[str] = (), opset: int | None = None) 
     b = Builder(rng, opset or rng.choice(OPSETS))
     _add_inputs(b)
     chosen = tuple(families) or tuple(WEIGHTS)
-    for _ in range(rng.choice([2, 3, 3, 4, 5, 6])):
+    for _ in range(rng.choice([3, 4, 5, 6, 7])):
         family = rng.choices(chosen, [WEIGHTS[name] for name in chosen])[0]
         control.fill(b, FAMILIES[family], 1)
     if not b.nodes:

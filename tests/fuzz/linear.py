@@ -232,7 +232,37 @@ def affine_matmul(b: Builder) -> None:
         b.op("Add", y, b.const(b.array([3], x.dtype)))
 
 
+def recurrent(b: Builder) -> None:
+    """A GRU, LSTM or RNN whose initial state is zeros, written in several ways, or is not."""
+    found = [x for x in b.visible() if x.dtype == "float32" and x.rank == 3 and not x.constant]
+    found = [
+        x for x in found if len(set(x.dims[2])) == 1 and 0 < x.dims[2][0] <= 6 and not any(0 in dim for dim in x.dims)
+    ]
+    if not found:
+        if b.parent is not None:
+            raise CannotAdd("a subgraph has no inputs")
+        found = [b.input("float32", [b.rng.choice([2, 3]), b.rng.choice(BATCHES), 3])]
+    x, hidden = b.rng.choice(found), 2
+    op_type, gates = b.rng.choice([("GRU", 3), ("LSTM", 4), ("RNN", 1)])
+    w = b.const(b.array([1, gates * hidden, x.dims[2][0]]))
+    r = b.const(b.array([1, gates * hidden, hidden]))
+    one, last = b.const(np.array([1], np.int64)), b.const(np.array([hidden], np.int64))
+    zero, two = b.const(np.array([0], np.int64)), b.const(np.array([2], np.int64))
+    batch = b.op("Slice", b.op("Shape", x), one, two, zero, one)
+    shape = b.op("Concat", one, batch, last, axis=0)
+    fill = np.array([0.0 if b.maybe(0.8) else 0.5], np.float32)
+    state = (
+        b.op("Expand", b.const(fill), shape)
+        if b.maybe()
+        else b.op("Mul", b.op("Expand", b.const(fill), shape), b.const(fill))
+    )
+    if b.maybe(0.4):
+        state = b.op("Transpose", b.op("Transpose", state, perm=[1, 0, 2]), perm=[1, 0, 2])
+    b.op(op_type, x, w, r, None, None, state, hidden_size=hidden)
+
+
 PATTERNS = (
+    recurrent,
     conv_batchnorm,
     conv_affine,
     affine_conv,
