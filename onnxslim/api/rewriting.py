@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ INLINE_LIMIT = 1 << 30
 
 SESSION_TRIALS = 3
 """Times that a session is opened to measure it."""
-SESSION_ENOUGH = 0.5
+SESSION_ENOUGH = 0.2
 """Seconds of one trial after which there is no other."""
 
 Progress = Callable[[str], None]
@@ -157,7 +157,7 @@ def rewrite(
     session_seconds: dict[str, float] = {}
     if settings.time_sessions:
         settings.progress("measure how long sessions take to open")
-        session_seconds = _time_sessions({"input": source.model, "output": trial.model}, settings.threads)
+        session_seconds = _time_sessions(source, trial, settings.threads)
     recipe = dump_recipe(passes)
     if settings.record:
         trial.model.metadata_props["onnxslim.recipe"] = recipe
@@ -286,10 +286,11 @@ def _size(encoded: Encoded | None) -> int | None:
     return None if encoded is None else encoded.size
 
 
-def _time_sessions(models: Mapping[str, ir.Model], threads: int) -> dict[str, float]:
+def _time_sessions(source: Source, trial: _Trial, threads: int) -> dict[str, float]:
     """Seconds to open each model, the best of a few alternating trials; nothing where one does not open."""
-    encoded = {name: (each, _weigh(each)) for name, each in models.items()}
-    forms = {name: each if whole is None else whole.join() for name, (each, whole) in encoded.items()}
+    whole = trial.encoded or _weigh(trial.model)
+    before = source.original() or (encoded.join() if (encoded := _weigh(source.model)) is not None else source.model)
+    forms = {"input": before, "output": trial.model if whole is None else whole.join()}
     best: dict[str, float] = {}
     for _ in range(SESSION_TRIALS):
         for name, data in forms.items():

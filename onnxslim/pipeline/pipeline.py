@@ -98,6 +98,8 @@ class Pipeline:
     _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
     _obstacle: str = field(default="", init=False, repr=False)
     """Why outputs cannot be compared."""
+    _tried: bool = field(default=False, init=False, repr=False)
+    """Whether random feeds have been replaced by those that the model runs."""
 
     def run(self, model: ir.Model) -> Outcome:
         """Runs the passes.
@@ -109,7 +111,7 @@ class Pipeline:
             CheckFailed: The model is invalid, or its outputs are wrong, and no rewrites could be found whose refusal
                 mends it. Nothing should be written then.
         """
-        self._cache, self._obstacle = {}, ""
+        self._cache, self._obstacle, self._tried = {}, "", False
         feeds, evidence = self._evidence(model)
         original, model = model, model.clone()
         steps: list[Step] = []
@@ -152,8 +154,20 @@ class Pipeline:
         try:
             return runtime.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
         except CannotRun as error:
+            if self.samples is None and not self._tried:
+                return self._reference_at_other_sizes(model, feeds, tier)
             self._obstacle = str(error)
             return None
+
+    def _reference_at_other_sizes(self, model: ir.Model, feeds: list[Feed], tier: Tier) -> Reference | None:
+        """The same where the model runs at none of the usual sizes: ``feeds`` become what it does run."""
+        self._tried = True
+        try:
+            feeds[:] = runtime.random_feeds(model)
+        except CannotRun as error:
+            self._obstacle = str(error)
+            return None
+        return self.reference(model, feeds, tier)
 
     def _evidence(self, model: ir.Model) -> tuple[list[Feed], str]:
         if not self.verify:
@@ -161,7 +175,7 @@ class Pipeline:
         if self.samples is not None:
             return [sample.feed for sample in itertools.islice(self.samples, MAX_SAMPLE_FEEDS)], "samples"
         try:
-            return runtime.random_feeds(model), "random inputs"
+            return runtime.untried_feeds(model), "random inputs"
         except CannotRun as error:
             self._obstacle = str(error)
             return [], "none"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onnxslim.runtime.metrics import Fidelity, cosine, sqnr_db, top1_agreement
     from onnxslim.runtime.ort import child_environment
     from onnxslim.runtime.parity import Reference
-    from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds
+    from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
     from onnxslim.runtime.session import AnyModel, Port, Session, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
     from onnxslim.runtime.views import logits_view
@@ -50,6 +50,7 @@ __all__ = [
     "sqnr_db",
     "top1_agreement",
     "try_random_feeds",
+    "untried_feeds",
 ]
 
 _HOMES = {
@@ -60,7 +61,7 @@ _HOMES = {
     ".metrics": ("Fidelity", "cosine", "sqnr_db", "top1_agreement"),
     ".ort": ("child_environment",),
     ".parity": ("Reference",),
-    ".random": ("Tried", "random_feeds", "try_random_feeds"),
+    ".random": ("Tried", "random_feeds", "try_random_feeds", "untried_feeds"),
     ".session": ("AnyModel", "Port", "Session", "open_session", "optimized_graph"),
     ".target": ("TARGETS", "Target", "host_target"),
     ".views": ("logits_view",),

@@ -47,6 +47,16 @@ def random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0
     return try_random_feeds(model, sizes=sizes, seed=seed).feeds
 
 
+def untried_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Feed]:
+    """The first feeds that ``random_feeds`` would try, for who finds out by itself which of them the model runs.
+
+    Raises:
+        CannotRun: An input's type, dtype or rank is unknown or cannot be made up, or a feed would exceed `MAX_BYTES`.
+    """
+    generator = np.random.default_rng(seed)
+    return [_feed(model, assigned, generator) for assigned in _assignments(_symbols(model), sizes)]
+
+
 def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> Tried:
     """`random_feeds`, and why others were left out: a model may declare sizes that it cannot compute.
 

@@ -15,6 +15,7 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
 from .loops import Repeated, repeated, starts
+from .remove_unused import detach
 from .shared_facts import shape_facts
 from .splice import Splicer
 
@@ -72,8 +73,7 @@ def inline_loop(loop: Repeated, model: ir.Model, facts: ShapeFacts, splicer: Spl
         for old, start in zip(node.outputs, node.inputs[2:], strict=False):
             assert start is not None
             splicer.forwarding.forward(old, start)
-        for index in range(len(node.inputs)):
-            node.replace_input_with(index, None)
+        detach(node)
         loop.scope.graph.remove(node)
         return
     _bind(loop, splicer, carried)

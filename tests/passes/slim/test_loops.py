@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim.graph import parse
 from onnxslim.passes.slim import HoistInvariants, InlineLoop
+from onnxslim.pipeline.context import Context
 from onnxslim.runtime.feeds import Feed
 from tests.rewriting import assert_declines, assert_rewrites
 
@@ -120,3 +122,13 @@ def test_left_alone(text: str, reason: str) -> None:
 def _feeds(*sizes: int) -> list[Feed]:
     generator = np.random.default_rng(0)
     return [{name: generator.standard_normal(size).astype(np.float32) for name in ("x", "a")} for size in sizes]
+
+
+def test_what_a_body_that_never_runs_captured_is_used_no_more() -> None:
+    model = parse(f"""{HEADER} g (float[N] x) => (float[N] y) <int64 m = {{0}}, bool go = {{1}}> {{
+        a = Exp(x)
+        s = Loop (m, go, x) <body = b (int64 i, bool t, float[N] p) => (t, k) {{ k = Add(p, a) }}>
+        y = Neg(s) }}""")
+    InlineLoop().run(model, Context())
+    exp = next(node for node in model.graph if node.op_type == "Exp")
+    assert not exp.outputs[0].uses()
