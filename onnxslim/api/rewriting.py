@@ -288,15 +288,17 @@ def _size(encoded: Encoded | None) -> int | None:
 
 def _time_sessions(source: Source, trial: _Trial, threads: int) -> dict[str, float]:
     """Seconds to open each model, the best of a few alternating trials; nothing where one does not open."""
-    whole = trial.encoded or _weigh(trial.model)
-    before = source.original() or (encoded.join() if (encoded := _weigh(source.model)) is not None else source.model)
-    forms = {"input": before, "output": trial.model if whole is None else whole.join()}
+    config = runtime.lean_config(source.model)
+    forms: dict[str, AnyModel] = {"input": source.model, "output": trial.model}
+    if not config:  # else weights are lent, not copied
+        forms["input"] = source.original() or encode(source.model).join()
+        forms["output"] = (trial.encoded or encode(trial.model)).join()
     best: dict[str, float] = {}
     for _ in range(SESSION_TRIALS):
         for name, data in forms.items():
             started = time.perf_counter()
             try:
-                runtime.open_session(data, threads=threads)
+                runtime.open_session(data, threads=threads, config=config)
             except CannotRun:
                 return {}
             best[name] = min(best.get(name, math.inf), time.perf_counter() - started)

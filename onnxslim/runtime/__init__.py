@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnxslim.runtime.ort import child_environment
     from onnxslim.runtime.parity import Reference
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
-    from onnxslim.runtime.session import AnyModel, Port, Session, open_session, optimized_graph
+    from onnxslim.runtime.session import AnyModel, Port, Session, lean_config, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
     from onnxslim.runtime.views import logits_view
 
@@ -43,6 +43,7 @@ __all__ = [
     "compare_latency",
     "cosine",
     "host_target",
+    "lean_config",
     "logits_view",
     "open_session",
     "optimized_graph",
@@ -62,7 +63,7 @@ _HOMES = {
     ".ort": ("child_environment",),
     ".parity": ("Reference",),
     ".random": ("Tried", "random_feeds", "try_random_feeds", "untried_feeds"),
-    ".session": ("AnyModel", "Port", "Session", "open_session", "optimized_graph"),
+    ".session": ("AnyModel", "Port", "Session", "lean_config", "open_session", "optimized_graph"),
     ".target": ("TARGETS", "Target", "host_target"),
     ".views": ("logits_view",),
 }

@@ -27,7 +27,7 @@ from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
 from onnxslim.runtime.interface import interface_differences
-from onnxslim.runtime.session import AnyModel, Session, open_session
+from onnxslim.runtime.session import AnyModel, Session, lean_config, open_session
 from onnxslim.runtime.tier import Tier
 from onnxslim.runtime.views import exposed, logits_view, named
 
@@ -35,8 +35,6 @@ MEMORY = 256 << 20
 """Bytes of the original's outputs that are kept; those of further feeds are computed again for each candidate."""
 OPTIMIZED_FACTOR = 10.0
 """How much wider the numeric bound is where both sides are optimized: their fusions may differ."""
-PREPACK_UP_TO = 256 << 20
-"""Bytes of weights beyond which sessions do not make prepacked copies of them."""
 
 
 class Reference:
@@ -68,8 +66,7 @@ class Reference:
         self.tier, self.evidence = tier, evidence
         self._model = load(model)
         self._threads = threads
-        weights = sum(v.const_value.nbytes for v in self._model.graph.initializers.values() if v.const_value)
-        self._config = {"session.disable_prepacking": "1"} if weights > PREPACK_UP_TO else {}
+        self._config = lean_config(self._model)
         self._scale = compare.dtype_scale(_float_types(self._model))
         self._views = logits_view(self._model) if tier is Tier.LOSSY else {}
         self._notes: list[str] = []

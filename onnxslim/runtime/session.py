@@ -40,6 +40,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     **{n: np.dtype(n) for n in ("complex64", "complex128")},
 }
 
+PREPACK_UP_TO = 256 << 20
+"""Bytes of weights beyond which sessions should not make prepacked copies of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -168,6 +171,12 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = os.fspath(profile_to)
     return _open(model, options, provider, Path(profile_to) if profile_to is not None else None)
+
+
+def lean_config(model: ir.Model) -> dict[str, str]:
+    """Session config for ``open_session`` under which no copies are made of very large weights."""
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    return {"session.disable_prepacking": "1"} if weights > PREPACK_UP_TO else {}
 
 
 def optimized_graph(
