@@ -35,6 +35,7 @@ from .merge_wheres import MergeWheres
 from .plain_reshape import PlainReshape
 from .rewriting import Rule
 from .sink_below_concat import SinkBelowConcat
+from .sink_transposes import SinkTransposes
 
 RULES: tuple[Rule, ...] = (
     PlainReshape(),
@@ -57,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     MergeConcats(),
     MergeSlices(),
     SinkBelowConcat(),
+    SinkTransposes(),
     MergeCasts(),
     MergeUnary(),
     MergeClips(),
