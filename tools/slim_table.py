@@ -18,6 +18,7 @@ def markdown(results: Row) -> str:
     models: dict[str, Row] = results["models"]
     tools = [tool for tool in (OURS, VERIFIED, *PEERS) if any(tool in row["runs"] for row in models.values())]
     parts = ["## Summary", _summary(models, tools), "## Against the best peer", _ranking(models)]
+    parts += ["## Median reduction of operators by origin", _by_origin(models)]
     parts += [f"## Peak memory on the {LARGEST} largest, MB", _memory(models, tools)]
     parts += ["## Operators (Constant nodes not counted) and bytes, model by model", _each(models, tools)]
     troubles = list(_troubles(models, tools))
@@ -120,6 +121,23 @@ def _ranking(models: dict[str, Row]) -> str:
             f"- more operators than OnnxSlim, where it is valid: {'; '.join(slimmer) or 'none'}",
         ]
     )
+
+
+def _by_origin(models: dict[str, Row]) -> str:
+    """The zoo's models and the exports by the middle of their names: how their exporter left them decides much."""
+    groups: dict[str, list[Row]] = {}
+    for name, row in models.items():
+        kind = name.rpartition(".")[2] if "." in name else "zoo"
+        groups.setdefault(
+            {"ts": "TorchScript", "dynamo": "torch.export", "raw": "unoptimized"}.get(kind, kind), []
+        ).append(row)
+    rows = []
+    for kind, found in {**groups, "all": list(models.values())}.items():
+        best = [row["runs"][peer]["nodes"] / row["original"]["nodes"] for row in found if (peer := best_peer(row))]
+        ours = [row["runs"][OURS]["nodes"] / row["original"]["nodes"] for row in found if "nodes" in row["runs"][OURS]]
+        medians = [_median(1 - share for share in shares) for shares in (ours, best)]
+        rows.append([kind, len(found), *map(_percent, medians)])
+    return _table(["origin", "models", "ours", "best valid peer for each model"], rows)
 
 
 def _memory(models: dict[str, Row], tools: list[str]) -> str:

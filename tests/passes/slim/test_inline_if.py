@@ -222,6 +222,7 @@ def test_a_branch_after_which_no_run_succeeds_is_never_taken() -> None:
     ("nodes", "why"),
     [
         ("y = Relu(b)", "any rank will do"),
+        ("y = Relu(b) k = Unsqueeze(b, zero) o = LSTM <hidden_size = 1> (k, w, r)", "nothing needs the LSTM"),
         ("y = If(q) <then_branch = m () => (o) { k = Unsqueeze(b, zero) o = LSTM <hidden_size = 1> (k, w, r) }, "
          "else_branch = n () => (z) { z = Relu(b) }>", "the LSTM does not always run"),
     ],
