@@ -16,7 +16,7 @@ from onnxslim import calibration, runtime
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
-from onnxslim.errors import CannotRun, CheckFailed, InputError
+from onnxslim.errors import CannotRun, CheckFailed, InputError, did_you_mean
 from onnxslim.graph import Encoded, atomic_write, encode, save
 from onnxslim.graph.reader import source_of
 from onnxslim.pipeline import Guilty, Pass, Pipeline, Step, dump_recipe
@@ -56,6 +56,8 @@ class Settings:
     trust_data_dir: str | os.PathLike[str] | None = None
     memory: int = 1 << 30
     threads: int = 1
+    target: str | None = None
+    """Name of the machine that int8 is for (`onnxslim.runtime.TARGETS`); None means this one."""
     record: bool = False
     recipe_path: str | os.PathLike[str] | None = None
     prepare: Callable[[ir.Model], None] | None = None
@@ -76,6 +78,14 @@ class Settings:
             raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
         if self.threads < 1:
             raise InputError(f"threads is {self.threads}", mend="give 1 or more")
+        if self.target is not None and self.target not in runtime.TARGETS:
+            mend = did_you_mean(self.target, runtime.TARGETS)
+            raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)
+
+    @property
+    def elsewhere(self) -> str:
+        """The name of the target where it is another machine than this one; else empty."""
+        return self.target if self.target is not None and self.target != runtime.host_target().name else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +194,7 @@ def rewrite(
         notes=trial.notes,
         scores=scores,
         session_seconds=session_seconds,
+        target=settings.elsewhere if lossy else "",
         seconds=time.perf_counter() - started,
         versions=versions(),
         recipe=recipe,
@@ -239,6 +250,10 @@ def _lossy(
     )
     if not outcome.modified:
         return replace(trial, veto="nothing could be quantized")
+    if settings.elsewhere:
+        here = runtime.host_target().name
+        note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
+        trial = replace(trial, notes=(*trial.notes, note))
     parity, latency, veto = None, None, _growth(source, trial.encoded)
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
     if settings.verify and feeds and not veto:
@@ -248,7 +263,7 @@ def _lossy(
         )
         parity = hold_to(reference.check(outcome.model), settings.min_sqnr)
         veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
-    if settings.bench and feeds and not veto:
+    if settings.bench and feeds and not veto and not settings.elsewhere:
         settings.progress("measure the latency")
         latency = runtime.compare_latency(
             source.model, outcome.model, feeds[:MAX_TIMED], threads=settings.threads, progress=settings.progress
@@ -272,6 +287,7 @@ def _pipeline(passes: Sequence[Pass], samples: Samples | None, settings: Setting
         samples=samples,
         memory=settings.memory,
         threads=settings.threads,
+        target=runtime.TARGETS[settings.target] if settings.target is not None else None,
         progress=settings.progress,
     )
 

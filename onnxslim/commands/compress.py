@@ -22,6 +22,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.pass_options("quantize")
 @options.verify_option
 @options.bench_option
+@options.target_option
 @options.trust_option
 @options.threads_option
 @options.memory_option

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from onnxslim.errors import InputError
+from onnxslim.runtime.target import TARGETS
 
 if TYPE_CHECKING:
     from onnxslim.pipeline import Option, Pass
@@ -125,6 +126,12 @@ verify_option = click.option(
     "--verify/--no-verify",
     default=True,
     help="Compare outputs with the original's, or only check the graph  [default: --verify]",
+)
+
+target_option = click.option(
+    "--target",
+    type=click.Choice(tuple(TARGETS)),
+    help="Machine that int8 is for; on another one the speed is not measured  [default: this one]",
 )
 
 record_option = click.option("--record", is_flag=True, help="Store the recipe in the model's metadata")

@@ -36,6 +36,7 @@ class Report:
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it has one; ``notes`` is what a reader should know besides.
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
+    ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
     """
 
@@ -56,6 +57,7 @@ class Report:
     scores: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""
     session_seconds: Mapping[str, float] = field(default_factory=dict)
+    target: str = ""
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""

@@ -316,3 +316,35 @@ def test_external_data_stays_external(tmp_path: Path) -> None:
     for name, array in open_session(tmp_path / "out.onnx").run(x).items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
     assert (tmp_path / "out.onnx").stat().st_size < DIGITS.path().stat().st_size / 4
+
+
+@pytest.mark.parametrize(
+    ("target", "activation", "largest"),
+    [("arm64", np.int8, 127), ("x86-avx2", np.uint8, 63), ("x86-vnni", np.uint8, 127)],
+)
+def test_another_machine_has_its_own_types_and_its_speed_is_not_claimed(
+    monkeypatch: pytest.MonkeyPatch, target: str, activation: type, largest: int
+) -> None:
+    here = "x86-vnni" if target != "x86-vnni" else "arm64"
+    monkeypatch.setattr(runtime, "host_target", lambda: runtime.TARGETS[here])
+    result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, target=target)
+    report = result.report
+    assert report.decision == "quantized"
+    assert report.latency is None
+    assert report.target == target
+    assert any("not measured" in note and target in note for note in report.notes)
+    assert report.parity is not None
+    assert report.parity.passed
+    constants = {name: value.const_value for name, value in result.model.graph.initializers.items()}
+    for node in result.model.graph:
+        tensors = [constants.get(x.name or "") for x in node.inputs if x is not None]
+        if node.op_type == "QuantizeLinear":
+            assert tensors[2] is not None
+            assert tensors[2].dtype.numpy() == activation
+        elif node.op_type == "DequantizeLinear" and tensors[0] is not None and tensors[0].dtype == ir.DataType.INT8:
+            assert np.abs(tensors[0].numpy().astype(int)).max() == largest
+
+
+def test_an_unknown_machine_is_refused_with_the_near_ones() -> None:
+    with pytest.raises(InputError, match=r"there is no target .arm.[^$]*arm64"):
+        onnxslim.quantize("model.onnx", samples="samples", target="arm")
