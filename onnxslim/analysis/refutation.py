@@ -48,7 +48,8 @@ def refuted(inference: Inference, node: ir.Node, outputs: Sequence[Fact]) -> boo
             facts = [UNKNOWN if x is None else inference.facts.get(x, UNKNOWN) for x in each.inputs]
             ranks = [None if fact.shape is None else len(fact.shape) for fact in facts]
             needed = any(y.uses() or y.is_graph_output() for y in each.outputs)  # runtimes drop what is not
-            if needed and each.domain in ("", "ai.onnx") and violation(each.op_type, ranks):
+            standard = each.domain in ("", "ai.onnx") and each.op_identifier() not in inference.model.functions
+            if needed and standard and violation(each.op_type, ranks):
                 return True
             for value in each.outputs:
                 if inference.facts.get(value, UNKNOWN).shape is not None:

@@ -74,8 +74,15 @@ class Inference:
             # A caller may feed another array for an initializer that is an input too: only its type is certain.
             self.record(value, Fact(known.dtype, known.shape) if value in fed else known)
 
-    def run(self, nodes: Iterable[ir.Node]) -> None:
-        """Evaluates nodes in order."""
+    def run(self, nodes: ir.Graph | ir.Function) -> None:
+        """Evaluates nodes in order.
+
+        What another evaluation found is forgotten first: a branch may be tried on nodes that are still to come.
+        """
+        for node in nodes:
+            for value in node.outputs:
+                if value in self.facts:
+                    self.facts[value] = UNKNOWN
         for node in nodes:
             self.visit(node)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-_RECURRENT: Mapping[int, int] = {0: 3, 1: 3, 2: 3, 5: 3, 6: 3}
-RANKS: Mapping[str, Mapping[int, int]] = {
+_RECURRENT: Mapping[int, Sequence[int]] = {0: (3,), 1: (3,), 2: (3,), 5: (3,), 6: (3,)}
+RANKS: Mapping[str, Mapping[int, Sequence[int]]] = {
     "LSTM": _RECURRENT,
     "GRU": _RECURRENT,
     "RNN": _RECURRENT,
-    "Gemm": {0: 2, 1: 2},
+    "Gemm": {0: (1, 2), 1: (2,)},  # the specification wants 2, but onnxruntime takes a vector for a matrix of one row
 }
-"""Operator of the default domain -> input -> its rank, as the specification of every opset states it."""
+"""Operator of the default domain -> input -> ranks that some runtime takes, those of the specification among them."""
 SAME_RANK = ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv")
 """Operators whose weights have the rank of what they are applied to."""
 _WEIGHTS = {"QLinearConv": 3}
@@ -25,8 +25,8 @@ def violation(op_type: str, ranks: Sequence[int | None]) -> str:
     """
     for index, wanted in RANKS.get(op_type, {}).items():
         found = ranks[index] if index < len(ranks) else None
-        if found is not None and found != wanted:
-            return f"input {index} of {op_type} has rank {found}, not {wanted}"
+        if found is not None and found not in wanted:
+            return f"input {index} of {op_type} has rank {found}, not {' or '.join(map(str, wanted))}"
     if op_type in SAME_RANK:
         at = _WEIGHTS.get(op_type, 1)
         data, weights = ranks[0], ranks[at] if at < len(ranks) else None

@@ -255,3 +255,39 @@ def test_what_one_branch_decides_says_nothing_of_runs_that_take_the_other() -> N
     model, context = parse(text), Context()
     InlineIf().run(model, context)
     assert not context.actions
+
+
+def test_gemm_takes_a_vector_too() -> None:
+    """The specification wants a matrix; onnxruntime runs both branches, so that neither is out."""
+    text = f"""{HEADER} g (float[4] x, float[4, 3] w, bool c) => (float[M, 3] y) <int64[1] zero = {{0}}> {{
+            a = If(c) <then_branch = t () => (u) {{ u = Neg(x) }},
+                       else_branch = e () => (v) {{ v = Unsqueeze(x, zero) }}>
+            y = Gemm(a, w) }}"""
+    assert_declines(text, InlineIf(), reason="its condition is not known")
+
+
+def test_a_branch_is_not_tried_on_what_another_iteration_knows() -> None:
+    """The weights of the Conv are of rank 3 in the first iteration and of rank 4 in the second, as the If's output."""
+    text = f"""{HEADER} g (float[1, 2, 5] x, float[2, 2, 3] w, bool[2] c) => (float[2, K] y)
+        <int64 n = {{2}}, bool yes = {{1}}, int64[1] last = {{3}}, int64[4] four = {{2, 2, 3, 1}},
+         int64[1] flat = {{-1}}> {{
+            end, y = Loop(n, yes, w) <body = b (i, go, k) => (on, next, z) {{
+                on = Identity(go)
+                d = Gather(c, i)
+                a = If(d) <then_branch = t () => (u) {{ u = Identity(x) }},
+                           else_branch = e () => (v) {{ v = Unsqueeze(x, last) }}>
+                m = Neg(k)
+                r = Conv(a, m)
+                z = Reshape(r, flat)
+                next = Reshape(k, four) }}>
+        }}"""
+    assert_declines(text, InlineIf(), reason="its condition is not known")
+
+
+def test_a_function_of_another_operators_name_demands_nothing() -> None:
+    text = f"""{HEADER} g (float[1, 2, 5] x, float[2, 2, 3] w, bool c) => (y) <int64[1] last = {{3}}> {{
+            a = If(c) <then_branch = t () => (u) {{ u = Identity(x) }},
+                       else_branch = e () => (v) {{ v = Unsqueeze(x, last) }}>
+            y = Conv(a, w) }}
+        <domain: "", opset_import: ["" : 17]> Conv (a, b) => (c) {{ c = Neg(a) }}"""
+    assert_declines(text, InlineIf(), reason="its condition is not known")
