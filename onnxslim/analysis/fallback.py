@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxslim.analysis.dims import Dim, Expr, Symbols
 from onnxslim.analysis.facts import UNKNOWN, Fact
 from onnxslim.analysis.operator import Operator
+from onnxslim.ops.onnx_inference import aborts_onnx
 
 
 def infer_by_onnx(op: Operator, opsets: Mapping[str, int]) -> Sequence[Fact] | None:
@@ -26,6 +27,9 @@ def infer_by_onnx(op: Operator, opsets: Mapping[str, int]) -> Sequence[Fact] | N
         return None
     if any(attr.is_ref() or attr.type in _GRAPHS for attr in node.attributes.values()):
         return None
+    reason = aborts_onnx(node)
+    if reason:
+        raise ValueError(f"onnx cannot infer {node.op_type}: {reason}")
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     names: dict[str, Dim] = {}

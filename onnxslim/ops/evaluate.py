@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.ops.kernels import KERNELS, NotCovered
+from onnxslim.ops.onnx_inference import aborts_onnx
 
 MAX_BYTES = 256 << 20
 """Bytes that the outputs of one node may take."""
@@ -81,6 +82,9 @@ def output_bytes(node: ir.Node, inputs: Sequence[ir.TensorProtocol | None], opse
     bound = _DATA_DEPENDENT.get(node.op_type)
     if bound is not None and inputs and inputs[0] is not None:
         return bound * inputs[0].size * max(1, len(inputs[0].shape))
+    reason = aborts_onnx(node)
+    if reason:
+        raise CannotEvaluate(f"the node is not valid: {reason}")
     proto = _model_of(node, inputs, opset, values=False)
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True)

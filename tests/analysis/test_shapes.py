@@ -370,3 +370,11 @@ def test_pools_agree_with_onnxruntime_where_the_kernel_does_not_fit(
         ran += 1
         assert list(disagreements(facts, model.graph.outputs, arrays, {"N": size})) == []
     assert ran > 4
+
+
+def test_a_node_that_would_end_the_process_within_onnx_is_a_problem() -> None:
+    values, facts = infer(
+        "g (float[3, 3, 2] x, int64[1] i) => (float[M] y) { y = GatherND <batch_dims: int = -1> (x, i) }"
+    )
+    assert facts.shape(values["y"]) is None
+    assert "batch_dims is no count" in facts.problems[0][1]

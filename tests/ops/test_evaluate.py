@@ -148,3 +148,17 @@ def test_mod_of_sound_integers() -> None:
     (found,) = evaluate(node("Mod", 2), tensors(I64([-7, 7]), I64([3, -3])), 17)
     assert found is not None
     assert found.numpy().tolist() == [2, -2]
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "outputs", "attributes"),
+    [
+        ("GatherND", tensors(np.zeros((3, 3, 2), F32), I64([0])), 1, {"batch_dims": -1}),
+        ("Split", tensors(np.zeros((4, 3), F32)), 3, {"num_outputs": 2}),
+    ],
+)
+def test_what_would_end_the_process_within_onnx_is_refused(
+    op: str, inputs: list[ir.TensorProtocol | None], outputs: int, attributes: dict[str, int]
+) -> None:
+    with pytest.raises(CannotEvaluate, match="is no"):
+        output_bytes(node(op, len(inputs), outputs, **attributes), inputs, 18)
