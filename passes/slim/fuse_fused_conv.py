@@ -29,6 +29,8 @@ class FuseFusedConv(Rule):
         conv = place.before(value, "Conv")
         if conv is None or value is None:
             return None
+        if any(place.before(x, "DequantizeLinear") for x in conv.inputs):
+            return "it runs in int8"
         if not place.is_free(value, node):
             return "others need what is activated too"
         if not float_dtype(place, value):

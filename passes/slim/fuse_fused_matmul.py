@@ -43,6 +43,8 @@ class FuseFusedMatMul(Rule):
         taken = [transposed(x, product, place) for x in operands]
         if factor == 1.0 and not any(x is not None for x in taken):
             return None
+        if any(place.before(x, "DequantizeLinear") for x in operands):
+            return "it runs in int8"
         if not float_dtype(place, operands[0]):
             return "it is not known to be float32"
         attributes: dict[str, int | float] = {} if factor == 1.0 else {"alpha": factor}

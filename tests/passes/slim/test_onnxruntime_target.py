@@ -132,6 +132,22 @@ def test_left_alone(rule: Rule, nodes: str, ports: str, constants: str, reason: 
     assert_declines(text(nodes, ports, constants), Fused(rule), reason=reason)
 
 
+@pytest.mark.parametrize(
+    ("rule", "nodes", "ports"),
+    [
+        (FuseFusedConv(), "m = Conv(d, w) y = Relu(m)", "(float[N, 3, 4, 5] x) => (float[N, 4, 4, 5] y)"),
+        (FuseFusedMatMul(), "p = MatMul(d, v) y = Mul(p, two)", "(float[N, 3] x) => (float[N, 2] y)"),
+    ],
+)
+def test_what_runs_in_int8_stays(rule: Rule, nodes: str, ports: str) -> None:
+    quantized = "q = QuantizeLinear(x, s8, z8) d = DequantizeLinear(q, s8, z8) " + nodes.replace(
+        "com.X(d)", "Conv(d, w)"
+    )
+    constants = "float s8 = {0.05}, uint8 z8 = {128}, "
+    constants += CONV if "Conv" in quantized else "float[3, 2] v = {1, 2, 3, 4, 5, 6}, float two = {2}"
+    assert_declines(text(quantized, ports, constants), Fused(rule), reason="int8")
+
+
 def test_other_transposes_stay() -> None:
     nodes = "t = Transpose <perm = [2, 1, 0]> (k) y = MatMul(x, t)"
     assert_declines(text(nodes, "(float[4, 3, 4] x, float[5, 4, 4] k) => (float[4, 3, 5] y)"), Fused(FuseFusedMatMul()))
