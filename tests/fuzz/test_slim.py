@@ -70,7 +70,7 @@ def test_every_rule_fires_often_in_ten_thousand_graphs() -> None:
 def run_or_die(seeds: Sequence[int], families: Sequence[str] = ()) -> Outcome:
     """Stands for ``run``; a process pool finds it by its name."""
     if 13 in seeds:
-        os.abort()
+        os._exit(1)  # as a crash in C++ does, without its trace
     return Outcome(Counter(), 0, len(seeds), [], [])
 
 
