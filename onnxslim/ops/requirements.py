@@ -1,4 +1,4 @@
-"""Ranks that operators demand of their inputs: a run in which an input has another rank fails in every runtime."""
+"""Ranks that operators demand of their inputs: by the specification, and in onnxruntime, a run with another rank fails."""
 
 from __future__ import annotations
 
