@@ -9,7 +9,8 @@ system) and peak memory. ``--peers`` is a folder of environments, one for each o
 ``onnxsim==0.8.1``, ``onnxoptimizer==0.4.2`` and ``onnxscript==0.7.2``, named after the package, each with onnxruntime;
 ``python tools/export_torch.py`` makes the exports. What was written is compared with the original at random inputs
 (`tools.slim_judge`). Ours is the ``onnxslim`` that ``--python`` imports from any folder: a checkout that is not the installed one needs
-``PYTHONPATH``. ``--peers-from`` takes the peers' results from an earlier run, all but comparable times.
+``PYTHONPATH``.
+``--peers-from`` takes the peers' results from an earlier run, all but comparable times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ranks that operators demand of their inputs: by the specification, and in onnxruntime, a run with another rank fails."""
+"""Ranks that operators demand of their inputs: a run with others fails, by the specification and in onnxruntime."""
 
 from __future__ import annotations
 
