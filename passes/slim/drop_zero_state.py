@@ -9,25 +9,11 @@ import onnx_ir as ir
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.runtime.tier import Tier
 
-from .linear import is_dead
-from .rewriting import Place, Replacement, Rule
+from .linear import MOVES, is_dead
+from .rewriting import Place, Replacement, Rule, remade
 
 STATES = (5, 6)
 """Inputs ``initial_h`` and ``initial_c``."""
-_MOVES = (
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-)
-"""Operators whose result is made of elements of their first input."""
 MAX_NODES = 16
 
 
@@ -44,7 +30,7 @@ def only_zeros(value: ir.Value, place: Place) -> bool:
             if tensor.meta or tensor.dtype == ir.DataType.STRING or tensor.numpy().any():
                 return False
             continue
-        node = place.before(x, "ConstantOfShape", "Concat", *_MOVES)
+        node = place.before(x, "ConstantOfShape", "Concat", "Split", *MOVES)
         if node is None or len(seen) > MAX_NODES:
             return False
         if node.op_type == "ConstantOfShape":
@@ -76,6 +62,5 @@ class DropZeroState(Rule):
             inputs[at] = None
         while inputs[-1] is None:
             inputs.pop()
-        new = ir.Node("", node.op_type, inputs, node.attributes.values(), num_outputs=len(node.outputs), name=node.name)
-        new.metadata_props.update(node.metadata_props)
+        new = remade(node, inputs, outputs=len(node.outputs))
         return Replacement((new,), tuple(new.outputs))

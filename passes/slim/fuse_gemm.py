@@ -10,7 +10,7 @@ from onnxslim.analysis.dims import Dim
 from onnxslim.runtime.tier import Tier
 
 from .linear import is_dead, number, one_use
-from .rewriting import Place, Replacement, Rule
+from .rewriting import Place, Replacement, Rule, remade
 
 _TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
@@ -83,8 +83,7 @@ class FuseGemmTranspose(Rule):
             attributes = {key: each for key, each in node.attributes.items() if key != name}
             if not flag:
                 attributes[name] = ir.AttrInt64(name, 1)
-            new = ir.Node("", "Gemm", inputs, attributes.values(), name=node.name)
-            new.metadata_props.update(node.metadata_props)
+            new = remade(node, inputs, attributes)
             return Replacement([new], (new.outputs[0],))
         return None
 

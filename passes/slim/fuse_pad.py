@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxslim.runtime.tier import Tier
 
 from .linear import ints, is_dead, number
-from .rewriting import Place, Replacement, Rule
+from .rewriting import Place, Replacement, Rule, remade
 
 
 class FusePad(Rule):
@@ -49,8 +49,7 @@ class FusePad(Rule):
         attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(before, more, strict=True)])
         if node.op_type == "AveragePool":
             attributes["count_include_pad"] = ir.AttrInt64("count_include_pad", 1)
-        new = ir.Node("", node.op_type, [pad.inputs[0], *node.inputs[1:]], attributes.values(), name=node.name)
-        new.metadata_props.update(node.metadata_props)
+        new = remade(node, [pad.inputs[0], *node.inputs[1:]], attributes)
         return Replacement([new], (new.outputs[0],))
 
 

@@ -10,7 +10,7 @@ from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 from onnxslim.runtime.tier import Tier
 
 from .linear import ints, is_dead, number
-from .rewriting import Place, Replacement, Rule
+from .rewriting import Place, Replacement, Rule, remade
 
 ARGUMENTS = ("ArgMax", "ArgMin")
 
@@ -43,8 +43,7 @@ class FuseReduceSqueeze(Rule):
             return "the reduction has another use"
         attributes = {name: each for name, each in reduce.attributes.items() if name != "keepdims"}
         attributes["keepdims"] = ir.AttrInt64("keepdims", wanted)
-        new = ir.Node("", reduce.op_type, reduce.inputs, attributes.values(), name=reduce.name)
-        new.metadata_props.update(reduce.metadata_props)
+        new = remade(reduce, reduce.inputs, attributes)
         return Replacement([new], (new.outputs[0],))
 
 

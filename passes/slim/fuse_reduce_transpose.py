@@ -12,7 +12,7 @@ from onnxslim.runtime.tier import Tier
 
 from .merge_transposes import permutation
 from .reductions import axes_are_input, axes_of, keeps_dims
-from .rewriting import Place, Replacement, Rule
+from .rewriting import Place, Replacement, Rule, remade
 
 
 class FuseReduceTranspose(Rule):
@@ -46,6 +46,5 @@ class FuseReduceTranspose(Rule):
             inputs.append(place.new_constant(np.array(over, np.int64), f"{x.name}_axes"))
         else:
             attributes["axes"] = ir.AttrInt64s("axes", over)
-        new = ir.Node("", node.op_type, inputs, attributes.values(), name=node.name)
-        new.metadata_props.update(node.metadata_props)
+        new = remade(node, inputs, attributes)
         return Replacement([new], (new.outputs[0],))

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import constant_tensor
 
-from .rewriting import Array, Place
+from .rewriting import Array, Place, remade
 from .scopes import ANNOTATION
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -186,8 +186,7 @@ def ints(node: ir.Node, name: str) -> tuple[int, ...] | None:
 
 def like(place: Place, node: ir.Node, inputs: Sequence[ir.Value | None], *, same_shape: bool = True) -> ir.Node:
     """The same operator on other inputs; what is known of the output's shape stays known if that is the same."""
-    new = ir.Node("", node.op_type, inputs, node.attributes.values(), num_outputs=1, name=node.name)
-    new.metadata_props.update(node.metadata_props)
+    new = remade(node, inputs)
     if not same_shape:
         return new
     old, output = node.outputs[0], new.outputs[0]

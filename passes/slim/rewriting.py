@@ -105,7 +105,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Rule(Pass):
-    """A local rewrite as a pass. Subclasses set ``name`` and ``op_types`` and write ``rewrite``."""
+    """A local rewrite as a pass. Subclasses set ``name`` and ``op_types`` and write ``rewrite``.
+
+    One without options of its own inherits the dataclass, and needs no decorator.
+    """
 
     op_types: ClassVar[tuple[str, ...]]
     """Operators that a match starts from: the last node of the pattern."""
@@ -120,6 +123,20 @@ class Rule(Pass):
         """Applies the rule wherever it fits."""
         apply_rules((self,), model, context)
         return context.result()
+
+
+def remade(
+    node: ir.Node,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, ir.Attr] | None = None,
+    *,
+    outputs: int = 1,
+) -> ir.Node:
+    """The same operator under the same name on other inputs, with other attributes where these are given."""
+    given = node.attributes if attributes is None else attributes
+    new = ir.Node(node.domain, node.op_type, inputs, given.values(), num_outputs=outputs, name=node.name)
+    new.metadata_props.update(node.metadata_props)
+    return new
 
 
 def apply_rules(rules: Sequence[Rule], model: ir.Model, context: Context) -> None:
@@ -198,6 +215,8 @@ class _Driver:
         pairs = list(zip(node.outputs, proposal.outputs, strict=False))
         new_values = {y for new in proposal.nodes for y in new.outputs}
         reason = next(filter(None, (self._refusal(old, new, new_values) for old, new in pairs)), None)
+        if self.place.scope.in_function and self._to_import(proposal):
+            reason = reason or "the function does not import the operators that stand for it"
         reason = reason or self._growth(node, proposal)
         if reason is None:
             names = tuple(old.name or "" for old in node.outputs)
@@ -240,8 +259,8 @@ class _Driver:
         return f"the file would grow by {come - go:,} bytes" if come > go else None
 
     def _to_import(self, proposal: Replacement) -> set[str]:
-        """Domains of new nodes that the model does not import yet."""
-        return {new.domain for new in proposal.nodes} - {"", *self.place.model.graph.opset_imports}
+        """Domains of new nodes that the main graph or the function does not import yet."""
+        return {new.domain for new in proposal.nodes} - {"", *self.place.scope.opsets}
 
     def _dying_bytes(self, node: ir.Node, proposal: Replacement) -> int:
         """Bytes of the node and of all that nothing else needs once it is gone."""

@@ -6,6 +6,7 @@ from typing import ClassVar, cast
 
 import onnx_ir as ir
 
+from onnxslim.ops.elementwise import ELEMENTWISE
 from onnxslim.ops.signature import attributes_key
 from onnxslim.runtime.tier import Tier
 
@@ -13,12 +14,6 @@ from .merge_concats import concat_axis
 from .merge_transposes import permutation
 from .rewriting import Place, Replacement, Rule
 
-ELEMENTWISE = (
-    *("Abs", "Cast", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "IsNaN", "LeakyRelu"),
-    *("Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign"),
-    *("Sqrt", "Tan", "Tanh", "ThresholdedRelu"),
-)
-"""Operators of one input that compute each element from the one at its place, with attributes that are scalars."""
 FUSED = ("HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 """What runtimes compute within the Conv or Gemm before it, so that to sink it would cost a pass over the data."""
 LINEAR = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -6,17 +6,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.ops.elementwise import BROADCASTING, ELEMENTWISE
 from onnxslim.runtime.tier import Tier
 
 from .merge_transposes import composed, permutation
-from .rewriting import Place, Replacement, Rule
-from .sink_below_concat import ELEMENTWISE
+from .rewriting import Place, Replacement, Rule, remade
 
-BROADCASTING = (
-    *("Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul"),
-    *("Or", "Pow", "Sub", "Where", "Xor"),
-)
-"""Operators of several inputs that broadcast them, and compute each element from those at its place."""
 MAX_STEPS = 8
 
 
@@ -54,7 +49,7 @@ def joined(node: ir.Node, place: Place) -> Replacement | str | None:
         if x is not None and maker is not None and not place.is_free(x, node):
             return "what is turned has another use"
     inputs = [x if maker is None else maker.inputs[0] for x, maker in zip(node.inputs, makers, strict=True)]
-    new = again(node, inputs)
+    new = remade(node, inputs)
     turned = ir.node("Transpose", [new.outputs[0]], {"perm": perm}, name=found[0].name or "")
     return Replacement((new, turned), (turned.outputs[0],))
 
@@ -85,19 +80,12 @@ def between(node: ir.Node, place: Place) -> Replacement | str | None:
     for step, old in reversed(steps):
         if not all(x is None or x is old or is_number(x, len(p), place) for x in step.inputs):
             return "what stands beside what is turned is no number"
-        made.append(again(step, [source if x is old else x for x in step.inputs]))
+        made.append(remade(step, [source if x is old else x for x in step.inputs]))
         source = made[-1].outputs[0]
     both = composed(p, q)
     if both != tuple(range(len(both))):
         made.append(ir.node("Transpose", [source], {"perm": both}, name=node.name or ""))
     return Replacement(made, (made[-1].outputs[0],))
-
-
-def again(node: ir.Node, inputs: list[ir.Value | None]) -> ir.Node:
-    """The same operator on other inputs."""
-    new = ir.Node("", node.op_type, inputs, node.attributes.values(), num_outputs=1, name=node.name)
-    new.metadata_props.update(node.metadata_props)
-    return new
 
 
 def is_number(value: ir.Value, rank: int, place: Place) -> bool:
