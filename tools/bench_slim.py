@@ -8,9 +8,7 @@ Each tool is a process of its own that reads a file and writes one, run in turns
 system) and peak memory. ``--peers`` is a folder of environments, one for each of ``onnxslim==0.1.98``,
 ``onnxsim==0.8.1``, ``onnxoptimizer==0.4.2`` and ``onnxscript==0.7.2``, named after the package, each with onnxruntime;
 ``python tools/export_torch.py`` makes the exports. What was written is compared with the original at random inputs
-(`tools.slim_judge`). Ours is the ``onnxslim`` that ``--python`` imports from any folder: a checkout that is not
-the installed one needs
-``PYTHONPATH``.
+(`tools.slim_judge`). Ours is the checkout that this file lies in.
 ``--peers-from`` takes the peers' results from an earlier run, all but comparable times.
 """
 

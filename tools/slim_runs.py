@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where the code lies that is measured as ours."""
 OURS, VERIFIED = "ours", "ours verified"
 PEERS = ("onnxslim", "onnxsim", "onnxoptimizer", "onnxscript", "ort")
 
@@ -87,6 +89,8 @@ def run(tool: str, command: list[str], target: Path, folder: Path, timeout: floa
     # Installed packages have their bytecode; a checkout is to have its own too, from the first run on.
     unwanted = ["PYTHONDONTWRITEBYTECODE", *([] if tool in (OURS, VERIFIED) else ["PYTHONPATH"])]
     environment = {key: value for key, value in os.environ.items() if key not in unwanted}
+    if tool in (OURS, VERIFIED):
+        environment["PYTHONPATH"] = str(CHECKOUT)  # not whatever is installed: the command runs in another folder
     log = folder / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(
