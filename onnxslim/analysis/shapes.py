@@ -74,22 +74,18 @@ class Inference:
             # A caller may feed another array for an initializer that is an input too: only its type is certain.
             self.record(value, Fact(known.dtype, known.shape) if value in fed else known)
 
-    def run(self, nodes: ir.Graph | ir.Function) -> None:
-        """Evaluates nodes in order.
-
-        What another evaluation found is forgotten first: a branch may be tried on nodes that are still to come.
-        """
-        for node in nodes:
-            for value in node.outputs:
-                if value in self.facts:
-                    self.facts[value] = UNKNOWN
+    def run(self, nodes: Iterable[ir.Node]) -> None:
+        """Evaluates nodes in order."""
         for node in nodes:
             self.visit(node)
 
     def body(self, graph: ir.Graph, inputs: Sequence[Fact]) -> list[Fact]:
-        """Evaluates a subgraph on these inputs; facts of its outputs."""
+        """Evaluates a subgraph on these inputs; facts of its outputs.
+
+        What another evaluation found is forgotten first: a branch may be tried on nodes that are still to come.
+        """
+        self.forget(graph)
         if self.depth >= MAX_DEPTH:
-            self.forget(graph)
             return [UNKNOWN] * len(graph.outputs)
         self.depth += 1
         try:
@@ -192,6 +188,7 @@ class Inference:
         try:
             for value, fact in zip(function.inputs, inputs, strict=True):
                 self.facts[value] = fact
+            self.forget(function)
             self.run(function)
         finally:
             (self.opsets, self.bindings), self.depth = saved, self.depth - 1

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import onnx
@@ -34,6 +35,23 @@ class Stub(ir.ExternalTensor):
     """Stands for a tensor whose bytes are elsewhere, while the messages around it are made."""
 
     __slots__ = ()
+
+    @classmethod
+    def of(cls, value: ir.Value, location: str = "", offset: int | None = None, folder: str = "") -> Self:
+        """A stub of the tensor of ``value``, whose bytes are at ``offset`` of the file ``location`` in ``folder``."""
+        tensor = value.const_value
+        assert tensor is not None
+        return cls(
+            location,
+            offset,
+            tensor.nbytes,
+            tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=value.name or "",
+            doc_string=tensor.doc_string,
+            metadata_props=dict(tensor.metadata_props),
+            base_dir=folder,
+        )
 
 
 class _Hollow(Stub):
@@ -83,16 +101,7 @@ def encode(model: ir.Model, external: Mapping[ir.Value, Stub] | None = None) -> 
         InputError: The file would exceed 2 GiB, or something of the model cannot be written.
     """
     hollow = {
-        value: _Hollow(
-            "",
-            None,
-            tensor.nbytes,
-            tensor.dtype,
-            shape=ir.Shape(tensor.shape.numpy()),
-            name=value.name or "",
-            doc_string=tensor.doc_string,
-            metadata_props=dict(tensor.metadata_props),
-        )
+        value: _Hollow.of(value)
         for value in model.graph.initializers.values()
         if (tensor := value.const_value) is not None and value not in (external or {}) and _can_wait(tensor)
     }

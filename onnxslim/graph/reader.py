@@ -85,7 +85,7 @@ def load(
         return from_owned_proto(_copy(source), None, trusted)
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = io.BufferedReader(io.BytesIO(source))
-        return _from_thin(read_thin(content, len(bytes(source))), "the given bytes", None, trusted)
+        return _from_thin(read_thin(content, memoryview(source).nbytes), "the given bytes", None, trusted)
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(
             f"a model cannot be loaded from {type(source).__name__}",

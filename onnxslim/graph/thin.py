@@ -8,6 +8,7 @@ the thin model. A file that is not laid out as writers do is left to protobuf as
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,10 +89,7 @@ def _nbytes(tensor: onnx.TensorProto) -> int | None:
         return None
     if dtype in (ir.DataType.UNDEFINED, ir.DataType.STRING) or dtype.bitwidth % 8 or any(d < 0 for d in tensor.dims):
         return None
-    count = 1
-    for dim in tensor.dims:
-        count *= dim
-    return count * dtype.bitwidth // 8
+    return int(math.prod(tensor.dims)) * dtype.bitwidth // 8
 
 
 def _model(file: io.BufferedReader[Any], end: int) -> Thin:

@@ -13,7 +13,6 @@ import hashlib
 import mmap
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -107,7 +106,7 @@ def save(
             mend=f"name the file itself, {str(target)!r}",
         )
     with contextlib.ExitStack() as stack:
-        placed: dict[ir.Value, _Placed] = {}
+        placed: dict[ir.Value, int] = {}
         data: tuple[Path, str, int] | None = None
         if external_data:
             file, temporary = stack.enter_context(staged(target))
@@ -118,17 +117,11 @@ def save(
         _commit(model, target, placed, data, None if external_data else encoded)
 
 
-@dataclass(frozen=True)
-class _Placed:
-    offset: int
-    length: int
-
-
-def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.Value, _Placed], str, int]:
-    """Writes the weights of ``model``, each tensor once; returns their places, a hash of all and the size."""
+def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.Value, int], str, int]:
+    """Writes the weights of ``model``, each tensor once; returns where each begins, a hash of all and the size."""
     sink = _Sink(file)
-    placed: dict[ir.Value, _Placed] = {}
-    known: dict[int, _Placed] = {}
+    placed: dict[ir.Value, int] = {}
+    known: dict[int, int] = {}
     for body in bodies(model):
         for value in body.initializers.values() if isinstance(body, ir.Graph) else ():
             tensor = value.const_value
@@ -144,7 +137,7 @@ def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.
                 start = sink.size
                 for chunk in weight_chunks(tensor):
                     sink.write(chunk)
-                known[id(tensor)] = _Placed(start, tensor.nbytes)
+                known[id(tensor)] = start
             placed[value] = known[id(tensor)]
     finish(file)
     return placed, sink.hash.hexdigest()[:16], sink.size
@@ -170,7 +163,7 @@ class _Sink:
 def _commit(
     model: ir.Model,
     target: Path,
-    placed: dict[ir.Value, _Placed],
+    placed: dict[ir.Value, int],
     data: tuple[Path, str, int] | None,
     encoded: Encoded | None,
 ) -> None:
@@ -181,21 +174,8 @@ def _commit(
         location, created = _place_data(target, *data)
     try:
         sync_folder(target.parent)
-        stubs: dict[ir.Value, Stub] = {}
-        for value, place in placed.items():
-            tensor = value.const_value
-            assert tensor is not None
-            stubs[value] = Stub(
-                location,
-                place.offset,
-                place.length,
-                tensor.dtype,
-                shape=ir.Shape(tensor.shape.numpy()),
-                name=value.name or "",
-                doc_string=tensor.doc_string,
-                metadata_props=dict(tensor.metadata_props),
-                base_dir=str(target.parent),
-            )
+        folder = str(target.parent)
+        stubs = {value: Stub.of(value, location, offset, folder) for value, offset in placed.items()}
         encoded = encoded or encode(model, stubs)
         with staged(target) as (file, temporary):
             for chunk in encoded.chunks():

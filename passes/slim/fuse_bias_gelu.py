@@ -9,8 +9,8 @@ import onnx_ir as ir
 from onnxslim.ops.contrib import DOMAIN
 from onnxslim.runtime.tier import Tier
 
-from .algebra import float_dtype, gate, inputs
-from .fuse_gelu import takes_erf, takes_tanh
+from .algebra import Gate, float_dtype, inputs
+from .fuse_gelu import gelu
 from .rewriting import Place, Replacement, Rule
 
 
@@ -23,13 +23,9 @@ class FuseContribGelu(Rule):
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """Fuses what ends in ``node``."""
-        found = gate(place, node, "Erf", "Tanh")
-        if found is None or not found.polynomial.has({(found.x,): 0.5, (found.x, found.f): 0.5}):
-            return None
-        if not (takes_erf(place, found) or takes_tanh(place, found)):
-            return f"what {found.kernel.op_type} is taken of is not as Gelu has it"
-        if not float_dtype(place, found.x):
-            return "it is not known to be float32"
+        found = gelu(place, node)
+        if not isinstance(found, Gate):
+            return found
         new = ir.node("FastGelu" if found.kernel.op_type == "Tanh" else "Gelu", [found.x], domain=DOMAIN)
         return Replacement([new], [new.outputs[0]], new.op_type)
 

@@ -44,6 +44,16 @@ def takes_tanh(place: Place, found: Gate) -> bool:
     return inner is not None and inner.has({(x,): scale, (x, x, x): scale * _CUBE})
 
 
+def gelu(place: Place, node: ir.Node) -> Gate | str | None:
+    """The Gelu that ends in ``node``; a reason where it nearly is one, None where it is none."""
+    found = gate(place, node, "Erf", "Tanh")
+    if found is None or not found.polynomial.has({(found.x,): 0.5, (found.x, found.f): 0.5}):
+        return None
+    if not (takes_erf(place, found) or takes_tanh(place, found)):
+        return f"what {found.kernel.op_type} is taken of is not as Gelu has it"
+    return found if float_dtype(place, found.x) else _NOT_FLOAT
+
+
 class FuseGelu(Rule):
     """Join the steps of a Gelu, from opset 20 on."""
 
@@ -53,13 +63,9 @@ class FuseGelu(Rule):
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """Fuses what ends in ``node``."""
-        found = gate(place, node, "Erf", "Tanh") if place.opset >= 20 else None
-        if found is None or not found.polynomial.has({(found.x,): 0.5, (found.x, found.f): 0.5}):
-            return None
-        if not (takes_erf(place, found) or takes_tanh(place, found)):
-            return f"what {found.kernel.op_type} is taken of is not as Gelu has it"
-        if not float_dtype(place, found.x):
-            return _NOT_FLOAT
+        found = gelu(place, node) if place.opset >= 20 else None
+        if not isinstance(found, Gate):
+            return found
         new = ir.node("Gelu", [found.x], {"approximate": "tanh"} if found.kernel.op_type == "Tanh" else {})
         return Replacement([new], [new.outputs[0]])
 

@@ -50,19 +50,7 @@ def inline_loop(loop: Repeated, model: ir.Model, facts: ShapeFacts, splicer: Spl
     if count not in (0, 1):
         context.decline("inline-loop", site(node), "it is not known to run once or never")
         return
-    carried = len(node.inputs) - 2
-    collected = [y for y in node.outputs[carried:] if y.uses() or y.is_graph_output()]
-    reason = splicer.refusal(node, loop.body)
-    if reason is None and any(x is None for x in node.inputs[2:]):
-        reason = "a value that it starts from is not given"
-    if reason is None and count == 0 and collected:
-        reason = "what it would have collected is used"
-    if reason is None and (loop.scope.in_function or model.ir_version < 4):
-        reason = "the graph around holds no initializers"
-    if reason is None and any(y.is_graph_output() for y in node.outputs) and count == 0:
-        reason = "it gives an output of the graph"
-    if reason is None and count == 1:
-        reason = splicer.growth(loop.scope, loop.body, ())
+    reason = _refusal(loop, count, model, splicer)
     if reason is not None:
         context.decline("inline-loop", site(node), reason)
         return
@@ -76,8 +64,25 @@ def inline_loop(loop: Repeated, model: ir.Model, facts: ShapeFacts, splicer: Spl
         detach(node)
         loop.scope.graph.remove(node)
         return
-    _bind(loop, splicer, carried)
+    _bind(loop, splicer)
     splicer.splice(loop.scope, node, loop.body)
+
+
+def _refusal(loop: Repeated, count: int, model: ir.Model, splicer: Splicer) -> str | None:
+    """Why a Loop that runs ``count`` times may not be inlined; None if it may."""
+    node = loop.node
+    reason = splicer.refusal(node, loop.body)
+    if reason is not None:
+        return reason
+    if any(x is None for x in node.inputs[2:]):
+        return "a value that it starts from is not given"
+    if count == 0 and any(y.uses() or y.is_graph_output() for y in node.outputs[len(node.inputs) - 2 :]):
+        return "what it would have collected is used"
+    if loop.scope.in_function or model.ir_version < 4:
+        return "the graph around holds no initializers"
+    if count == 0 and any(y.is_graph_output() for y in node.outputs):
+        return "it gives an output of the graph"
+    return splicer.growth(loop.scope, loop.body, ()) if count else None
 
 
 def trips(loop: Repeated, facts: ShapeFacts) -> int | None:
@@ -91,7 +96,7 @@ def trips(loop: Repeated, facts: ShapeFacts) -> int | None:
     return 1 if begins and isinstance(number, int) and number == 1 else None
 
 
-def _bind(loop: Repeated, splicer: Splicer, carried: int) -> None:
+def _bind(loop: Repeated, splicer: Splicer) -> None:
     """Gives the body's inputs their values of the first iteration, and its outputs the form of the Loop's."""
     node, body, graph = loop.node, loop.body, loop.scope.graph
     starting = [np.array(0, np.int64), np.array(True)]
@@ -111,7 +116,7 @@ def _bind(loop: Repeated, splicer: Splicer, carried: int) -> None:
         assert known is not None
         x.replace_all_uses_with(known)
     body.inputs.clear()
-    for at in range(carried, len(body.outputs)):
+    for at in range(len(node.inputs) - 2, len(body.outputs)):
         value, name = body.outputs[at], splicer.names.fresh(f"{body.outputs[at].name}_once")
         if loop.scope.opset() < 13:
             stacked = ir.node("Unsqueeze", [value], {"axes": [0]}, name="", outputs=[ir.Value(name=name)])

@@ -39,15 +39,9 @@ class MergeViews(Rule):
         middle = node.inputs[0]
         first = place.before(middle, *VIEWS, "Transpose")
         x = first.inputs[0] if first is not None else None
-        if (
-            first is None
-            or middle is None
-            or x is None
-            or place.opset < 5
-            or node.op_type == first.op_type == "Transpose"
-        ):
+        if first is None or middle is None or x is None or place.opset < 5:
             return None
-        if not (is_view(first, place) and is_view(node, place)):
+        if node.op_type == first.op_type == "Transpose" or not (is_view(first, place) and is_view(node, place)):
             return None
         before, after = place.facts.shape(x), place.facts.shape(node.outputs[0])
         if before is not None and after is not None and before == after:
