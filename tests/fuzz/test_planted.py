@@ -83,6 +83,7 @@ MORE = {
     "a slice forgets the one before": Plant("merge_slices.merge", _last_cut_wins, ("layout",), 400),
     "any Cast holds what another does": Plant("merge_casts.holds", _always, ("layout",), 800),
     "a ConvTranspose's weights as a Conv's": Plant("fuse_conv_batchnorm.scaled_weights", _as_a_conv, ("linear",), 400),
+    "any state is zeros": Plant("drop_zero_state.only_zeros", _always, ("linear",), 400),
     "any factor makes a Gelu": Plant("fuse_gelu.takes_erf", _always, ("arithmetic",), 1500),
 }
 
@@ -152,6 +153,9 @@ def _spoil(node: ir.Node) -> bool:
         if attribute.type == ir.AttributeType.INT and name in ("axis", "to", "transA", "transB", "keepdims"):
             node.attributes[name] = ir.AttrInt64(name, 11 if name == "to" else 1 - attribute.as_int())
             return True
+    if node.op_type in ("GRU", "LSTM", "RNN"):
+        node.attributes["clip"] = ir.AttrFloat32("clip", 0.01)
+        return True
     inputs = [x for x in node.inputs if x is not None]
     if len(inputs) == 2 and node.op_type in ("Add", "Mul", "Sub", "Div", "MatMul", "Concat", "Pow"):
         node.replace_input_with(1, inputs[0])
