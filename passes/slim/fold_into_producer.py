@@ -147,14 +147,16 @@ class FoldShiftIntoProducer(Rule):
 
 
 def feeds_clip(node: ir.Node) -> bool:
-    """Whether it is a part of a hard sigmoid, which has an operator of its own."""
+    """Whether it is a part of a hard sigmoid, which has an operator of its own; what a hard swish reads too is none."""
     for _ in range(2):
         users = [use.node for use in node.outputs[0].uses()]
-        if any(user.op_type in ("Clip", "HardSigmoid") for user in users):
-            return True
-        if len(users) != 1 or users[0].op_type not in ("Add", "Sub"):
+        if len(users) != 1:
             return False
         node = users[0]
+        if node.op_type in ("Clip", "HardSigmoid"):
+            return True
+        if node.op_type not in ("Add", "Sub"):
+            return False
     return False
 
 

@@ -40,6 +40,13 @@ def test_scale_after_conv(body: str, constants: str, weights: str, bias: str, op
     assert_rewrites(before, graph("y = Conv(x, w, b)", constants=held, opset=opset), Fused(FoldScaleIntoProducer()))
 
 
+def test_what_a_hard_swish_reads_goes_into_the_conv_before_it() -> None:
+    swish = "h = HardSigmoid <alpha = 0.16666667> (a) y = Mul(a, h)"
+    before = graph(f"c = Conv(x, w, b) q = Mul(c, s) a = Add(q, s) {swish}", constants=f"{W}, {B}, float s = {{2}}")
+    after = graph(f"a = Conv(x, w, b) {swish}", constants="float[2, 2, 1, 1] w = {2, 4, 6, 8}, float[2] b = {4, 0}")
+    assert_rewrites(before, after, Fused(FoldScaleIntoProducer(), FoldShiftIntoProducer()))
+
+
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
 @pytest.mark.parametrize(("body", "bias"), [("Add(c, d)", "3, 4"), ("Sub(c, d)", "-3, -4"), ("Add(d, c)", "3, 4")])
 def test_shift_after_conv(op: str, body: str, bias: str) -> None:
