@@ -40,11 +40,16 @@ def test_scale_after_conv(body: str, constants: str, weights: str, bias: str, op
     assert_rewrites(before, graph("y = Conv(x, w, b)", constants=held, opset=opset), Fused(FoldScaleIntoProducer()))
 
 
-def test_what_a_hard_swish_reads_goes_into_the_conv_before_it() -> None:
+@pytest.mark.parametrize(
+    ("rule", "op", "folded"),
+    [(FoldScaleIntoProducer, "Mul", "2, 4, 6, 8} b {2, -2"), (FoldShiftIntoProducer, "Add", "1, 2, 3, 4} b {3, 1")],
+)
+def test_what_a_hard_swish_reads_goes_into_the_conv_before_it(rule: type[Rule], op: str, folded: str) -> None:
     swish = "h = HardSigmoid <alpha = 0.16666667> (a) y = Mul(a, h)"
-    before = graph(f"c = Conv(x, w, b) q = Mul(c, s) a = Add(q, s) {swish}", constants=f"{W}, {B}, float s = {{2}}")
-    after = graph(f"a = Conv(x, w, b) {swish}", constants="float[2, 2, 1, 1] w = {2, 4, 6, 8}, float[2] b = {4, 0}")
-    assert_rewrites(before, after, Fused(FoldScaleIntoProducer(), FoldShiftIntoProducer()))
+    before = graph(f"c = Conv(x, w, b) a = {op}(c, s) {swish}", constants=f"{W}, {B}, float s = {{2}}")
+    weights, bias = folded.split("} b {")
+    held = f"float[2, 2, 1, 1] w = {{{weights}}}, float[2] b = {{{bias}}}"
+    assert_rewrites(before, graph(f"a = Conv(x, w, b) {swish}", constants=held), Fused(rule()))
 
 
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
