@@ -51,6 +51,8 @@ class Settings:
     bench: bool = True
     metric: Metric | None = None
     min_sqnr: float = MIN_SQNR
+    max_drop: float = 0.01
+    """How much of the metric a lossy result may lose."""
     in_place: bool = False
     external_data: bool | None = None
     trust_data_dir: str | os.PathLike[str] | None = None
@@ -238,7 +240,8 @@ def _lossy(
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
-    outcome = _pipeline(passes, calibration, settings).run(base.model)
+    selection = parts.selection if parts is not None and len(parts.selection) else None
+    outcome = _pipeline(passes, calibration, settings, selection).run(base.model)
     trial = _Trial(
         model=outcome.model,
         steps=outcome.steps,
@@ -249,7 +252,8 @@ def _lossy(
         encoded=_weigh(outcome.model) if outcome.modified else None,
     )
     if not outcome.modified:
-        return replace(trial, veto="nothing could be quantized")
+        declined = [each for step in outcome.steps for each in step.result.declined if each.site == "model"]
+        return replace(trial, veto=declined[0].reason if declined else "nothing could be quantized")
     if settings.elsewhere:
         here = runtime.host_target().name
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
@@ -280,11 +284,18 @@ def _growth(source: Source, encoded: Encoded | None) -> str:
     return ""
 
 
-def _pipeline(passes: Sequence[Pass], samples: Samples | None, settings: Settings) -> Pipeline:
+def _pipeline(
+    passes: Sequence[Pass], samples: Samples | None, settings: Settings, selection: Samples | None = None
+) -> Pipeline:
     return Pipeline(
         passes,
         verify=settings.verify,
         samples=samples,
+        selection=selection,
+        metric=settings.metric,
+        max_drop=settings.max_drop,
+        min_sqnr=settings.min_sqnr,
+        bench=settings.bench and not settings.elsewhere,
         memory=settings.memory,
         threads=settings.threads,
         target=runtime.TARGETS[settings.target] if settings.target is not None else None,

@@ -75,9 +75,75 @@ def slow_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """An operator with an int8 kernel that takes quantized operands and gives a quantized result."""
+
+    kernel: str
+    operands: int
+    """How many inputs, from the first, are quantized; 0 means all."""
+    constants: bool = False
+    """Whether one of two operands may be a constant, quantized per tensor."""
+
+
+ELEMENTWISE: dict[str, Elementwise] = {
+    "Add": Elementwise("QLinearAdd", 2, constants=True),
+    "Mul": Elementwise("QLinearMul", 2, constants=True),
+    "Sigmoid": Elementwise("QLinearSigmoid", 1),
+    "LeakyRelu": Elementwise("QLinearLeakyRelu", 1),
+    "Softmax": Elementwise("QLinearSoftmax", 1),
+    "GlobalAveragePool": Elementwise("QLinearGlobalAveragePool", 1),
+    "AveragePool": Elementwise("QLinearAveragePool", 1),
+    "Concat": Elementwise("QLinearConcat", 0),
+    # clip(a x + b, 0, 1) = a clip(x + b / a, 0, 1 / a): the sum saturates, and the factor goes into the scale.
+    "HardSigmoid": Elementwise("QLinearAdd", 1),
+    "HardSwish": Elementwise("QLinearMul", 1),
+}
+"""Everything else between the contractions runs in float, behind a DequantizeLinear."""
+
+MOVERS = frozenset(
+    (
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Slice",
+        "Gather",
+        "Expand",
+        "Tile",
+        "MaxPool",
+        "Resize",
+    )
+)
+"""Operators that only pick or move elements of input 0: free in int8 where both sides share one grid."""
+
+
+def no_int8(node: ir.Node) -> str:
+    """Why onnxruntime has no int8 form of an elementwise operator or a mover; empty where it has one."""
+    if node.op_type == "Resize" and _text(node, "mode", "nearest") != "nearest":
+        return "Resize makes new numbers, unless it picks the nearest"
+    if node.op_type == "HardSigmoid" and _float(node, "alpha", 0.2) <= 0:
+        return "a HardSigmoid that falls"
+    if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():
+        return "the places of the maxima are used"
+    return ""
+
+
+def hard_sigmoid(node: ir.Node) -> tuple[float, float]:
+    """Slope and offset of a HardSigmoid, or of the one in a HardSwish."""
+    if node.op_type == "HardSwish":
+        return 1 / 6, 0.5
+    return _float(node, "alpha", 0.2), _float(node, "beta", 0.5)
+
+
 def _int(node: ir.Node, name: str, default: int) -> int:
     return node.attributes[name].as_int() if name in node.attributes else default
 
 
 def _float(node: ir.Node, name: str, default: float) -> float:
     return node.attributes[name].as_float() if name in node.attributes else default
+
+
+def _text(node: ir.Node, name: str, default: str) -> str:
+    return node.attributes[name].as_string() if name in node.attributes else default

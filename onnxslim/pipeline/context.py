@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnxslim.pipeline.rewrite import Action, Declined, PassResult
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Samples
+    from onnxslim.calibration import Metric, Samples
     from onnxslim.runtime.target import Target
 
 MAX_DECLINED = 10_000
@@ -22,6 +22,11 @@ class Context:
 
     Args:
         samples: Representative inputs, where the user gave any.
+        selection: More of them, for choices: a pass that measures by ``samples`` what is best for them fools itself.
+        metric: The user's score, where there is one; ``max_drop`` is how much of it may be lost.
+        max_drop: In units of the metric.
+        min_sqnr: dB of the outputs that a lossy result must keep.
+        bench: Whether the pass may choose by the time that it measures on this machine.
         target: The machine that the result is for; None means this one.
         memory: Bytes that a streaming run may hold at once.
         threads: Threads of onnxruntime sessions; fixed, so that statistics are reproducible.
@@ -33,6 +38,11 @@ class Context:
     """
 
     samples: Samples | None = None
+    selection: Samples | None = None
+    metric: Metric | None = None
+    max_drop: float = 0.01
+    min_sqnr: float = 5.0
+    bench: bool = True
     target: Target | None = None
     memory: int = 1 << 30
     threads: int = 1

@@ -24,7 +24,7 @@ from onnxslim.runtime.tier import Tier
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.calibration import Samples
+    from onnxslim.calibration import Metric, Samples
     from onnxslim.runtime import Feed, Parity, Reference, Target
     from onnxslim.runtime.findings import Evidence
 
@@ -82,6 +82,11 @@ class Pipeline:
         passes: What to run.
         verify: Whether to compare outputs in onnxruntime. Validation of the graph is always done.
         samples: Representative inputs; without them parity stands on random inputs.
+        selection: More of them, which passes choose by.
+        metric: The user's score, which passes choose by.
+        max_drop: How much of the score may be lost.
+        min_sqnr: dB of the outputs that a lossy pass must keep.
+        bench: Whether passes may choose by the time that they measure.
         target: The machine that the result is for; None means this one.
         memory: Bytes that a streaming run may hold.
         threads: Threads of the sessions.
@@ -91,6 +96,11 @@ class Pipeline:
     passes: Sequence[Pass]
     verify: bool = True
     samples: Samples | None = None
+    selection: Samples | None = None
+    metric: Metric | None = None
+    max_drop: float = 0.01
+    min_sqnr: float = 5.0
+    bench: bool = True
     target: Target | None = None
     memory: int = 1 << 30
     threads: int = 1
@@ -137,6 +147,11 @@ class Pipeline:
         """The context of one run of one pass."""
         return Context(
             samples=self.samples,
+            selection=self.selection,
+            metric=self.metric,
+            max_drop=self.max_drop,
+            min_sqnr=self.min_sqnr,
+            bench=self.bench,
             target=self.target,
             memory=self.memory,
             threads=self.threads,

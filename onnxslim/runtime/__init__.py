@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from onnxslim.runtime.metrics import Fidelity, cosine, sqnr_db, top1_agreement
     from onnxslim.runtime.ort import child_environment
     from onnxslim.runtime.parity import Reference
+    from onnxslim.runtime.profile import NodeTime, node_times
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
+    from onnxslim.runtime.ranking import rank_latency
     from onnxslim.runtime.session import AnyModel, Port, Session, lean_config, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
     from onnxslim.runtime.views import logits_view
@@ -30,6 +32,7 @@ __all__ = [
     "Feed",
     "Fidelity",
     "Latency",
+    "NodeTime",
     "Outputs",
     "Parity",
     "Port",
@@ -45,9 +48,11 @@ __all__ = [
     "host_target",
     "lean_config",
     "logits_view",
+    "node_times",
     "open_session",
     "optimized_graph",
     "random_feeds",
+    "rank_latency",
     "sqnr_db",
     "top1_agreement",
     "try_random_feeds",
@@ -62,7 +67,9 @@ _HOMES = {
     ".metrics": ("Fidelity", "cosine", "sqnr_db", "top1_agreement"),
     ".ort": ("child_environment",),
     ".parity": ("Reference",),
+    ".profile": ("NodeTime", "node_times"),
     ".random": ("Tried", "random_feeds", "try_random_feeds", "untried_feeds"),
+    ".ranking": ("rank_latency",),
     ".session": ("AnyModel", "Port", "Session", "lean_config", "open_session", "optimized_graph"),
     ".target": ("TARGETS", "Target", "host_target"),
     ".views": ("logits_view",),

@@ -33,12 +33,24 @@ class Grid:
         Returns:
             Integers of the zero point's dtype, the same shape.
         """
+        scale, zero = self._along(array)
+        integers: np.ndarray = np.clip(np.rint(array / scale) + zero, self.low, self.high)
+        return np.asarray(integers.astype(self.zero_point.dtype))  # numpy makes a scalar of a 0-d array
+
+    def round(self, array: np.ndarray) -> np.ndarray:
+        """The numbers that stand for ``array``: float32, the same shape."""
+        scale, zero = self._along(array)
+        numbers: np.ndarray = (self.quantize(array) - zero) * scale
+        return numbers.astype(np.float32)
+
+    def _along(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and zero point in double precision, in a shape that broadcasts."""
         scale, zero = self.scale.astype(np.float64), self.zero_point.astype(np.float64)
-        if self.axis is not None:
-            shape = [1] * array.ndim
-            shape[self.axis] = -1
-            scale, zero = scale.reshape(shape), zero.reshape(shape)
-        return np.clip(np.rint(array / scale) + zero, self.low, self.high).astype(self.zero_point.dtype)
+        if self.axis is None:
+            return scale, zero
+        shape = [1] * array.ndim
+        shape[self.axis] = -1
+        return scale.reshape(shape), zero.reshape(shape)
 
 
 def activation_grid(low: float, high: float, dtype: str) -> Grid:

@@ -1,116 +1,82 @@
-"""Putting QuantizeLinear / DequantizeLinear pairs around contractions, in the form that becomes int8 kernels.
-
-A group is one contraction with a constant weight. Its activation is read through Q -> DQ, its weight through a DQ, its
-bias, if any, through a DQ of int32, and where the kernel wants it a Q -> DQ stands on its output.
-"""
+"""Putting QuantizeLinear / DequantizeLinear pairs around nodes, in the form that becomes int8 kernels."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
-from onnxslim.ops.int8 import ABSORBED, CONTRACTIONS
+from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 
 from .grid import TINY, Grid, activation_grid, weight_grid
+from .group import Group
 
 Ranges = Mapping[str, tuple[float, float]]
 """Value name -> the range that its grid covers."""
 INT32_MAX = 2**31 - 1
 WEIGHT = "_quantized"
-"""Suffix of an int8 weight's name."""
+"""Suffix of an int8 value's name."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """One contraction to run in int8.
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model with groups in QDQ form, and how to find them in it."""
 
-    ``output`` is the value to quantize after it (behind an absorbed Relu or Clip), None where the output stays float.
-    """
-
-    node: ir.Node
-    activation: ir.Value
-    weight: ir.Value
-    bias: ir.Value | None
-    output: ir.Value | None
-
-    @property
-    def key(self) -> str:
-        """Name of the node's output: the same on a clone of the model."""
-        return self.node.outputs[0].name or ""
-
-    @property
-    def measured(self) -> Iterable[ir.Value]:
-        """The values whose ranges the group needs."""
-        return (self.activation,) if self.output is None else (self.activation, self.output)
-
-
-def group_of(node: ir.Node) -> Group | str:
-    """The group around a node, or why there is none."""
-    contraction = CONTRACTIONS[node.op_type]
-    activation, weight = node.inputs[0], node.inputs[1]
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if activation is None or weight is None or constant_tensor(weight) is None:
-        return "its weight is computed"
-    if constant_tensor(activation) is not None:
-        return "its activation is constant"
-    if any(_is(value.producer(), "DequantizeLinear") for value in (activation, weight)):
-        return "already quantized"
-    tensor = constant_tensor(weight)
-    assert tensor is not None
-    if tensor.dtype != ir.DataType.FLOAT:
-        return f"weights of {tensor.dtype.name}"
-    if bias is not None and constant_tensor(bias) is None:
-        return "its bias is computed"
-    if not contraction.quantized_output:
-        return Group(node, activation, weight, bias, None)
-    output = node.outputs[0]
-    while not output.is_graph_output() and len(output.uses()) == 1:
-        consumer = next(iter(output.uses())).node
-        if consumer.domain or consumer.op_type not in ABSORBED or consumer.inputs[0] is not output:
-            break
-        if any(constant_tensor(bound) is None for bound in consumer.inputs[1:] if bound is not None):
-            break
-        output = consumer.outputs[0]
-    if output.is_graph_output():
-        return "its output is the model's: nothing after it reads int8"
-    if not output.uses():
-        return "nothing reads its output"
-    return Group(node, activation, weight, bias, output)
-
-
-def holds_no_number(group: Group) -> bool:
-    """Whether a weight or bias holds NaN or infinity, which no integer stands for."""
-    arrays = (_array(group.weight), _array(group.bias))
-    return not all(np.isfinite(array).all() for array in arrays if array is not None)
+    model: ir.Model
+    groups: tuple[Group, ...]
+    """As they were found; their nodes are the model's own, but for those that were replaced."""
+    marks: Mapping[str, str]
+    """Key of a group -> the name of its int8 output, or of its int8 weight where it gives float."""
+    owners: Mapping[str, str]
+    """Name of a node -> key of its group."""
+    quantized: Mapping[str, str]
+    """Name of an int8 value -> name of the value that it stands for."""
 
 
 def insert(
-    model: ir.Model, groups: list[Group], ranges: Ranges, *, activation: str, bits: int, per_channel: bool
-) -> None:
+    model: ir.Model, groups: Sequence[Group], ranges: Ranges, *, activation: str, bits: int, per_channel: bool
+) -> Built:
     """Puts the groups' QDQ nodes into the model's main graph.
 
     Args:
         model: Edited in place; opset 13 or newer.
         groups: Of this very model.
-        ranges: Of every value in ``group.measured``.
+        ranges: Of every value in ``group.measured``; equal on both sides of a mover.
         activation: ``uint8`` or ``int8``.
         bits: Of the weights, 7 or 8.
         per_channel: One weight scale per output channel, or one per tensor.
+
+    Returns:
+        The same model, with what `unfused` and a profile need to find the groups in it.
     """
     editor = _Inserter(model, Names.of(model), ranges, activation, bits, per_channel)
-    produced = {group.output for group in groups if group.output is not None}
-    for value in dict.fromkeys(itertools.chain.from_iterable(group.measured for group in groups)):
-        # What an int8 kernel made is int8 for every reader; what a float kernel made stays float for float readers.
-        readers = None if value in produced else [(g.node, 0) for g in groups if g.activation is value]
-        editor.quantize_activation(value, readers)
+    produced = {group.output: group for group in groups if group.output is not None}
+    readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
     for group in groups:
-        editor.quantize_weight(group)
+        for value in group.measured:
+            readers.setdefault(value, [])
+        for index, value in group.activations:
+            readers[value].append((group.node, index))
+    for value, slots in readers.items():
+        # What an int8 kernel made is int8 for every reader; what a float kernel made stays float for float readers.
+        editor.quantize_activation(value, None if value in produced else slots, produced.get(value))
+    for group in groups:
+        if group.is_contraction:
+            editor.quantize_weight(group)
+        else:
+            editor.quantize_constants(group)
+    for group in groups:
+        if group.node.op_type in ("HardSigmoid", "HardSwish"):
+            editor.saturate(group)
+    for group in groups:
+        for node in (group.node, *group.absorbed):
+            if node.name:
+                editor.owners[node.name] = group.key
+    return Built(model, tuple(groups), editor.marks, editor.owners, editor.quantized)
 
 
 @dataclass(eq=False)
@@ -125,16 +91,33 @@ class _Inserter:
     def __post_init__(self) -> None:
         self.scales: dict[ir.Value, np.ndarray] = {}  # by dequantized activation
         self.weights: dict[tuple[ir.Value, int | None, bytes], tuple[ir.Value, np.ndarray]] = {}
+        self.marks: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
+        self.quantized: dict[str, str] = {}
 
-    def quantize_activation(self, value: ir.Value, readers: list[tuple[ir.Node, int]] | None) -> None:
+    def quantize_activation(
+        self, value: ir.Value, readers: list[tuple[ir.Node, int]] | None, producer: Group | None
+    ) -> None:
         """Value -> Q -> DQ -> readers; None means all of them."""
         name = value.name or ""
         grid = activation_grid(*self.ranges[name], self.dtype)
         uses = [(use.node, use.idx) for use in value.uses()] if readers is None else readers
+        into = grid
+        if producer is not None and producer.node.op_type == "HardSigmoid":
+            into = replace(grid, scale=_times(grid.scale, 1 / hard_sigmoid(producer.node)[0]))
+        quantize, dequantize = self._pair(value, name, into, grid)
+        if producer is not None:
+            self.marks[producer.key] = quantize.outputs[0].name or ""
+        for node, index in uses:
+            node.replace_input_with(index, dequantize.outputs[0])
+
+    def _pair(self, value: ir.Value, name: str, into: Grid, back: Grid) -> tuple[ir.Node, ir.Node]:
+        """Q by one grid and DQ by another, which multiplies by the ratio of their scales."""
         graph = self.model.graph
-        scale = add_initializer(graph, self.names.fresh(f"{name}_scale"), grid.scale)
-        zero = add_initializer(graph, self.names.fresh(f"{name}_zero_point"), grid.zero_point)
-        quantize = ir.node("QuantizeLinear", [value, scale, zero])
+        scale = add_initializer(graph, self.names.fresh(f"{name}_scale"), back.scale)
+        zero = add_initializer(graph, self.names.fresh(f"{name}_zero_point"), back.zero_point)
+        first = scale if into is back else add_initializer(graph, self.names.fresh(f"{name}_scale_in"), into.scale)
+        quantize = ir.node("QuantizeLinear", [value, first, zero])
         dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero])
         for node, role in ((quantize, "quantized"), (dequantize, "dequantized")):
             node.outputs[0].name = node.name = self.names.fresh(f"{name}_{role}")
@@ -143,12 +126,51 @@ class _Inserter:
             producer.append([quantize, dequantize])
         else:
             graph[0].prepend([quantize, dequantize])
-        for node, index in uses:
-            node.replace_input_with(index, dequantize.outputs[0])
-        self.scales[dequantize.outputs[0]] = grid.scale
+        self.scales[dequantize.outputs[0]] = back.scale
+        self.quantized[quantize.outputs[0].name or ""] = name
+        return quantize, dequantize
+
+    def saturate(self, group: Group) -> None:
+        """A HardSigmoid, or the one in a HardSwish, becomes a sum that saturates at both ends."""
+        node = group.node
+        slope, offset = hard_sigmoid(node)
+        x, result = node.inputs[0], node.outputs[0]
+        constant = np.array(offset / slope, np.float32)
+        grid = activation_grid(float(constant), float(constant), self.dtype)
+        summand = self._dequantize(node, f"{result.name}_offset", grid.quantize(constant), grid)
+        total = ir.node("Add", [x, summand])
+        total.outputs[0].name = total.name = self.names.fresh(f"{result.name}_shifted")
+        node.prepend(total)
+        uses = [(use.node, use.idx) for use in result.uses()]
+        if node.op_type == "HardSigmoid":
+            last = total
+        else:
+            gate = activation_grid(0.0, 1.0, self.dtype)
+            into = replace(gate, scale=_times(gate.scale, 1 / slope))
+            _, dequantize = self._pair(total.outputs[0], f"{result.name}_gate", into, gate)
+            last = ir.node("Mul", [x, dequantize.outputs[0]])
+            last.outputs[0].name = last.name = self.names.fresh(f"{result.name}_product")
+            node.prepend(last)
+        for reader, index in uses:
+            reader.replace_input_with(index, last.outputs[0])
+        self.owners |= {each.name or "": group.key for each in (total, last)}
+        self.model.graph.remove(node, safe=True)
+
+    def quantize_constants(self, group: Group) -> None:
+        """The constant operands of an elementwise node, one scale each."""
+        for index, value in group.constants:
+            array = _array(value)
+            assert array is not None
+            grid = activation_grid(float(array.min()), float(array.max()), self.dtype)
+            group.node.replace_input_with(
+                index, self._dequantize(group.node, f"{value.name}{WEIGHT}", grid.quantize(array), grid)
+            )
+            _drop_unused(self.model.graph, value)
 
     def quantize_weight(self, group: Group) -> None:
+        """The weight of a contraction and its bias."""
         node, weight = group.node, group.weight
+        assert weight is not None
         axis = CONTRACTIONS[node.op_type].channel_axis(node) if self.per_channel else None
         activation = node.inputs[0]
         assert activation is not None
@@ -163,6 +185,9 @@ class _Inserter:
                 floor = floor.reshape(())
         dequantized, w_scale = self._dequantized_weight(node, weight, axis, floor)
         node.replace_input_with(1, dequantized)
+        producer = dequantized.producer()
+        if group.output is None and producer is not None and producer.inputs[0] is not None:
+            self.marks[group.key] = producer.inputs[0].name or ""
         _drop_unused(self.model.graph, weight)
         if group.bias is not None and bias is not None:
             node.replace_input_with(2, self._dequantized_bias(node, group.bias, bias, x_scale, w_scale))
@@ -210,35 +235,41 @@ class _Inserter:
         return made.outputs[0]
 
 
-def unfused(optimized: onnx.ModelProto, groups: list[Group]) -> dict[str, str]:
+def unfused(optimized: onnx.ModelProto, built: Built) -> dict[str, str]:
     """The groups that did not become an int8 kernel, by key, with the reason.
 
     Args:
         optimized: What onnxruntime made of the model.
-        groups: As they stand in the model after ``insert``.
+        built: What `insert` returned.
 
-    A kernel takes the int8 weight itself; a DequantizeLinear that still reads it says that none was formed.
+    A kernel gives the int8 output itself, and takes the int8 weight itself; a QuantizeLinear that makes the one, or a
+    DequantizeLinear that still reads the other, says that none was formed.
     """
-    left = {node.input[0] for node in optimized.graph.node if node.op_type == "DequantizeLinear" and node.domain == ""}
-    reasons = {}
-    for group in groups:
-        dequantize = group.node.inputs[1].producer() if group.node.inputs[1] is not None else None
-        assert dequantize is not None
-        weight = dequantize.inputs[0]
-        if weight is not None and weight.name in left:
-            reasons[group.key] = (
-                f"onnxruntime formed no {CONTRACTIONS[group.node.op_type].kernel} of {site(group.node)}"
-            )
-    return reasons
+    nodes = [node for node in optimized.graph.node if node.domain in ("", "ai.onnx")]
+    left = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    left |= {node.input[0] for node in nodes if node.op_type == "DequantizeLinear"} & {
+        each.name for each in optimized.graph.initializer
+    }
+    return {
+        group.key: f"onnxruntime formed no {_kernel(group.node)} of {site(group.node)}"
+        for group in built.groups
+        if built.marks[group.key] in left
+    }
+
+
+def _kernel(node: ir.Node) -> str:
+    if node.op_type in CONTRACTIONS:
+        return CONTRACTIONS[node.op_type].kernel
+    return ELEMENTWISE[node.op_type].kernel if node.op_type in ELEMENTWISE else f"int8 {node.op_type}"
+
+
+def _times(scale: np.ndarray, factor: float) -> np.ndarray:
+    return np.asarray(scale * np.float32(factor), np.float32)
 
 
 def _array(value: ir.Value | None) -> np.ndarray | None:
     tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()
-
-
-def _is(node: ir.Node | None, op_type: str) -> bool:
-    return node is not None and node.op_type == op_type and node.domain == ""
 
 
 def _drop_unused(graph: ir.Graph, value: ir.Value) -> None:

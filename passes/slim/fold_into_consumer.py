@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from onnxslim.runtime.tier import Tier
 
+from .algebra import Gate
 from .fold_into_producer import scale_passes
+from .fuse_gelu import gelu
 from .linear import (
     FLOATS,
     Path,
@@ -61,6 +63,9 @@ class FoldScaleIntoConsumer(Rule):
         for path, target in paths(place, data, lambda each: scale_passes(place, each, one, dtype)):
             found = factor(place, target)
             if found is None:
+                continue
+            if any(isinstance(gelu(place, step), Gate) for step in (target, *(step for step, _ in path))):
+                reason = reason or "onnxruntime fuses a Gelu that is written so"
                 continue
             x, scale = found
             if is_number(place, scale, x):

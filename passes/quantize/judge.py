@@ -1,0 +1,104 @@
+"""Whole candidates measured on samples that nothing was calibrated with, and which of them is the best."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxslim.calibration import Metric, Samples
+from onnxslim.runtime import Feed, Reference, Tier, open_session, rank_latency
+
+AIM = 30.0
+"""dB of the outputs that the search aims at where no metric is given: nearest neighbours of embeddings, the labels of
+classifiers and the masks of detectors were measured to agree with fp32 for 90 to 98 of 100 from there on."""
+WORTH = 0.02
+"""Share of the time that each dB below the aim must save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate that was built and measured."""
+
+    keys: frozenset[str]
+    speed: float
+    """Time as a multiple of the float model's."""
+    sqnr: float
+    """dB of the worst output."""
+    score: float | None
+    """Of the user's metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Measures whole candidates on samples that nothing was calibrated with.
+
+    Args:
+        model: The float model.
+        samples: Of the selection part.
+        feeds: The first of them, to time with.
+        metric: The user's; None judges by SQNR.
+        threads: Of the sessions.
+        config: Session config entries.
+    """
+
+    model: ir.Model
+    samples: Samples
+    feeds: Sequence[Feed]
+    metric: Metric | None
+    threads: int
+    config: Mapping[str, str]
+
+    def speeds(self, models: Sequence[ir.Model]) -> list[float]:
+        """Time of each as a multiple of the float model's."""
+        seconds = min(6.0, 0.8 * (1 + len(models)))
+        return rank_latency(
+            [self.model, *models], self.feeds[:4], seconds=seconds, threads=self.threads, config=self.config
+        )[1:]
+
+    def fidelities(self, models: Iterable[ir.Model]) -> list[float]:
+        """SQNR of the worst output of each, in dB; minus infinity where a model fails."""
+        reference = Reference(self.model, list(self.feeds), tier=Tier.LOSSY, threads=os.cpu_count() or 1)
+        found = []
+        for model in models:
+            parity = reference.check(model)
+            worst = min((each.sqnr_db for each in parity.fidelity), default=math.inf)
+            found.append(worst if parity.passed and not math.isnan(worst) else -math.inf)
+        return found
+
+    def score(self, model: ir.Model) -> float | None:
+        """The metric of a model."""
+        if self.metric is None:
+            return None
+        return self.metric(open_session(model, threads=self.threads, config=self.config).run, self.samples)
+
+
+def best_of(
+    candidates: Sequence[Scored], *, floor: float, score: float | None, max_drop: float
+) -> tuple[Scored | None, str]:
+    """The fastest that is good enough, or why there is none.
+
+    Args:
+        candidates: Measured ones.
+        floor: dB under which none is good enough.
+        score: The metric of the float model, where there is one: no more than ``max_drop`` may be lost of it.
+        max_drop: In units of the metric.
+    """
+    faster = [each for each in candidates if each.speed < 1]
+    if not faster:
+        best = min((each.speed for each in candidates), default=math.inf)
+        return None, f"nothing beats fp32: the fastest int8 form runs at {1 / best:.2f}x its speed here"
+    good = [each for each in faster if each.sqnr >= floor]
+    if not good:
+        best = max(each.sqnr for each in faster)
+        return None, f"no int8 form that is faster keeps {floor:g} dB of the outputs: the best keeps {best:.1f} dB"
+    if score is None:
+        return min(good, key=lambda each: each.speed * (1 + WORTH) ** max(0.0, AIM - each.sqnr)), ""
+    kept = [each for each in good if each.score is not None and each.score >= score - max_drop]
+    if not kept:
+        best = max(each.score for each in good if each.score is not None)
+        return None, f"no int8 form that is faster stays within {max_drop:g} of the score {score:.4f}: {best:.4f}"
+    return min(kept, key=lambda each: each.speed), ""

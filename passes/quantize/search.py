@@ -1,0 +1,265 @@
+"""The search for the best int8 form of a model: ranges by output error, nodes by measured time and error.
+
+What is estimated only proposes: every candidate is built, its kernels are looked up in onnxruntime's graph, and its
+outputs and its speed are measured as a whole before it is chosen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.calibration import Histogram, Statistics
+from onnxslim.graph.edit import constant_tensor, site
+from onnxslim.ops.int8 import slow_kernel
+from onnxslim.pipeline import Context
+from onnxslim.runtime import Feed, host_target, optimized_graph
+
+from .cost import Costs
+from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
+from .group import Group, rebound
+from .judge import Judge, Scored, best_of
+from .qdq import Built, unfused
+from .select import Choice, choices
+from .simulate import Noise, Simulator, rounded_weight
+from .tensors import Span, Tensor, by_value, merged, tensors_of
+
+if TYPE_CHECKING:
+    from .static_int8 import QuantizeStatic
+
+LEGALISE_ROUNDS = 8
+"""Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
+STAGES = (math.inf, 10.0, 14.0, 17.0, 20.0, 23.0, 27.0, 32.0, 40.0)
+"""dB for which the fastest estimate is built and measured; infinite means whatever is fastest."""
+TIMED = 2
+"""Samples that nodes are profiled with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the search decided.
+
+    ``details`` says of each chosen group what it brings, by key; ``declined`` of the others (site, reason).
+    """
+
+    groups: tuple[Group, ...] = ()
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+    declined: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(eq=False)
+class Search:
+    """One search for one model.
+
+    Args:
+        options: The pass.
+        model: The float model, opset 13 or newer.
+        groups: Of a model with the same names: all that may run in int8.
+        statistics: Histograms of the values around them.
+        context: Of the pass.
+    """
+
+    options: QuantizeStatic
+    model: ir.Model
+    groups: Sequence[Group]
+    statistics: Statistics
+    context: Context
+
+    def __post_init__(self) -> None:
+        self.target = self.context.target or host_target()
+        self.reasons: dict[str, str] = {}
+        self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
+
+    def run(self) -> Chosen:
+        """Measures, proposes, builds, judges. Nothing is chosen where nothing is better than float."""
+        groups = self._measured(rebound(self.model, self.groups))
+        tensors = tensors_of(groups)
+        histograms = {tensor.name: merged([self._histogram(name) for name in tensor.values]) for tensor in tensors}
+        spans = {each.name: each.fixed or self.options.span(histograms[each.name]) for each in tensors}
+        timed = self.options.search and self.context.bench and self.target == host_target()
+        wanted = groups if self.options.keep_slow or timed else by_rule(groups, self.reasons)
+        self.context.progress(f"look for the int8 kernels of {len(wanted)} nodes")
+        legal, built = self._legal(wanted, by_value(tensors, spans))
+        if self.options.keep_slow or not self.options.search or built is None:
+            return self._chosen(legal, by_value(tensors, spans))
+        tensors = [each for each in tensors if touched(each, legal)]
+        feeds = [sample.feed for sample in itertools.islice(self.context.samples or (), FEEDS)]
+        self.context.progress(f"measure what each of {len(tensors)} tensors does to the outputs")
+        tried = ranges_to_try(tensors, histograms)
+        if self.options.ranges != "auto":
+            tried = {name: [spans[name]] for name in tried}
+        simulator = affordable(lambda some: self._simulator(legal, tensors, some), feeds, len(tensors))
+        ranges, self.noise = judge_ranges(simulator, tried, SECONDS / 2)
+        spans = {each.name: ranges[each.name] for each in tensors}
+        values = by_value(tensors, spans)
+        if not timed:
+            return self._chosen(legal, values)
+        self.context.progress(f"measure the time of {len(legal)} nodes in float and in int8")
+        count = len(self.context.samples) if hasattr(self.context.samples, "__len__") else FEEDS  # type: ignore[arg-type]
+        sizes = {name: self._histogram(name).total / max(1, count) for each in tensors for name in each.values}
+        self.costs = measure_costs(self.model, built, feeds[:TIMED], sizes, self.target.session_config)
+        errors = errors_of(simulator, legal, tensors, spans, self.noise, histograms, round_weight=self._rounded)
+        found = choices(legal, tensors, self.costs, errors)
+        rule = Choice(frozenset(group.key for group in by_rule(legal, {})), math.inf, math.inf)
+        best = self._judged(legal, proposals([*found, rule]), values, feeds)
+        return self._chosen([group for group in legal if best is not None and group.key in best.keys], values)
+
+    def _judged(
+        self, legal: Sequence[Group], proposed: Sequence[Choice], spans: Mapping[str, Span], feeds: Sequence[Feed]
+    ) -> Scored | None:
+        """Builds the proposals and measures them; the best of them."""
+        self.context.progress(f"build and measure {len(proposed)} candidates")
+        built: dict[frozenset[str], ir.Model] = {}
+        for choice in proposed:
+            kept, made = self._legal([group for group in legal if group.key in choice.keys], spans)
+            if made is not None:
+                built.setdefault(frozenset(group.key for group in kept), made.model)
+        samples = self.context.selection or self.context.samples
+        assert samples is not None
+        unseen = [sample.feed for sample in itertools.islice(samples, FEEDS)] or feeds
+        judge = Judge(
+            self.model, samples, unseen, self.context.metric, self.context.threads, self.target.session_config
+        )
+        models = list(built.values())
+        scored = [
+            Scored(keys, speed, quality, judge.score(model) if quality > -math.inf else None)
+            for (keys, model), speed, quality in zip(
+                built.items(), judge.speeds(models), judge.fidelities(models), strict=True
+            )
+        ]
+        for each in scored:
+            said = "" if each.score is None else f", score {each.score:.4f}"
+            self.context.progress(f"{len(each.keys)} nodes in int8: {1 / each.speed:.2f}x, {each.sqnr:.1f} dB{said}")
+        best, reason = best_of(
+            scored, floor=self.context.min_sqnr, score=judge.score(self.model), max_drop=self.context.max_drop
+        )
+        if reason:
+            self.reasons.setdefault("", reason)
+        return best
+
+    def _measured(self, groups: Sequence[Group]) -> list[Group]:
+        """Those whose values were all measured."""
+        why = {request.value: reason for request, reason in self.statistics.declined.items()}
+        found = []
+        for group in groups:
+            names = [value.name or "" for value in group.measured]
+            missing = [name for name in names if not self._has(name)]
+            if missing:
+                self.reasons[group.key] = why.get(missing[0], f"{missing[0]} never held a finite value")
+            else:
+                found.append(group)
+        return found
+
+    def _has(self, name: str) -> bool:
+        histogram = self.statistics.histogram(name)
+        return histogram is not None and histogram.total > 0
+
+    def _histogram(self, name: str) -> Histogram:
+        histogram = self.statistics.histogram(name)
+        assert histogram is not None
+        return histogram
+
+    def _legal(self, groups: Sequence[Group], spans: Mapping[str, Span]) -> tuple[list[Group], Built | None]:
+        """The groups that become int8 kernels, found by building them on a clone, and what was built last."""
+        kept = list(groups)
+        for _ in range(LEGALISE_ROUNDS):
+            if not kept:
+                break
+            trial = self.model.clone()
+            name_nodes(trial)
+            built = self.options.build(rebound(trial, kept), trial, spans, self.target)
+            reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
+            if not reasons:
+                return kept, built
+            self.reasons |= reasons
+            kept = [group for group in kept if group.key not in reasons]
+        return [], None
+
+    @property
+    def _bits(self) -> int:
+        return 7 if self.target.reduce_range else 8
+
+    def _rounded(self, group: Group) -> np.ndarray:
+        return rounded_weight(group.node, self._bits, not self.options.per_tensor)
+
+    def _simulator(self, groups: Sequence[Group], tensors: Sequence[Tensor], feeds: Sequence[Feed]) -> Simulator:
+        return Simulator(
+            self.model,
+            groups,
+            tensors,
+            feeds,
+            activation=self.target.activation,
+            bits=self._bits,
+            per_channel=not self.options.per_tensor,
+            threads=os.cpu_count() or 1,
+        )
+
+    def _chosen(self, groups: Sequence[Group], spans: Mapping[str, Span]) -> Chosen:
+        """The decision, with a reason for every group that is not in it."""
+        keys = {group.key for group in groups}
+        declined = [
+            (site(group.node), self.reasons.get(group.key) or self._reason(group))
+            for group in self.groups
+            if group.key not in keys and not group.is_mover
+        ]
+        if not keys and "" in self.reasons:
+            declined.insert(0, ("model", self.reasons[""]))
+        return Chosen(tuple(groups), spans, {group.key: self._detail(group) for group in groups}, tuple(declined))
+
+    def _detail(self, group: Group) -> str:
+        tensor = constant_tensor(group.weight)
+        said = [] if tensor is None else [f"{tensor.size:,} weights"]
+        if group.key in self.costs.in_int8:
+            before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8[group.key]
+            said.append(f"{before:.0f} -> {after:.0f} us")
+        return ", ".join(said)
+
+    def _reason(self, group: Group) -> str:
+        before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8.get(group.key, 0.0)
+        if after >= before:
+            return f"int8 is no faster here: {after:.0f} us, float {before:.0f} us"
+        noise = max((self.noise[name.name].power for name in group.measured if name.name in self.noise), default=0.0)
+        level = f" ({10 * math.log10(noise):.0f} dB of the outputs)" if noise > 0 else ""
+        return f"{before - after:.0f} us saved are not worth the conversions around it and its error{level}"
+
+
+def by_rule(groups: Sequence[Group], reasons: dict[str, str]) -> list[Group]:
+    """The contractions whose kernels are not known to be slow; ``reasons`` takes in why the others are left out."""
+    found = []
+    for group in groups:
+        tensor = constant_tensor(group.weight)
+        slow = "" if tensor is None else slow_kernel(group.node, tuple(tensor.shape.numpy()))
+        if tensor is None:
+            slow = "only measured on the machine itself is it known whether its kernel pays"
+        if slow:
+            reasons[group.key] = slow
+        else:
+            found.append(group)
+    return found
+
+
+def touched(tensor: Tensor, groups: Sequence[Group]) -> bool:
+    """Whether one of the groups reads or makes a value of the tensor."""
+    names = set(tensor.values)
+    return any(value.name in names for group in groups for value in group.measured)
+
+
+def proposals(found: Sequence[Choice]) -> list[Choice]:
+    """The choices worth building: for each stage of fidelity the fastest expected to reach it, and those not rated."""
+    picked: dict[frozenset[str], Choice] = {}
+    for stage in STAGES:
+        limit = math.inf if math.isinf(stage) else 10 ** (-stage / 10)
+        fitting = [each for each in found if each.keys and each.noise <= limit]
+        if fitting:
+            best = min(fitting, key=lambda each: each.microseconds)
+            picked.setdefault(best.keys, best)
+    picked |= {each.keys: each for each in found if each.keys and math.isinf(each.microseconds)}
+    return list(picked.values())
