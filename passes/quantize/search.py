@@ -29,6 +29,7 @@ from .judge import Judge, Scored, best_of
 from .qdq import Built, unfused
 from .select import Choice, choices
 from .simulate import Noise, Simulator, rounded_weight
+from .table import Table
 from .tensors import Span, Tensor, by_value, merged, tensors_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Chosen:
     """
 
     groups: tuple[Group, ...] = ()
+    tables: tuple[Table, ...] = ()
     spans: Mapping[str, Span] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
     declined: tuple[tuple[str, str], ...] = ()
@@ -63,6 +65,7 @@ class Search:
         options: The pass.
         model: The float model, opset 13 or newer.
         groups: Of a model with the same names: all that may run in int8.
+        tables: Embedding tables, which are int8 wherever anything is.
         statistics: Histograms of the values around them.
         context: Of the pass.
     """
@@ -70,6 +73,7 @@ class Search:
     options: QuantizeStatic
     model: ir.Model
     groups: Sequence[Group]
+    tables: Sequence[Table]
     statistics: Statistics
     context: Context
 
@@ -175,7 +179,7 @@ class Search:
                 break
             trial = self.model.clone()
             name_nodes(trial)
-            built = self.options.build(rebound(trial, kept), trial, spans, self.target)
+            built = self.options.build(rebound(trial, kept), self.tables, trial, spans, self.target)
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
                 return kept, built
@@ -212,7 +216,10 @@ class Search:
         ]
         if not keys and "" in self.reasons:
             declined.insert(0, ("model", self.reasons[""]))
-        return Chosen(tuple(groups), spans, {group.key: self._detail(group) for group in groups}, tuple(declined))
+        tables = tuple(self.tables) if keys else ()
+        return Chosen(
+            tuple(groups), tables, spans, {group.key: self._detail(group) for group in groups}, tuple(declined)
+        )
 
     def _detail(self, group: Group) -> str:
         tensor = constant_tensor(group.weight)

@@ -27,6 +27,7 @@ from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
 from .qdq import Built, insert
 from .search import Chosen, Search
+from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, span_of
 
 
@@ -82,8 +83,8 @@ class QuantizeStatic(Pass):
             raise InputError("static quantization needs samples", mend="give --samples, or samples= in Python")
         if not 50 < self.percentile <= 100:
             raise InputError(f"a percentile of {self.percentile} is no share to keep", mend="give one in (50, 100]")
-        candidates = self.candidates(model, context)
-        if not candidates:
+        candidates, tables = self.candidates(model, context)
+        if not candidates and not tables:
             return context.result()
         lifted = model
         if model.opset_imports.get("", 0) < QDQ_OPSET:
@@ -97,30 +98,36 @@ class QuantizeStatic(Pass):
         key = ("quantize", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
         if key not in context.cache:
             statistics = self.measure(model, candidates, context)
-            context.cache[key] = Search(self, lifted, candidates, statistics, context).run()
+            context.cache[key] = Search(self, lifted, candidates, tables, statistics, context).run()
         chosen: Chosen = context.cache[key]
         for where, reason in chosen.declined:
             context.decline("quantize", where, reason)
         # Only now, since a model in which nothing can be quantized shall keep its opset.
-        if not chosen.groups or not lift(model, context):
+        if not (chosen.groups or chosen.tables) or not lift(model, context):
             return context.result()
         allowed = [
             group
             for group in rebound(model, chosen.groups)
             if context.allow(Action("quantize", (group.key,), site(group.node), chosen.details[group.key]))
         ]
-        self.build(allowed, model, chosen.spans, context.target or host_target())
+        allowed_tables = [
+            table
+            for table in chosen.tables
+            if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
+        ]
+        self.build(allowed, allowed_tables, model, chosen.spans, context.target or host_target())
         return context.result()
 
-    def candidates(self, model: ir.Model, context: Context) -> list[Group]:
-        """The groups worth trying, in graph order; what is left out is on record with its reason."""
+    def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:
+        """The groups and tables worth trying, in graph order; what is left out is on record with its reason."""
         included, excluded = Matcher(self.include, "--include"), Matcher(self.exclude, "--exclude")
         facts = infer_shapes(model)
-        found = []
+        found: list[Group] = []
+        tables: list[Table] = []
         for node in nodes(model):
             if node.domain or node.op_type not in TABLE:
                 continue
-            group: str | Group
+            group: str | Group | Table
             if node.graph is not model.graph:
                 group = "it is in a subgraph or function"
             elif node.op_type not in self.operators:
@@ -130,17 +137,25 @@ class QuantizeStatic(Pass):
             elif self.include and not included(node):
                 group = "not included"
             else:
-                group = group_of(node, facts)
-            if isinstance(group, Group) and Action("quantize", (group.key,), site(node)).key in context.refused:
+                table = table_of(node)
+                group = group_of(node, facts) if table is None else table if isinstance(table, str) else Table(node)
+            if not isinstance(group, str) and Action("quantize", (group.key,), site(node)).key in context.refused:
                 group = "a check failed with this rewrite"
-            if isinstance(group, Group):
+            if isinstance(group, Table):
+                tables.append(group)
+            elif isinstance(group, Group):
                 found.append(group)
-            elif node.op_type in CONTRACTIONS or node.op_type in ELEMENTWISE or no_int8(node):
+            elif (
+                node.op_type in CONTRACTIONS
+                or node.op_type in ELEMENTWISE
+                or no_int8(node)
+                or table_of(node) is not None
+            ):
                 # Who moves integers expects nothing, and is not mentioned.
                 context.decline("quantize", site(node), group)
         included.check(model)
         excluded.check(model)
-        return found
+        return found, tables
 
     def measure(self, model: ir.Model, groups: Sequence[Group], context: Context) -> Statistics:
         """Histograms of the values around the groups; one streaming run over the samples."""
@@ -161,12 +176,22 @@ class QuantizeStatic(Pass):
         """The range that the rule of ``ranges`` gives; the full one where the search decides."""
         return span_of(histogram, "min-max" if self.ranges == "auto" else self.ranges, self.percentile)
 
-    def build(self, groups: Sequence[Group], model: ir.Model, spans: Mapping[str, Span], target: Target) -> Built:
-        """Puts the QDQ nodes of ``groups``, which are of ``model``, into it, in the types that ``target`` wants."""
+    def build(
+        self,
+        groups: Sequence[Group],
+        tables: Sequence[Table],
+        model: ir.Model,
+        spans: Mapping[str, Span],
+        target: Target,
+    ) -> Built:
+        """Puts ``groups``, which are of ``model``, and ``tables`` into int8, in the types that ``target`` wants."""
         bits = 7 if target.reduce_range else 8
         if self.symmetric:
             spans = {name: centred(span) for name, span in spans.items()}
-        return insert(model, groups, spans, activation=target.activation, bits=bits, per_channel=not self.per_tensor)
+        per_channel = not self.per_tensor
+        built = insert(model, groups, spans, activation=target.activation, bits=bits, per_channel=per_channel)
+        insert_tables(model, {table.key for table in tables}, bits)
+        return built
 
 
 class Matcher:
