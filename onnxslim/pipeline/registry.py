@@ -49,6 +49,7 @@ BUILT_IN: dict[str, str] = {
     "merge-casts": "onnxslim.passes.slim.merge_casts:MergeCasts",
     "merge-unary": "onnxslim.passes.slim.merge_unary:MergeUnary",
     "merge-clips": "onnxslim.passes.slim.merge_clips:MergeClips",
+    "gather-one-hot": "onnxslim.passes.slim.gather_one_hot:GatherOneHot",
     "constant-where": "onnxslim.passes.slim.constant_where:ConstantWhere",
     "same-numbers": "onnxslim.passes.slim.same_numbers:SameNumbers",
     "merge-wheres": "onnxslim.passes.slim.merge_wheres:MergeWheres",

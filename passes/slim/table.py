@@ -24,6 +24,7 @@ from .fuse_reduce_transpose import FuseReduceTranspose
 from .fuse_skip_normalization import FuseSkipNormalization
 from .fuse_softmax import FuseSoftmax
 from .fuse_square_root import FuseSquareRoot
+from .gather_one_hot import GatherOneHot
 from .merge_casts import MergeCasts
 from .merge_clips import MergeClips
 from .merge_concats import MergeConcats
@@ -69,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     FoldShiftIntoProducer(),
     FoldScaleIntoConsumer(),
     FoldShiftIntoConsumer(),
+    GatherOneHot(),
     FuseMatMulAdd(),
     FuseGemmTranspose(),
     FuseReduceSqueeze(),
