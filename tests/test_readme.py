@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import runpy
 import shlex
@@ -70,8 +71,13 @@ def test_the_sample_report_has_the_lines_of_a_real_one(workplace: Path, capfd: p
         return [start[0].split(" (")[0].split(" top1")[0].split(" agreement")[0] for start in starts if start]
 
     assert len(labels(shown)) > 10
-    optional = {"tried and dropped", "why"}
-    assert [each for each in labels(real) if each not in optional] == labels(shown)
+    # What the measured times decide, and the second latency of a machine with several CPUs.
+    optional = {"tried and dropped", "why", "left alone"}
+
+    def kept(text: str) -> list[str]:
+        return [label for label, _ in itertools.groupby(labels(text)) if label not in optional]
+
+    assert kept(real) == kept(shown)
 
 
 def test_the_readme_lists_every_verb() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import Settings, rewrite
+from onnxslim.api.rewriting import rewrite
+from onnxslim.api.settings import Settings
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import Pass, get_pass, load_recipe
 
@@ -25,7 +26,7 @@ def compress(
         model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
         output: Where to write the result; the input's own path needs ``in_place=True``.
         recipe: A TOML file or a list of passes to run instead of slim and quantize.
-        settings: Fields of `onnxslim.api.rewriting.Settings`; ``samples`` is needed where a pass needs them.
+        settings: Fields of `onnxslim.api.settings.Settings`; ``samples`` is needed where a pass needs them.
 
     Returns:
         The model and the report.

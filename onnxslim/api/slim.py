@@ -22,7 +22,8 @@ from onnxslim.api.arguments import (
 )
 from onnxslim.api.inspect import inspect as facts_of
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import Settings, rewrite
+from onnxslim.api.rewriting import rewrite
+from onnxslim.api.settings import Settings
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
@@ -190,7 +191,7 @@ def simplify(
         size_threshold: Bytes of the largest value that is folded.
         target: ``any`` or ``onnxruntime``.
         model_check_inputs: What to compare outputs on.
-        settings: Fields of `onnxslim.api.rewriting.Settings`.
+        settings: Fields of `onnxslim.api.settings.Settings`.
 
     Raises:
         InputError: As ``slim``, or a recipe comes with what only the pass ``slim`` understands.

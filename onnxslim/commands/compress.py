@@ -17,6 +17,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @samples_options(required=True)
 @options.metric_option
 @options.min_sqnr_option
+@options.max_drop_option
 @options.recipe_option
 @options.record_option
 @options.pass_options("quantize")
@@ -44,7 +45,7 @@ def compress(
     from onnxslim.api.compress import compress as run
 
     passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
-    options.drop_unset(arguments, "min_sqnr")
+    options.drop_unset(arguments, "min_sqnr", "max_drop")
     target = options.output_path(model, output, in_place)
     name = arguments["metric"]
     samples, metric = take_samples(arguments, model), take_metric(arguments, model)

@@ -122,6 +122,13 @@ min_sqnr_option = click.option(
     help="SQNR under which an int8 result does not pass and is dropped  [default: 5]",
 )
 
+max_drop_option = click.option(
+    "--max-drop",
+    type=finite,
+    metavar="D",
+    help="How much of the metric may be lost on held-back samples  [default: candidates are chosen by 0.01]",
+)
+
 verify_option = click.option(
     "--verify/--no-verify",
     default=True,

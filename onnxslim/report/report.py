@@ -22,6 +22,8 @@ class Attempt:
     guilty: Sequence[Guilty] = ()
     parity: Parity | None = None
     latency: Latency | None = None
+    parallel: Latency | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Report:
     ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
     ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
+    ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it has one; ``notes`` is what a reader should know besides.
@@ -49,6 +52,7 @@ class Report:
     guilty: Sequence[Guilty] = ()
     parity: Parity | None = None
     latency: Latency | None = None
+    parallel: Latency | None = None
     evidence: str = "none"
     attempt: Attempt | None = None
     calibrated: int = 0

@@ -71,6 +71,8 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         )
     if report.latency is not None:
         _print_latency(report.latency, console)
+    if report.parallel is not None:
+        _print_latency(report.parallel, console)
     if report.scores:
         _say(console, score_line(report.scores, report.metric))
     if report.attempt is not None:
@@ -125,6 +127,8 @@ def _print_attempt(attempt: Attempt, console: Console, held_back: int, ranks: Ma
         _print_parity(attempt.parity, console, held_back=held_back, ranks=ranks, indent="  ")
     if attempt.latency is not None:
         _print_latency(attempt.latency, console, indent="  ")
+    if attempt.parallel is not None:
+        _print_latency(attempt.parallel, console, indent="  ")
     _print_steps(attempt.steps, attempt.guilty, console, explain, indent="  ")
 
 

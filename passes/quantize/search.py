@@ -142,9 +142,10 @@ class Search:
         for each in scored:
             said = "" if each.score is None else f", score {each.score:.4f}"
             self.context.progress(f"{len(each.keys)} nodes in int8: {1 / each.speed:.2f}x, {each.sqnr:.1f} dB{said}")
-        best, reason = best_of(
-            scored, floor=self.context.min_sqnr, score=judge.score(self.model), max_drop=self.context.max_drop
-        )
+        score = judge.score(self.model)
+        if score is not None and not math.isfinite(score):  # a metric of agreement: nothing is as like it as itself
+            score = None
+        best, reason = best_of(scored, floor=self.context.min_sqnr, score=score, max_drop=self.context.max_drop)
         if reason:
             self.reasons.setdefault("", reason)
         return best

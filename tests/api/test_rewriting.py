@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -348,3 +349,39 @@ def test_another_machine_has_its_own_types_and_its_speed_is_not_claimed(
 def test_an_unknown_machine_is_refused_with_the_near_ones() -> None:
     with pytest.raises(InputError, match=r"there is no target .arm.[^$]*arm64"):
         onnxslim.quantize("model.onnx", samples="samples", target="arm")
+
+
+def test_a_metric_that_falls_too_far_keeps_fp32() -> None:
+    """The metric of the original is 1 on every part; that of whatever is quantized is a little less."""
+
+    def is_float(run: Any, samples: Any) -> float:
+        values = {float(np.abs(run(sample.feed)["logits"]).sum()) for sample in samples}
+        return 1.0 if values <= exact else 0.97
+
+    model = open_session(DIGITS.path())
+    exact = {float(np.abs(model.run(sample.feed)["logits"]).sum()) for sample in SAMPLES}
+    options: dict[str, Any] = {"samples": SAMPLES, "metric": is_float, "search": False, "bench": False}
+    kept = onnxslim.quantize(DIGITS.path(), max_drop=0.01, **options).report
+    assert kept.decision == "kept fp32"
+    assert "the metric falls by more than 0.01 on held-back samples: 1 -> 0.97" in kept.reason
+    assert kept.attempt is not None
+    assert kept.attempt.scores == {"input": 1.0, "output": 0.97}
+    assert onnxslim.quantize(DIGITS.path(), max_drop=0.05, **options).report.decision == "quantized"
+
+
+def test_what_is_slower_on_all_threads_is_dropped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(*args: Any, threads: int, **kwargs: Any) -> Latency:
+        return dataclasses.replace(faked(0.5 if threads == 1 else 1.25), threads=threads)
+
+    monkeypatch.setattr(runtime, "compare_latency", fake)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    report = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, search=False).report
+    assert report.decision == "kept fp32"
+    assert report.reason == "int8 is slower here on 2 threads: 0.80x the speed of fp32"
+    assert report.attempt is not None
+    assert report.attempt.parallel is not None
+
+
+def test_a_bound_on_the_metric_needs_one() -> None:
+    with pytest.raises(InputError, match="max_drop needs a metric"):
+        onnxslim.quantize(DIGITS.path(), samples=SAMPLES, max_drop=0.01)

@@ -1,0 +1,77 @@
+"""How slim, quantize and compress run: the keyword arguments that the verbs share."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from onnxslim import runtime
+from onnxslim.api.quality import MIN_SQNR
+from onnxslim.api.source import AnySamples
+from onnxslim.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from onnxslim.calibration import Metric
+
+MAX_DROP = 0.01
+"""Loss of the metric that candidates are chosen by, where the user names none."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a verb runs; the fields are the keyword arguments that the verbs share."""
+
+    samples: AnySamples | None = None
+    verify: bool = True
+    bench: bool = True
+    metric: Metric | None = None
+    min_sqnr: float = MIN_SQNR
+    max_drop: float | None = None
+    """How much of the metric a lossy result may lose on samples that nothing was chosen by; None only reports it, and
+    chooses by `MAX_DROP`."""
+    in_place: bool = False
+    external_data: bool | None = None
+    trust_data_dir: str | os.PathLike[str] | None = None
+    memory: int = 1 << 30
+    threads: int = 1
+    target: str | None = None
+    """Name of the machine that int8 is for (`onnxslim.runtime.TARGETS`); None means this one."""
+    record: bool = False
+    recipe_path: str | os.PathLike[str] | None = None
+    prepare: Callable[[ir.Model], None] | None = None
+    """Edits that the caller asked for, such as other input shapes: the result is compared with the edited model."""
+    must_compare: bool = False
+    """Whether outputs that cannot be compared are a failed check."""
+    time_sessions: bool = False
+    """Whether to measure how long onnxruntime takes to open the model before and after."""
+    progress: Progress = lambda _: None
+
+    def __post_init__(self) -> None:
+        """Refuses what the command line would refuse.
+
+        Raises:
+            InputError: A number is none, or out of its range.
+        """
+        if math.isnan(self.min_sqnr):
+            raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
+        if self.max_drop is not None and not self.max_drop >= 0:
+            raise InputError(f"max_drop is {self.max_drop}", mend="give 0 or more, in units of the metric")
+        if self.max_drop is not None and self.metric is None:
+            raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
+        if self.threads < 1:
+            raise InputError(f"threads is {self.threads}", mend="give 1 or more")
+        if self.target is not None and self.target not in runtime.TARGETS:
+            mend = did_you_mean(self.target, runtime.TARGETS)
+            raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)
+
+    @property
+    def elsewhere(self) -> str:
+        """The name of the target where it is another machine than this one; else empty."""
+        return self.target if self.target is not None and self.target != runtime.host_target().name else ""
