@@ -244,10 +244,11 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
     """Measures the latency on the threads asked for and on all CPUs; slower than the original is a veto."""
     found: dict[int, Latency] = {}
     veto = trial.veto
+    if not veto and feeds:
+        settings.progress("measure the latency")
     for threads in sorted({settings.threads, os.cpu_count() or 1}):
         if veto or not feeds:
             break
-        settings.progress(f"measure the latency on {threads} thread{'s' * (threads > 1)}")
         main = threads == settings.threads
         found[threads] = runtime.compare_latency(
             source.model,
