@@ -1,7 +1,7 @@
 """An ONNX compiler that makes trained models smaller and faster on CPUs, and proves what it did.
 
-The verbs of the command line are functions here: ``slim``, ``quantize``, ``compress``, ``verify``, ``bench``,
-``inspect``; ``load`` and ``save`` move models between files and the IR (``onnx_ir.Model``), and ``Pass`` and
+The verbs of the command line are functions here: ``slim``, ``quantize``, ``calibrate``, ``compress``, ``verify``,
+``bench``, ``inspect``; ``load`` and ``save`` move models between files and the IR (``onnx_ir.Model``), and ``Pass`` and
 ``Pipeline`` are what passes are written with. Everything is imported when it is first used.
 """
 
@@ -11,6 +11,7 @@ from onnxslim.lazy import defer_sympy, lazy_exports
 
 if TYPE_CHECKING:
     from onnxslim.api.bench import bench
+    from onnxslim.api.calibrate import calibrate
     from onnxslim.api.compress import compress
     from onnxslim.api.inspect import inspect
     from onnxslim.api.patterns import register_fusion_pattern
@@ -42,6 +43,7 @@ __all__ = [
     "SetupError",
     "__version__",
     "bench",
+    "calibrate",
     "compress",
     "inspect",
     "load",
@@ -68,6 +70,7 @@ __getattr__ = lazy_exports(
         "Sample": ".calibration",
         "SetupError": ".errors",
         "bench": ".api.bench",
+        "calibrate": ".api.calibrate",
         "compress": ".api.compress",
         "inspect": ".api.inspect",
         "load": ".graph",

@@ -16,7 +16,7 @@ from onnxslim.api.output import size_of, time_sessions, weigh, write
 from onnxslim.api.quality import hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
-from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source
+from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph import Encoded
 from onnxslim.pipeline import Guilty, Pass, Pipeline, Step, dump_recipe
@@ -24,7 +24,7 @@ from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Samples, Split
+    from onnxslim.calibration import Samples, Split, Statistics
     from onnxslim.runtime import Feed, Latency, Parity
 
 MAX_HELD_BACK = 64
@@ -103,7 +103,9 @@ def rewrite(
     calibrated = held_back = 0
     if lossy:
         parts = calibration.split(samples) if samples is not None else None
-        tried = _lossy(source, trial, passes[len(lossless) :], parts, settings, command)
+        judging = [samples, parts.selection, parts.report] if samples is not None and parts is not None else []
+        statistics = open_statistics(settings.stats, judging)
+        tried = _lossy(source, trial, passes[len(lossless) :], parts, statistics, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
         if tried.veto:
@@ -198,12 +200,18 @@ def _lossless(source: Source, passes: list[Pass], samples: Samples | None, setti
 
 
 def _lossy(
-    source: Source, base: _Trial, passes: Sequence[Pass], parts: Split | None, settings: Settings, command: str
+    source: Source,
+    base: _Trial,
+    passes: Sequence[Pass],
+    parts: Split | None,
+    statistics: Sequence[Statistics],
+    settings: Settings,
+    command: str,
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
     selection = parts.selection if parts is not None and len(parts.selection) else None
-    outcome = _pipeline(passes, calibration, settings, selection).run(base.model)
+    outcome = _pipeline(passes, calibration, settings, selection, statistics).run(base.model)
     trial = _Trial(
         model=outcome.model,
         steps=outcome.steps,
@@ -283,13 +291,18 @@ def _growth(source: Source, encoded: Encoded | None) -> str:
 
 
 def _pipeline(
-    passes: Sequence[Pass], samples: Samples | None, settings: Settings, selection: Samples | None = None
+    passes: Sequence[Pass],
+    samples: Samples | None,
+    settings: Settings,
+    selection: Samples | None = None,
+    statistics: Sequence[Statistics] = (),
 ) -> Pipeline:
     return Pipeline(
         passes,
         verify=settings.verify,
         samples=samples,
         selection=selection,
+        statistics=statistics,
         metric=settings.metric,
         max_drop=MAX_DROP if settings.max_drop is None else settings.max_drop,
         min_sqnr=settings.min_sqnr,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from onnxslim.api.source import AnySamples
 from onnxslim.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Metric
+    from onnxslim.calibration import Metric, Statistics
 
 MAX_DROP = 0.01
 """Loss of the metric that candidates are chosen by, where the user names none."""
@@ -29,6 +29,8 @@ class Settings:
     """How a verb runs; the fields are the keyword arguments that the verbs share."""
 
     samples: AnySamples | None = None
+    stats: Sequence[str | os.PathLike[str] | Statistics] = ()
+    """Statistics that `onnxslim.calibrate` made, or their files: what they hold is not measured again."""
     verify: bool = True
     bench: bool = True
     metric: Metric | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim import calibration, runtime
+from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
 from onnxslim.graph.reader import source_of
@@ -83,6 +84,27 @@ def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
     if samples is None:
         return None
     return calibration.load_samples(samples, inputs=runtime.open_session(model, optimize=False).inputs)
+
+
+def open_statistics(given: Sequence[str | os.PathLike[str] | Statistics], parts: Sequence[Samples]) -> list[Statistics]:
+    """Reads statistics, and refuses those of the very samples that shall judge the result.
+
+    Args:
+        given: Statistics or their files.
+        parts: Samples that must not have been calibrated on, as a whole.
+
+    Raises:
+        InputError: A file holds no statistics, or nothing would be left to judge by.
+    """
+    found = [each if isinstance(each, Statistics) else Statistics.load(each) for each in given]
+    marks = {calibration.sample_set_hash(part) for part in parts} if found else set()
+    if any(each.samples in marks for each in found):
+        raise InputError(
+            "the statistics were made on the samples that shall judge the result",
+            where="--stats",
+            mend="calibrate without --all-samples, or give other samples",
+        )
+    return found
 
 
 def check_output(

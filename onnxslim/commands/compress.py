@@ -15,6 +15,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.model_argument
 @options.output_options
 @samples_options(required=True)
+@options.stats_option
 @options.metric_option
 @options.min_sqnr_option
 @options.max_drop_option

@@ -115,6 +115,14 @@ metric_option = click.option(
     "returns a float, higher is better",
 )
 
+stats_option = click.option(
+    "--stats",
+    type=click.Path(),
+    multiple=True,
+    metavar="STATS",
+    help="Statistics of `onnxslim calibrate`: what they hold is not measured again; several are merged",
+)
+
 min_sqnr_option = click.option(
     "--min-sqnr",
     type=finite,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.pipeline.rewrite import Action, Declined, PassResult
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Metric, Samples
+    from onnxslim.calibration import Metric, Samples, Statistics
     from onnxslim.runtime.target import Target
 
 MAX_DECLINED = 10_000
@@ -23,6 +23,7 @@ class Context:
     Args:
         samples: Representative inputs, where the user gave any.
         selection: More of them, for choices: a pass that measures by ``samples`` what is best for them fools itself.
+        statistics: What was measured before; a pass measures by ``samples`` only what these do not hold.
         metric: The user's score, where there is one; ``max_drop`` is how much of it may be lost.
         max_drop: In units of the metric.
         min_sqnr: dB of the outputs that a lossy result must keep.
@@ -39,6 +40,7 @@ class Context:
 
     samples: Samples | None = None
     selection: Samples | None = None
+    statistics: Sequence[Statistics] = ()
     metric: Metric | None = None
     max_drop: float = 0.01
     min_sqnr: float = 5.0

@@ -24,7 +24,7 @@ from onnxslim.runtime.tier import Tier
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.calibration import Metric, Samples
+    from onnxslim.calibration import Metric, Samples, Statistics
     from onnxslim.runtime import Feed, Parity, Reference, Target
     from onnxslim.runtime.findings import Evidence
 
@@ -83,6 +83,7 @@ class Pipeline:
         verify: Whether to compare outputs in onnxruntime. Validation of the graph is always done.
         samples: Representative inputs; without them parity stands on random inputs.
         selection: More of them, which passes choose by.
+        statistics: What was measured before, of this model.
         metric: The user's score, which passes choose by.
         max_drop: How much of the score may be lost.
         min_sqnr: dB of the outputs that a lossy pass must keep.
@@ -97,6 +98,7 @@ class Pipeline:
     verify: bool = True
     samples: Samples | None = None
     selection: Samples | None = None
+    statistics: Sequence[Statistics] = ()
     metric: Metric | None = None
     max_drop: float = 0.01
     min_sqnr: float = 5.0
@@ -148,6 +150,7 @@ class Pipeline:
         return Context(
             samples=self.samples,
             selection=self.selection,
+            statistics=self.statistics,
             metric=self.metric,
             max_drop=self.max_drop,
             min_sqnr=self.min_sqnr,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from onnxslim.runtime.tier import Tier
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxslim.calibration import Request
     from onnxslim.pipeline.context import Context
 
 
@@ -77,6 +78,11 @@ class Pass:
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Rewrites ``model`` in place and says what was done."""
         raise NotImplementedError(f"{type(self).__name__}.run")
+
+    @classmethod
+    def requests(cls, model: ir.Model) -> Sequence[Request]:
+        """What the pass, with its default options, wants measured on samples of ``model``."""
+        return ()
 
     @classmethod
     def options(cls) -> Iterator[Field[Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import onnx_ir as ir
@@ -28,7 +28,7 @@ from .lift_opset import lift, obstacle, raise_opset
 from .qdq import Built, insert
 from .search import Chosen, Search
 from .table import Table, insert_tables, table_of
-from .tensors import Span, centred, span_of
+from .tensors import Span, centred, merged, span_of
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,11 @@ class QuantizeStatic(Pass):
     def measure(self, model: ir.Model, groups: Sequence[Group], context: Context) -> Statistics:
         """Histograms of the values around the groups; one streaming run over the samples."""
         assert context.samples is not None
-        names = list(dict.fromkeys(value.name or "" for group in groups for value in group.measured))
+        names = values_of(groups)
+        given = known(model, names, context.statistics)
+        names = [name for name in names if name not in given.names]
+        if not names:
+            return given
         requests = [Request(name, "histogram") for name in names]
         # A replay of the pass measures the same values of the same model again.
         key = ("histograms", tuple(names), fingerprints(model)[model.graph.outputs[0]])
@@ -169,8 +173,15 @@ class QuantizeStatic(Pass):
             context.cache[key] = collect(
                 model, context.samples, requests, memory=context.memory, threads=context.threads
             )
-        statistics: Statistics = context.cache[key]
-        return statistics
+        measured: Statistics = context.cache[key]
+        entries, names_of = given.entries | measured.entries, given.names | measured.names
+        return replace(measured, entries=entries, names=names_of)
+
+    @classmethod
+    def requests(cls, model: ir.Model) -> list[Request]:
+        """What a model must be measured for, with the default options."""
+        groups, _ = cls().candidates(model, Context())
+        return [Request(name, "histogram") for name in values_of(groups)]
 
     def span(self, histogram: Histogram) -> Span:
         """The range that the rule of ``ranges`` gives; the full one where the search decides."""
@@ -192,6 +203,37 @@ class QuantizeStatic(Pass):
         built = insert(model, groups, spans, activation=target.activation, bits=bits, per_channel=per_channel)
         insert_tables(model, {table.key for table in tables}, bits)
         return built
+
+
+def values_of(groups: Sequence[Group]) -> list[str]:
+    """Names of the values around the groups."""
+    return list(dict.fromkeys(value.name or "" for group in groups for value in group.measured))
+
+
+def known(model: ir.Model, names: Sequence[str], statistics: Sequence[Statistics]) -> Statistics:
+    """The histograms of these values that ``statistics`` hold, all of a value merged.
+
+    Raises:
+        InputError: Statistics were given and they hold none: they are of another model.
+    """
+    result = Statistics("given", 0, ())
+    if not statistics or not names:
+        return result
+    marks = {value.name: mark for value, mark in fingerprints(model).items()}
+    for name in names:
+        mark = marks[name]
+        found = [each for one in statistics if (each := one.histogram(mark)) is not None]
+        if found:
+            result.entries[mark, Request(name, "histogram").what] = merged(found)
+            result.names[name] = mark
+    if not result.names:
+        raise InputError(
+            "the statistics are of another model",
+            where="--stats",
+            why=f"none of the {len(names)} values that quantization needs is in them",
+            mend="run `onnxslim calibrate` on this model, with this version of onnxslim",
+        )
+    return result
 
 
 class Matcher:
