@@ -1,0 +1,173 @@
+"""One peer's quantization of one model: ``python quantize_peers.py TOOL MODEL SAMPLES OUT``, in the peer's environment.
+
+SAMPLES is a folder of ``.npz``, one a sample, its keys the names of the inputs. Nothing of this project is imported:
+each environment holds one peer, and what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+Feeds = list[dict[str, Any]]
+CONTRACTIONS = ["Conv", "MatMul", "Gemm"]
+TRANSFORMER = {"LayerNormalization", "Erf", "Gelu"}
+"""Operators by which a graph shows that it is a transformer: NNCF wants to be told."""
+PER_CHANNEL_OPSET = 13
+"""The first in which DequantizeLinear has an axis."""
+
+
+class Reader:
+    """The samples in the form that onnxruntime's calibration takes, and AMD Quark's."""
+
+    def __init__(self, feeds: Feeds) -> None:
+        self.feeds = feeds
+        self.rewind()
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next feed; None after the last."""
+        return next(self.left, None)
+
+    def rewind(self) -> None:
+        """Starts again."""
+        self.left: Iterator[dict[str, Any]] = iter(self.feeds)
+
+    def __len__(self) -> int:
+        return len(self.feeds)
+
+
+def ort_default(source: Path, feeds: Feeds, target: Path) -> None:
+    """``quantize_static`` as it comes."""
+    from onnxruntime.quantization import quantize_static
+
+    quantize_static(source, target, Reader(feeds))
+
+
+def ort_all(source: Path, feeds: Feeds, target: Path) -> None:
+    """``quantize_static`` in the types that x86 wants, of every operator that it knows."""
+    _ort_uint8(source, feeds, target, None)
+
+
+def ort_core(source: Path, feeds: Feeds, target: Path) -> None:
+    """The same of contractions alone."""
+    _ort_uint8(source, feeds, target, CONTRACTIONS)
+
+
+def _ort_uint8(source: Path, feeds: Feeds, target: Path, operators: list[str] | None) -> None:
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    quantize_static(
+        _prepared(source, target.with_name("prepared.onnx")),
+        target,
+        Reader(feeds),
+        op_types_to_quantize=operators,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def _prepared(source: Path, target: Path) -> Path:
+    """The model in an opset that knows per-channel scales, after onnxruntime's own preparation where that works."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    model = onnx.load(source)
+    if next(each.version for each in model.opset_import if not each.domain) < PER_CHANNEL_OPSET:
+        model = onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
+    onnx.save(model, target)
+    processed = target.with_name("processed.onnx")
+    try:
+        quant_pre_process(target, processed)
+    except Exception as error:  # whatever it raises, a user goes on without it
+        print(f"quant_pre_process: {error}")
+        return target
+    return processed
+
+
+def ort_dynamic(source: Path, feeds: Feeds, target: Path) -> None:
+    """``quantize_dynamic``, which needs no samples."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(source, target)
+
+
+def onnxsim_default(source: Path, feeds: Feeds, target: Path) -> None:
+    """``quantize_static`` of onnxsim, after its simplifier."""
+    _onnxsim(source, feeds, target, full_graph=False)
+
+
+def onnxsim_full(source: Path, feeds: Feeds, target: Path) -> None:
+    """The same of every activation."""
+    _onnxsim(source, feeds, target, full_graph=True)
+
+
+def _onnxsim(source: Path, feeds: Feeds, target: Path, *, full_graph: bool) -> None:
+    import onnxsim
+
+    model, valid = onnxsim.simplify(str(source))
+    if not valid:
+        raise ValueError("its simplifier's own check failed")
+    onnx.save(onnxsim.quantize_static(model, feeds, full_graph=full_graph), target)
+
+
+def nncf(source: Path, feeds: Feeds, target: Path) -> None:
+    """NNCF's default preset, told of a transformer where it is one."""
+    import nncf
+
+    model = onnx.load(source)
+    kind = nncf.ModelType.TRANSFORMER if TRANSFORMER & {node.op_type for node in model.graph.node} else None
+    onnx.save(nncf.quantize(model, nncf.Dataset(feeds), subset_size=len(feeds), model_type=kind), target)
+
+
+def quark(source: Path, feeds: Feeds, target: Path) -> None:
+    """AMD Quark with its preset for this kind of CPU: uint8 activations, int8 weights."""
+    from quark.onnx import ModelQuantizer
+    from quark.onnx.quantization.config import Config, get_default_config
+
+    config = Config(global_quant_config=get_default_config("U8S8_AAWS"))
+    ModelQuantizer(config).quantize_model(str(source), str(target), Reader(feeds))
+
+
+def aimet(source: Path, feeds: Feeds, target: Path) -> None:
+    """AIMET's simulation in int8, exported as QDQ."""
+    import aimet_onnx
+
+    model = aimet_onnx.QuantizationSimModel(onnx.load(source), param_type="int8", activation_type="int8")
+    model.compute_encodings(feeds)
+    onnx.save(model.to_onnx_qdq(), target)
+
+
+TOOLS: dict[str, Callable[[Path, Feeds, Path], None]] = {
+    "ort-default": ort_default,
+    "ort-all": ort_all,
+    "ort-core": ort_core,
+    "ort-dynamic": ort_dynamic,
+    "onnxsim": onnxsim_default,
+    "onnxsim-full": onnxsim_full,
+    "nncf": nncf,
+    "quark": quark,
+    "aimet": aimet,
+}
+
+
+def read(folder: Path) -> Feeds:
+    """The samples, in the order of their names."""
+    feeds: Feeds = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            feeds.append({name: arrays[name] for name in arrays.files})
+    return feeds
+
+
+def main() -> None:
+    tool, source, samples, target = sys.argv[1:]
+    TOOLS[tool](Path(source), read(Path(samples)), Path(target))
+
+
+if __name__ == "__main__":
+    main()
