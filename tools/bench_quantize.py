@@ -45,7 +45,11 @@ def measure_model(name: str, wanted: dict[str, str], results: dict[str, Any], op
     """Runs and judges the wanted tools on one model, and saves after each: an interrupted run has its results."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
-        original = ask(options.python, do="prepare", model=name, calibration=options.calibration, folder=root)
+        try:
+            original = ask(options.python, do="prepare", model=name, calibration=options.calibration, folder=root)
+        except RuntimeError as error:
+            print(f"{name}: left out, it cannot be had: {error}", flush=True)
+            return
         source = Path(original.pop("source"))
         row = results["models"].setdefault(name, {"runs": {}})
         row["original"] = original

@@ -20,7 +20,7 @@ import onnx
 import models_zoo
 from models_zoo import Entry, LazySamples, Tally, paired_interval, ratio
 from onnxslim.errors import OnnxSlimError
-from onnxslim.runtime import Run, compare_latency, open_session, optimized_graph
+from onnxslim.runtime import Reference, Run, Tier, compare_latency, open_session, optimized_graph
 
 INTEGERS = {
     getattr(onnx.TensorProto, name) for name in ("INT8", "UINT8", "INT4", "UINT4", "INT16", "UINT16", "INT2", "UINT2")
@@ -31,6 +31,8 @@ KERNELS = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "Dy
 ITEMS = {"ppocrv4_rec": 500, "ppocr_cls": 600, "mtcnn_pnet": 160, "mtcnn_rnet": 160, "mtcnn_onet": 160}
 """Items of the report split that are scored, where it is not all: the first 160 crops are independent, the rest are
 their mirror images."""
+COMPARED = 16
+"""Samples that the SQNR is measured on."""
 TIMED = 4
 """Samples that the latency is measured with."""
 
@@ -81,14 +83,15 @@ def judge(entry: Entry, candidate: Path, options: dict[str, Any]) -> dict[str, A
     made |= kernels(optimized_graph(candidate))
     data = entry.samples("report").first(items(entry, options["items"]))
     try:
+        feeds = [sample.feed for sample in data.first(COMPARED)]
+        made["sqnr_db"] = Reference(source, feeds, tier=Tier.LOSSY, evidence="samples").check(candidate).sqnr
         made |= _scores(entry, session.run, data, Path(options["cache"]))
         if options["seconds"]:
-            feeds = [sample.feed for sample in data.first(TIMED)]
             for count in sorted({1, threads()}):
                 latency = compare_latency(
                     source,
                     candidate,
-                    feeds,
+                    feeds[:TIMED],
                     threads=count,
                     seconds=options["seconds"],
                     processes=options["processes"],

@@ -7,6 +7,7 @@ each environment holds one peer, and what it needs.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,13 +74,10 @@ def _ort_uint8(source: Path, feeds: Feeds, target: Path, operators: list[str] | 
 
 
 def _prepared(source: Path, target: Path) -> Path:
-    """The model in an opset that knows per-channel scales, after onnxruntime's own preparation where that works."""
+    """The lifted model, after onnxruntime's own preparation where that works."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    model = onnx.load(source)
-    if next(each.version for each in model.opset_import if not each.domain) < PER_CHANNEL_OPSET:
-        model = onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
-    onnx.save(model, target)
+    onnx.save(_lifted(source), target)
     processed = target.with_name("processed.onnx")
     try:
         quant_pre_process(target, processed)
@@ -87,6 +85,14 @@ def _prepared(source: Path, target: Path) -> Path:
         print(f"quant_pre_process: {error}")
         return target
     return processed
+
+
+def _lifted(source: Path) -> onnx.ModelProto:
+    """The model in an opset that knows per-channel scales: below it most peers do worse, or nothing at all."""
+    model = onnx.load(source)
+    if next(each.version for each in model.opset_import if not each.domain) < PER_CHANNEL_OPSET:
+        return onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
+    return model
 
 
 def ort_dynamic(source: Path, feeds: Feeds, target: Path) -> None:
@@ -109,7 +115,7 @@ def onnxsim_full(source: Path, feeds: Feeds, target: Path) -> None:
 def _onnxsim(source: Path, feeds: Feeds, target: Path, *, full_graph: bool) -> None:
     import onnxsim
 
-    model, valid = onnxsim.simplify(str(source))
+    model, valid = onnxsim.simplify(_lifted(source))
     if not valid:
         raise ValueError("its simplifier's own check failed")
     onnx.save(onnxsim.quantize_static(model, feeds, full_graph=full_graph), target)
@@ -119,27 +125,27 @@ def nncf(source: Path, feeds: Feeds, target: Path) -> None:
     """NNCF's default preset, told of a transformer where it is one."""
     import nncf
 
-    model = onnx.load(source)
+    model = _lifted(source)
     kind = nncf.ModelType.TRANSFORMER if TRANSFORMER & {node.op_type for node in model.graph.node} else None
     onnx.save(nncf.quantize(model, nncf.Dataset(feeds), subset_size=len(feeds), model_type=kind), target)
 
 
 def quark(source: Path, feeds: Feeds, target: Path) -> None:
-    """AMD Quark with its preset for this kind of CPU: uint8 activations, int8 weights."""
+    """AMD Quark with its preset of uint8 activations and int8 weights."""
     from quark.onnx import ModelQuantizer
     from quark.onnx.quantization.config import Config, get_default_config
 
     config = Config(global_quant_config=get_default_config("U8S8_AAWS"))
-    ModelQuantizer(config).quantize_model(str(source), str(target), Reader(feeds))
+    ModelQuantizer(config).quantize_model(_lifted(source), str(target), Reader(feeds))
 
 
 def aimet(source: Path, feeds: Feeds, target: Path) -> None:
-    """AIMET's simulation in int8, exported as QDQ."""
-    import aimet_onnx
+    """AIMET's simulation in int8, exported as QDQ with integer weights and biases: its default keeps them in float."""
+    from aimet_onnx import QuantizationSimModel
 
-    model = aimet_onnx.QuantizationSimModel(onnx.load(source), param_type="int8", activation_type="int8")
+    model = QuantizationSimModel(_lifted(source))
     model.compute_encodings(feeds)
-    onnx.save(model.to_onnx_qdq(), target)
+    onnx.save(model.to_onnx_qdq(prequantize_constants=True, export_int32_bias=True), target)
 
 
 TOOLS: dict[str, Callable[[Path, Feeds, Path], None]] = {
@@ -166,7 +172,11 @@ def read(folder: Path) -> Feeds:
 
 def main() -> None:
     tool, source, samples, target = sys.argv[1:]
-    TOOLS[tool](Path(source), read(Path(samples)), Path(target))
+    try:
+        TOOLS[tool](Path(source), read(Path(samples)), Path(target))
+    except Exception as error:  # whatever a peer raises is its result; the last line of the log is told
+        traceback.print_exc()
+        sys.exit(f"{type(error).__name__}: " + " ".join(str(error).split()))
 
 
 if __name__ == "__main__":

@@ -82,17 +82,19 @@ def _each(row: Row, tools: list[str]) -> str:
     rows = []
     for tool in tools:
         run = row["runs"][tool]
+        cost = [f"{run['wall_seconds']:.1f}", f"{run['peak_rss_bytes'] / 1e6:.0f}"]
         if run["error"]:
-            rows.append([tool, run["error"].replace("|", "/")[:80]])
-            rows[-1] += ["-"] * (4 + len(counts) + len(names) + len(agreements))
+            nothing = ["-"] * (2 + len(counts) + len(names) + len(agreements))
+            rows.append([tool, run["error"].replace("|", "/")[:80], *nothing, *cost])
             continue
         cells = [tool, f"{run['size_ratio']:.2f}x", f"{run['int8_kernels']}; {run['unfused']}"]
         cells += [_speed(run.get("latency", {}).get(count)) for count in counts]
+        cells.append("-" if run["sqnr_db"] is None else f"{run['sqnr_db']:.1f}")
         cells += [_score(run["scores"][name]) for name in names]
         cells += [f"{run['agreement'][name]:.4f}" for name in agreements]
-        rows.append([*cells, f"{run['wall_seconds']:.1f}", f"{run['peak_rss_bytes'] / 1e6:.0f}"])
+        rows.append([*cells, *cost])
     head = ["", "smaller", "int8 kernels; weights unfused", *(f"faster, {_threads(count)}" for count in counts)]
-    head += [*(_head(name, good) for name in names), *(f"agreement: {name}" for name in agreements)]
+    head += ["worst output, dB", *(_head(name, good) for name in names), *(f"agreement: {name}" for name in agreements)]
     return table([*head, "s", "peak MB"], rows)
 
 
