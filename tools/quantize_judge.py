@@ -140,7 +140,7 @@ def _scores(entry: Entry, run: Run, data: LazySamples, cache: Path) -> dict[str,
         before: dict[str, Tally] = dict(arrays)
     after = task.measure(run, samples)
     scores = {name: _score(before[name], tally) for name, tally in after.items()}
-    made: dict[str, Any] = {"metric": task.metric, "items": len(samples), "scores": scores}
+    made: dict[str, Any] = {"metric": task.metric, "items": len(after[task.metric]), "scores": scores}
     if task.agreement is not None:
         found = task.agreement(run, reference, samples)
         made["agreement"] = {name: ratio(tally) for name, tally in found.items()}

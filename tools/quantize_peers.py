@@ -43,7 +43,7 @@ class Reader:
 
 
 def ort_default(source: Path, feeds: Feeds, target: Path) -> None:
-    """``quantize_static`` as it comes."""
+    """``quantize_static`` as it comes, on the model as it comes: what a first try gives."""
     from onnxruntime.quantization import quantize_static
 
     quantize_static(source, target, Reader(feeds))
@@ -74,24 +74,33 @@ def _ort_uint8(source: Path, feeds: Feeds, target: Path, operators: list[str] | 
 
 
 def _prepared(source: Path, target: Path) -> Path:
-    """The lifted model, after onnxruntime's own preparation where that works."""
+    """The mended model, after as much of onnxruntime's own preparation as works on it."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    onnx.save(_lifted(source), target)
+    onnx.save(_mended(source), target)
     processed = target.with_name("processed.onnx")
-    try:
-        quant_pre_process(target, processed)
-    except Exception as error:  # whatever it raises, a user goes on without it
-        print(f"quant_pre_process: {error}")
-        return target
-    return processed
+    for skip in (False, True):
+        try:
+            quant_pre_process(target, processed, skip_symbolic_shape=skip)
+            return processed
+        except Exception as error:  # whatever it raises, a user goes on with less
+            print(f"quant_pre_process, skip_symbolic_shape={skip}: {error}")
+    return target
 
 
-def _lifted(source: Path) -> onnx.ModelProto:
-    """The model in an opset that knows per-channel scales: below it most peers do worse, or nothing at all."""
+def _mended(source: Path) -> onnx.ModelProto:
+    """The model in the form that peers are made for, which is no merit of a model and easily had.
+
+    Below opset 13 most do worse, or nothing; weights in Constant nodes they leave in float, or take for activations.
+    """
     model = onnx.load(source)
     if next(each.version for each in model.opset_import if not each.domain) < PER_CHANNEL_OPSET:
-        return onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
+        model = onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
+    for node in [node for node in model.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]:
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(node.attribute[0].t)
+        tensor.name = node.output[0]
+        model.graph.node.remove(node)
     return model
 
 
@@ -99,7 +108,7 @@ def ort_dynamic(source: Path, feeds: Feeds, target: Path) -> None:
     """``quantize_dynamic``, which needs no samples."""
     from onnxruntime.quantization import quantize_dynamic
 
-    quantize_dynamic(source, target)
+    quantize_dynamic(_prepared(source, target.with_name("prepared.onnx")), target)
 
 
 def onnxsim_default(source: Path, feeds: Feeds, target: Path) -> None:
@@ -115,17 +124,17 @@ def onnxsim_full(source: Path, feeds: Feeds, target: Path) -> None:
 def _onnxsim(source: Path, feeds: Feeds, target: Path, *, full_graph: bool) -> None:
     import onnxsim
 
-    model, valid = onnxsim.simplify(_lifted(source))
+    model, valid = onnxsim.simplify(_mended(source))
     if not valid:
         raise ValueError("its simplifier's own check failed")
     onnx.save(onnxsim.quantize_static(model, feeds, full_graph=full_graph), target)
 
 
 def nncf(source: Path, feeds: Feeds, target: Path) -> None:
-    """NNCF's default preset, told of a transformer where it is one."""
+    """NNCF's default preset, told of a transformer where it is one; it fails on casts of constants, which go before."""
     import nncf
 
-    model = _lifted(source)
+    model = onnx.load(_prepared(source, target.with_name("prepared.onnx")))
     kind = nncf.ModelType.TRANSFORMER if TRANSFORMER & {node.op_type for node in model.graph.node} else None
     onnx.save(nncf.quantize(model, nncf.Dataset(feeds), subset_size=len(feeds), model_type=kind), target)
 
@@ -136,14 +145,14 @@ def quark(source: Path, feeds: Feeds, target: Path) -> None:
     from quark.onnx.quantization.config import Config, get_default_config
 
     config = Config(global_quant_config=get_default_config("U8S8_AAWS"))
-    ModelQuantizer(config).quantize_model(_lifted(source), str(target), Reader(feeds))
+    ModelQuantizer(config).quantize_model(_mended(source), str(target), Reader(feeds))
 
 
 def aimet(source: Path, feeds: Feeds, target: Path) -> None:
     """AIMET's simulation in int8, exported as QDQ with integer weights and biases: its default keeps them in float."""
     from aimet_onnx import QuantizationSimModel
 
-    model = QuantizationSimModel(_lifted(source))
+    model = QuantizationSimModel(_mended(source))
     model.compute_encodings(feeds)
     onnx.save(model.to_onnx_qdq(prequantize_constants=True, export_int32_bias=True), target)
 

@@ -33,6 +33,11 @@ def worse(run: Row) -> bool:
     return bool(run["scores"][run["metric"]]["high"] < 0)
 
 
+def worse_anywhere(run: Row) -> bool:
+    """Whether that of any metric of the task does: a score that is full can hide what a finer one shows."""
+    return any(score["high"] < 0 for score in run["scores"].values())
+
+
 def _missing(tools: list[str]) -> str:
     return ", ".join(tool for tool in TOOLS if tool not in tools)
 
@@ -49,6 +54,7 @@ def _summary(models: dict[str, Row], tools: list[str]) -> str:
                 len(made),
                 len(made) - len(good),
                 sum(map(worse, good)),
+                sum(map(worse_anywhere, good)),
                 sum(each["verdict"] == "slower" for each in timed),
                 sum(run["unfused"] > 0 for run in good),
                 _mean(run["size_ratio"] for run in good),
@@ -57,7 +63,16 @@ def _summary(models: dict[str, Row], tools: list[str]) -> str:
                 f"{max(run['peak_rss_bytes'] for run in made) / 1e6:.0f}",
             ]
         )
-    head = ["", "models", "no result", "score worse", "slower, 1 thread", "weights unfused", "times smaller"]
+    head = [
+        "",
+        "models",
+        "no result",
+        "score worse",
+        "any metric worse",
+        "slower, 1 thread",
+        "weights unfused",
+        "times smaller",
+    ]
     head += ["times faster, 1 thread", "s, median", "peak MB, most"]
     return table(head, rows) + "\n\nTimes smaller and faster are geometric means over the models with a result."
 

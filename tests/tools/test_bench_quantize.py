@@ -15,7 +15,7 @@ from tools.quantize_judge import items, kernels, models, write_samples
 from tools.quantize_peers import TOOLS as PEER_TOOLS
 from tools.quantize_peers import Reader
 from tools.quantize_runs import TOOLS, brief, pythons, quantize
-from tools.quantize_table import markdown, worse
+from tools.quantize_table import markdown, worse, worse_anywhere
 from tools.slim_runs import OURS
 
 OPTIMIZED = """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> g (float[2, 2] x) => (float[2, 2] y)
@@ -74,8 +74,7 @@ def test_a_peer_that_raises_has_refused(tmp_path: Path) -> None:
     source = tmp_path / "broken.onnx"
     source.write_bytes(b"no model")
     made = quantize("ort-dynamic", sys.executable, source, tmp_path / "samples", tmp_path / "out", timeout=60)
-    assert made["error"].startswith("refused: exit code 1: ")
-    assert "broken.onnx" in made["error"] or "parse" in made["error"].lower()
+    assert made["error"].startswith("refused: exit code 1: DecodeError")
 
 
 def test_our_report_is_found_behind_warnings() -> None:
@@ -102,9 +101,10 @@ def test_the_tables_tell_scores_speed_and_refusals() -> None:
     original = {"bytes": 1000, "opset": 13, "samples": {"peers": 30, "ours": 60}}
     text = markdown({"peers": {"ort": "onnxruntime 1"}, "models": {"m": {"original": original, "runs": runs}}})
     assert not worse(ours)
+    assert not worse_anywhere(ours)
     assert worse(runs["ort-default"])
-    assert "| ours | 1 | 0 | 0 | 0 | 1 | 4.00 | 2.00 | 3.0 | 100 |" in text
-    assert "| ort-default | 1 | 0 | 1 | 0 | 1 |" in text
+    assert "| ours | 1 | 0 | 0 | 0 | 0 | 1 | 4.00 | 2.00 | 3.0 | 100 |" in text
+    assert "| ort-default | 1 | 0 | 1 | 1 | 0 | 1 |" in text
     assert "2.00x (1.60 to 2.50), faster | 20.0 | 0.7000 (-0.2000 to -0.1000) | 0.5000 |" in text
     assert "- m, nncf: refused: exit code 1: no" in text
     assert "Not in these results: ort-all" in text
