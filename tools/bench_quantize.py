@@ -5,9 +5,10 @@
     python -m tools.bench_quantize table --out results.json
 
 Each tool is a process of its own and costs its wall time and peak memory. ``--peer`` names the Python of an environment
-that holds one of ``onnxruntime`` (as ``ort``), ``onnxsim``, ``nncf``, ``amd-quark`` (as ``quark``) and ``aimet-onnx``
-(as ``aimet``), each with onnxruntime, and the first and ``nncf`` with ``sympy``, for onnxruntime's preparation; tools whose environment is not named are left out. What was written is
-scored, timed and looked into by `tools.quantize_judge`. Ours is the checkout that this file lies in.
+that holds onnxruntime and one of onnxruntime itself (as ``ort``), ``onnxsim``, ``nncf``, ``amd-quark`` (as ``quark``)
+and ``aimet-onnx`` (as ``aimet``); ``ort`` and ``nncf`` want ``sympy`` besides, ``quark`` and ``aimet`` torch. Tools
+whose environment is not named are left out. What was written is scored, timed and looked into by
+`tools.quantize_judge`. Ours is the checkout that this file lies in.
 Results are added to those that the file holds already; what it holds is not run again without ``--again``.
 """
 
