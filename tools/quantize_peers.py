@@ -62,15 +62,25 @@ def ort_core(source: Path, feeds: Feeds, target: Path) -> None:
 def _ort_uint8(source: Path, feeds: Feeds, target: Path, operators: list[str] | None) -> None:
     from onnxruntime.quantization import QuantType, quantize_static
 
-    quantize_static(
-        _prepared(source, target.with_name("prepared.onnx")),
-        target,
-        Reader(feeds),
-        op_types_to_quantize=operators,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+    mended = target.with_name("prepared.onnx")
+
+    def quantize(model: Path) -> None:
+        quantize_static(
+            model,
+            target,
+            Reader(feeds),
+            op_types_to_quantize=operators,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+    prepared = _prepared(source, mended)
+    try:
+        quantize(prepared)
+    except Exception as error:  # it fails on what its own preparation makes of some models
+        print(f"quantize_static after quant_pre_process: {error}")
+        quantize(mended)
 
 
 def _prepared(source: Path, target: Path) -> Path:
