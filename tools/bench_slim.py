@@ -64,7 +64,8 @@ def measure_model(
         for tool, taken in costs.items():
             error = next((cost.error for cost in taken if cost.error), "")
             seconds = statistics.median(cost.cpu_seconds for cost in taken)
-            runs[tool] = Cost(seconds, max(cost.peak_rss_bytes for cost in taken), error).to_json()
+            wall = statistics.median(cost.wall_seconds for cost in taken)
+            runs[tool] = Cost(seconds, wall, max(cost.peak_rss_bytes for cost in taken), error).to_json()
         candidates = {tool: str(targets[tool]) for tool in tools if not runs[tool]["error"]}
         answer = ask(
             options.python,

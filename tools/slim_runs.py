@@ -40,6 +40,7 @@ class Cost:
     """What one process took. ``error`` is empty where it wrote its output."""
 
     cpu_seconds: float
+    wall_seconds: float
     peak_rss_bytes: int
     error: str
 
@@ -77,7 +78,7 @@ def command_line(tool: str, command: list[str], source: Path, target: Path) -> l
 
 
 def run(tool: str, command: list[str], target: Path, folder: Path, timeout: float) -> Cost:
-    """Runs one process to its end and takes its CPU time (user and system, all threads) and peak memory.
+    """Runs one process to its end and takes its times (CPU: user and system, all threads) and peak memory.
 
     Args:
         tool: Whose command it is; a path that leads Python to ours is kept from the peers.
@@ -100,14 +101,15 @@ def run(tool: str, command: list[str], target: Path, folder: Path, timeout: floa
         killer = threading.Timer(timeout, os.killpg, (process.pid, signal.SIGKILL))
         killer.start()
         _, status, used = os.wait4(process.pid, 0)
+        wall_seconds = time.monotonic() - started
         killer.cancel()
     code = process.returncode = os.waitstatus_to_exitcode(status)
     error = ""
-    if time.monotonic() - started >= timeout:
+    if wall_seconds >= timeout:
         error = f"killed after {timeout:.0f} s"
     elif code:
         lines = log.read_text(errors="replace").strip().splitlines()
         error = f"exit code {code}: {lines[-1][:300] if lines else ''}"
     elif not target.exists():
         error = "wrote nothing"
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, error)
+    return Cost(used.ru_utime + used.ru_stime, wall_seconds, used.ru_maxrss * 1024, error)

@@ -87,7 +87,7 @@ def _summary(models: dict[str, Row], tools: list[str]) -> str:
         )
     head = ["", "models", "wrong or invalid", "no output", "axis frozen", "interface changed", "file grown"]
     head += ["median op reduction", "CPU s, median", "CPU s, sum", "session creation, median ratio"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _ranking(models: dict[str, Row]) -> str:
@@ -137,7 +137,7 @@ def _by_origin(models: dict[str, Row]) -> str:
         ours = [row["runs"][OURS]["nodes"] / row["original"]["nodes"] for row in found if "nodes" in row["runs"][OURS]]
         medians = [_median(1 - share for share in shares) for shares in (ours, best)]
         rows.append([kind, len(found), *map(_percent, medians)])
-    return _table(["origin", "models", "ours", "best valid peer for each model"], rows)
+    return table(["origin", "models", "ours", "best valid peer for each model"], rows)
 
 
 def _memory(models: dict[str, Row], tools: list[str]) -> str:
@@ -147,7 +147,7 @@ def _memory(models: dict[str, Row], tools: list[str]) -> str:
         + [_number(_get(models[name], tool, "peak_rss_bytes", 1e-6), 0) for tool in tools]
         for name in largest
     ]
-    return _table(["", *tools], rows)
+    return table(["", *tools], rows)
 
 
 def _each(models: dict[str, Row], tools: list[str]) -> str:
@@ -163,7 +163,7 @@ def _each(models: dict[str, Row], tools: list[str]) -> str:
             marks = "" if valid(row, tool) else " (" + ", ".join(_faults(row, run)) + ")"
             cells.append(f"{run['nodes']}{marks}; {run['cpu_seconds']:.2f} s")
         rows.append(cells)
-    return _table(["", "original", *shown], rows)
+    return table(["", "original", *shown], rows)
 
 
 def _faults(row: Row, run: Row) -> Iterator[str]:
@@ -199,7 +199,7 @@ def _chains(chains: Row) -> str:
             continue
         times = ", ".join(f"{count}: {seconds:.2f} s" for count, seconds in found["cpu_seconds"].items())
         rows.append([kind, times, f"{found['times_linear']:.2f}"])
-    return _table(["chain", "CPU s by nodes", "10k to 50k nodes, times linear"], rows)
+    return table(["chain", "CPU s by nodes", "10k to 50k nodes, times linear"], rows)
 
 
 def _get(row: Row, tool: str, key: str, scale: float) -> float | None:
@@ -220,6 +220,7 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> str:
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
