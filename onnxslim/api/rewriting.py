@@ -33,6 +33,8 @@ MAX_TIMED = 8
 """Of these, those that the latency is measured with."""
 MAIN_PROCESSES, MAIN_SECONDS = 10, 4.0
 """Of the latency on the threads asked for."""
+WARM_UP = 0.25
+"""Seconds that one run of every feed may take."""
 OTHER_PROCESSES, OTHER_SECONDS = 5, 1.0
 """Of the latency on all CPUs, which is only there to find what is slower."""
 
@@ -254,6 +256,7 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
     veto = trial.veto
     if not veto and feeds:
         settings.progress("measure the latency")
+        feeds = _affordable(trial.model, feeds, settings.threads)
     for threads in sorted({settings.threads, os.cpu_count() or 1}):
         if veto or not feeds:
             break
@@ -272,6 +275,15 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
             veto = f"int8 is slower {where}: {1 / found[threads].ratio:.2f}x the speed of fp32"
     others = [latency for threads, latency in found.items() if threads != settings.threads]
     return replace(trial, latency=found.get(settings.threads), parallel=others[0] if others else None, veto=veto)
+
+
+def _affordable(model: ir.Model, feeds: Sequence[Feed], threads: int) -> Sequence[Feed]:
+    """As many feeds as a slow model can be warmed up with in each process."""
+    session = runtime.open_session(model, threads=threads)
+    session.run(feeds[0])
+    started = time.perf_counter()
+    session.run(feeds[0])
+    return feeds[: max(1, int(WARM_UP / max(time.perf_counter() - started, 1e-6)))]
 
 
 def _scores(original: ir.Model, result: ir.Model, parts: Split, settings: Settings) -> dict[str, float]:

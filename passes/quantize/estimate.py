@@ -22,7 +22,7 @@ from .tensors import Span, Tensor, spans_of
 
 FEEDS = 8
 """Samples that errors are judged by, where the model is fast."""
-SECONDS = 60.0
+SECONDS = 40.0
 """Spent on the errors of single tensors; slow models are judged by fewer samples."""
 GAIN = 0.9
 """Another range than the full one must leave no more than this share of the noise."""
