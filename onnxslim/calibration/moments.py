@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -117,6 +118,19 @@ class Mean:
             _same_channels(counts[0], counts[1], self.axis)
         result.count = np.asarray(sum(counts)) if counts else None
         result._sum = self._sum.merge(other._sum)
+        return result
+
+    @classmethod
+    def pooled(cls, means: Sequence[Mean]) -> Mean:
+        """The mean over the data of all, which may be of different sample sets: what each block gave is forgotten."""
+        result = cls(means[0].axis)
+        for each in means:
+            if each.count is None:
+                continue
+            if result.count is not None:
+                _same_channels(result.count, each.count, each.axis)
+            result.count = each.count if result.count is None else np.asarray(result.count + each.count)
+        result._sum.add(np.asarray(sum(each._sum.total() for each in means if each.count is not None)), 0)
         return result
 
     def to_arrays(self) -> dict[str, np.ndarray]:

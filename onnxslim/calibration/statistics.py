@@ -100,6 +100,10 @@ class Statistics:
         """The Gram matrix of a value, if measured; ``value`` as for `range`."""
         return cast("Gram | None", self._get(value, ("gram", None, unfold)))
 
+    def get(self, request: Request) -> Statistic | None:
+        """The statistic that a request asks for, if measured."""
+        return self._get(request.value, request.what)
+
     def _get(self, value: str, what: What) -> Statistic | None:
         return self.entries.get((self.names.get(value, value), what))
 

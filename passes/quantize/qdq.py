@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 
+from .bias import Means, shift_of
 from .grid import TINY, Grid, activation_grid, weight_grid
 from .group import Group
 
@@ -38,7 +39,14 @@ class Built:
 
 
 def insert(
-    model: ir.Model, groups: Sequence[Group], ranges: Ranges, *, activation: str, bits: int, per_channel: bool
+    model: ir.Model,
+    groups: Sequence[Group],
+    ranges: Ranges,
+    *,
+    activation: str,
+    bits: int,
+    per_channel: bool,
+    means: Means | None = None,
 ) -> Built:
     """Puts the groups' QDQ nodes into the model's main graph.
 
@@ -49,11 +57,12 @@ def insert(
         activation: ``uint8`` or ``int8``.
         bits: Of the weights, 7 or 8.
         per_channel: One weight scale per output channel, or one per tensor.
+        means: Of activations, by which biases are corrected.
 
     Returns:
         The same model, with what `unfused` and a profile need to find the groups in it.
     """
-    editor = _Inserter(model, Names.of(model), ranges, activation, bits, per_channel)
+    editor = _Inserter(model, Names.of(model), ranges, activation, bits, per_channel, means or {})
     produced = {group.output: group for group in groups if group.output is not None}
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
     for group in groups:
@@ -87,10 +96,11 @@ class _Inserter:
     dtype: str
     bits: int
     per_channel: bool
+    means: Means
 
     def __post_init__(self) -> None:
         self.scales: dict[ir.Value, np.ndarray] = {}  # by dequantized activation
-        self.weights: dict[tuple[ir.Value, int | None, bytes], tuple[ir.Value, np.ndarray]] = {}
+        self.weights: dict[tuple[ir.Value, int | None, bytes], ir.Value] = {}
         self.marks: dict[str, str] = {}
         self.owners: dict[str, str] = {}
         self.quantized: dict[str, str] = {}
@@ -183,30 +193,38 @@ class _Inserter:
             floor = floor.reshape(-1) if axis is not None else floor.max(initial=0.0)
             if floor.size == 1:
                 floor = floor.reshape(())
-        dequantized, w_scale = self._dequantized_weight(node, weight, axis, floor)
+        dequantized, w_scale, rounded = self._dequantized_weight(node, weight, axis, floor)
         node.replace_input_with(1, dequantized)
         producer = dequantized.producer()
         if group.output is None and producer is not None and producer.inputs[0] is not None:
             self.marks[group.key] = producer.inputs[0].name or ""
+        shift = shift_of(group, rounded, self.means[group.key]) if group.key in self.means else None
+        if shift is not None and np.isfinite(shift).all():
+            bias = (np.zeros(len(shift)) if bias is None else bias.reshape(-1)) - shift
         _drop_unused(self.model.graph, weight)
-        if group.bias is not None and bias is not None:
-            node.replace_input_with(2, self._dequantized_bias(node, group.bias, bias, x_scale, w_scale))
+        if bias is not None:
+            name = node.outputs[0].name if group.bias is None else group.bias.name
+            if len(node.inputs) < 3:
+                node.resize_inputs(3)
+            node.replace_input_with(2, self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, w_scale))
+        if group.bias is not None:
             _drop_unused(self.model.graph, group.bias)
 
     def _dequantized_weight(
         self, node: ir.Node, weight: ir.Value, axis: int | None, floor: np.ndarray | None
-    ) -> tuple[ir.Value, np.ndarray]:
+    ) -> tuple[ir.Value, np.ndarray, np.ndarray]:
+        """The dequantized weight, its scales, and its numbers."""
         array = _array(weight)
         assert array is not None
         grid = weight_grid(array, axis, bits=self.bits, floor=floor)
         key = (weight, axis, grid.scale.tobytes())
         if key not in self.weights:
             integers = grid.quantize(array)
-            self.weights[key] = (self._dequantize(node, f"{weight.name}{WEIGHT}", integers, grid), grid.scale)
-        return self.weights[key]
+            self.weights[key] = self._dequantize(node, f"{weight.name}{WEIGHT}", integers, grid)
+        return self.weights[key], grid.scale, grid.round(array)
 
     def _dequantized_bias(
-        self, node: ir.Node, value: ir.Value, bias: np.ndarray, x_scale: float, w_scale: np.ndarray
+        self, node: ir.Node, name: str, bias: np.ndarray, x_scale: float, w_scale: np.ndarray
     ) -> ir.Value:
         # A fresh one for each reader: its scale is the product of that reader's scales.
         scale = np.maximum(np.float32(x_scale) * w_scale, TINY).astype(np.float32)
@@ -215,7 +233,7 @@ class _Inserter:
             scale = np.broadcast_to(scale.reshape(-1)[:1], flat.shape)
         integers = np.clip(np.rint(flat / scale.astype(np.float64)), -INT32_MAX, INT32_MAX).astype(np.int32)
         grid = Grid(np.ascontiguousarray(scale), np.zeros(scale.shape, np.int32), 0, -INT32_MAX, INT32_MAX)
-        return self._dequantize(node, f"{value.name}{WEIGHT}", integers, grid)
+        return self._dequantize(node, name, integers, grid)
 
     def _dequantize(self, node: ir.Node, name: str, integers: np.ndarray, grid: Grid) -> ir.Value:
         """A DequantizeLinear of a new initializer, before ``node``."""

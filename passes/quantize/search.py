@@ -22,6 +22,7 @@ from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
 from onnxslim.runtime import Feed, host_target, optimized_graph
 
+from .bias import Means, means_of
 from .cost import Costs
 from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
 from .group import Group, rebound
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 LEGALISE_ROUNDS = 8
 """Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
-STAGES = (math.inf, 10.0, 14.0, 17.0, 20.0, 23.0, 27.0, 32.0, 40.0)
+STAGES = (math.inf, 10.0, 14.0, 17.0, 20.0, 23.0, 26.0, 29.0, 32.0, 36.0, 42.0)
 """dB for which the fastest estimate is built and measured; infinite means whatever is fastest."""
 TIMED = 2
 """Samples that nodes are profiled with."""
@@ -53,6 +54,7 @@ class Chosen:
     groups: tuple[Group, ...] = ()
     tables: tuple[Table, ...] = ()
     spans: Mapping[str, Span] = field(default_factory=dict)
+    means: Means = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
     declined: tuple[tuple[str, str], ...] = ()
 
@@ -80,6 +82,7 @@ class Search:
     def __post_init__(self) -> None:
         self.target = self.context.target or host_target()
         self.reasons: dict[str, str] = {}
+        self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
         self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
 
     def run(self) -> Chosen:
@@ -180,7 +183,7 @@ class Search:
                 break
             trial = self.model.clone()
             name_nodes(trial)
-            built = self.options.build(rebound(trial, kept), self.tables, trial, spans, self.target)
+            built = self.options.build(rebound(trial, kept), self.tables, trial, spans, self.means, self.target)
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
                 return kept, built
@@ -219,7 +222,12 @@ class Search:
             declined.insert(0, ("model", self.reasons[""]))
         tables = tuple(self.tables) if keys else ()
         return Chosen(
-            tuple(groups), tables, spans, {group.key: self._detail(group) for group in groups}, tuple(declined)
+            tuple(groups),
+            tables,
+            spans,
+            self.means,
+            {group.key: self._detail(group) for group in groups},
+            tuple(declined),
         )
 
     def _detail(self, group: Group) -> str:

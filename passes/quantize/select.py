@@ -22,8 +22,9 @@ from .tensors import Tensor
 
 UNIT = 1000
 """Capacities are whole nanoseconds: with whole numbers the cut is exact and the same everywhere."""
-STEPS = 24
-"""Weights of the error that are tried, each twice the one before."""
+STEPS = 60
+RATIO = 2**0.4
+"""Weights of the error that are tried: so many, each by so much more than the one before."""
 
 Place = tuple[str, str]
 
@@ -68,10 +69,10 @@ def choices(groups: Sequence[Group], tensors: Sequence[Tensor], costs: Costs, er
     """
     whole = errors.times(1.0)
     total = sum(whole.tensors.values()) + sum(whole.weights.values()) or 1.0
-    base = sum(costs.in_float.get(group.key, 0.0) for group in groups) / total / 2 ** (STEPS / 3)
+    base = sum(costs.in_float.get(group.key, 0.0) for group in groups) / total / RATIO ** (STEPS / 3)
     found: dict[frozenset[str], Choice] = {}
     for step in range(-1, STEPS):
-        weight = 0.0 if step < 0 else base * 2.0**step
+        weight = 0.0 if step < 0 else base * RATIO**step
         choice = cut(groups, tensors, costs, whole.times(weight))
         spent = errors.of(groups, tensors, choice.keys)
         found.setdefault(choice.keys, Choice(choice.keys, choice.microseconds, spent))

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
-from onnxslim.calibration import Histogram, Request, Statistics, collect, fingerprints
+from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.edit import site
 from onnxslim.graph.walk import nodes
@@ -22,6 +22,7 @@ from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Target, Tier, host_target
 
+from .bias import Means, mean_request
 from .group import TABLE, Group, group_of, rebound
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
@@ -63,6 +64,9 @@ class QuantizeStatic(Pass):
     per_tensor: bool = field(default=False, metadata={"help": "one weight scale per tensor instead of per channel"})
     symmetric: bool = field(
         default=False, metadata={"help": "grids of activations that have negative values are centred on zero"}
+    )
+    correct_bias: bool = field(
+        default=True, metadata={"help": "biases take back what rounding the weights does to the mean of an output"}
     )
     search: bool = field(
         default=True,
@@ -115,7 +119,7 @@ class QuantizeStatic(Pass):
             for table in chosen.tables
             if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
-        self.build(allowed, allowed_tables, model, chosen.spans, context.target or host_target())
+        self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, context.target or host_target())
         return context.result()
 
     def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:
@@ -160,16 +164,15 @@ class QuantizeStatic(Pass):
     def measure(self, model: ir.Model, groups: Sequence[Group], context: Context) -> Statistics:
         """Histograms of the values around the groups; one streaming run over the samples."""
         assert context.samples is not None
-        names = values_of(groups)
-        given = known(model, names, context.statistics)
-        names = [name for name in names if name not in given.names]
-        if not names:
+        requests = requests_of(groups, self.correct_bias)
+        given = known(model, requests, context.statistics)
+        requests = [each for each in requests if given.get(each) is None]
+        if not requests:
             return given
-        requests = [Request(name, "histogram") for name in names]
         # A replay of the pass measures the same values of the same model again.
-        key = ("histograms", tuple(names), fingerprints(model)[model.graph.outputs[0]])
+        key = ("statistics", tuple(requests), fingerprints(model)[model.graph.outputs[0]])
         if key not in context.cache:
-            context.progress(f"calibrate {len(names)} tensors")
+            context.progress(f"calibrate {len({each.value for each in requests})} tensors")
             context.cache[key] = collect(
                 model, context.samples, requests, memory=context.memory, threads=context.threads
             )
@@ -181,7 +184,7 @@ class QuantizeStatic(Pass):
     def requests(cls, model: ir.Model) -> list[Request]:
         """What a model must be measured for, with the default options."""
         groups, _ = cls().candidates(model, Context())
-        return [Request(name, "histogram") for name in values_of(groups)]
+        return requests_of(groups, means=True)
 
     def span(self, histogram: Histogram) -> Span:
         """The range that the rule of ``ranges`` gives; the full one where the search decides."""
@@ -193,6 +196,7 @@ class QuantizeStatic(Pass):
         tables: Sequence[Table],
         model: ir.Model,
         spans: Mapping[str, Span],
+        means: Means,
         target: Target,
     ) -> Built:
         """Puts ``groups``, which are of ``model``, and ``tables`` into int8, in the types that ``target`` wants."""
@@ -200,37 +204,43 @@ class QuantizeStatic(Pass):
         if self.symmetric:
             spans = {name: centred(span) for name, span in spans.items()}
         per_channel = not self.per_tensor
-        built = insert(model, groups, spans, activation=target.activation, bits=bits, per_channel=per_channel)
+        built = insert(
+            model, groups, spans, activation=target.activation, bits=bits, per_channel=per_channel, means=means
+        )
         insert_tables(model, {table.key for table in tables}, bits)
         return built
 
 
-def values_of(groups: Sequence[Group]) -> list[str]:
-    """Names of the values around the groups."""
-    return list(dict.fromkeys(value.name or "" for group in groups for value in group.measured))
+def requests_of(groups: Sequence[Group], means: bool) -> list[Request]:
+    """A histogram of every value around the groups, and the means that correct biases."""
+    names = dict.fromkeys(value.name or "" for group in groups for value in group.measured)
+    wanted = [mean_request(group) for group in groups] if means else []
+    return [*(Request(name, "histogram") for name in names), *dict.fromkeys(each for each in wanted if each)]
 
 
-def known(model: ir.Model, names: Sequence[str], statistics: Sequence[Statistics]) -> Statistics:
-    """The histograms of these values that ``statistics`` hold, all of a value merged.
+def known(model: ir.Model, requests: Sequence[Request], statistics: Sequence[Statistics]) -> Statistics:
+    """What ``statistics`` hold of the requests, all that was measured of a value merged.
 
     Raises:
         InputError: Statistics were given and they hold none: they are of another model.
     """
     result = Statistics("given", 0, ())
-    if not statistics or not names:
+    if not statistics or not requests:
         return result
     marks = {value.name: mark for value, mark in fingerprints(model).items()}
-    for name in names:
-        mark = marks[name]
-        found = [each for one in statistics if (each := one.histogram(mark)) is not None]
-        if found:
-            result.entries[mark, Request(name, "histogram").what] = merged(found)
-            result.names[name] = mark
+    for request in requests:
+        key = (marks[request.value], request.what)
+        found = [each for one in statistics if (each := one.entries.get(key)) is not None]
+        histograms = [each for each in found if isinstance(each, Histogram)]
+        means = [each for each in found if isinstance(each, Mean)]
+        if histograms or means:
+            result.entries[key] = merged(histograms) if histograms else Mean.pooled(means)
+            result.names[request.value] = key[0]
     if not result.names:
         raise InputError(
             "the statistics are of another model",
             where="--stats",
-            why=f"none of the {len(names)} values that quantization needs is in them",
+            why=f"none of the {len({each.value for each in requests})} values that quantization needs is in them",
             mend="run `onnxslim calibrate` on this model, with this version of onnxslim",
         )
     return result

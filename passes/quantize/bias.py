@@ -1,0 +1,65 @@
+"""Bias correction: what rounding the weights does to the mean of an output is taken back by the bias.
+
+With W' for the rounded weights, the mean of an output channel moves by (W' - W) E[x]. That is known from the means of
+the input channels, before anything is run in int8 (Nagel et al., Data-Free Quantization Through Weight Equalization and
+Bias Correction, ICCV 2019, section 4.2). Where a Conv pads with zeros, the border has a smaller mean than is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnxslim.calibration import Mean, Request, Statistics
+from onnxslim.graph.edit import constant_tensor
+
+from .group import Group
+
+Means = Mapping[str, np.ndarray]
+"""Key of a group -> mean of each channel of its activation, float64[channels]."""
+
+
+def mean_request(group: Group) -> Request | None:
+    """The means that the correction of a group needs; None where its kernel takes no bias."""
+    if group.weight is None or group.node.op_type not in ("Conv", "Gemm"):
+        return None
+    return Request(group.activations[0][1].name or "", "mean", axis=1)
+
+
+def means_of(groups: Sequence[Group], statistics: Statistics) -> dict[str, np.ndarray]:
+    """The means that were measured, by the keys of their groups."""
+    found = {}
+    for group in groups:
+        request = mean_request(group)
+        mean: Mean | None = None if request is None else statistics.mean(request.value, axis=1)
+        if mean is not None:
+            found[group.key] = mean.value
+    return found
+
+
+def shift_of(group: Group, rounded: np.ndarray, mean: np.ndarray) -> np.ndarray | None:
+    """By how much the outputs' means are off with ``rounded`` weights; None where the shapes tell nothing.
+
+    Args:
+        group: A Conv or Gemm.
+        rounded: Its weight as int8 stands for it.
+        mean: Of each channel of its activation.
+
+    Returns:
+        float64[output channels].
+    """
+    tensor = constant_tensor(group.weight)
+    assert tensor is not None
+    error = rounded.astype(np.float64) - tensor.numpy().astype(np.float64)
+    if group.node.op_type == "Gemm":
+        transposed = "transB" in group.node.attributes and bool(group.node.attributes["transB"].as_int())
+        matrix = error if transposed else error.T
+        return matrix @ mean if matrix.shape[1] == len(mean) else None
+    per_input = error.reshape(*error.shape[:2], -1).sum(axis=2)  # [outputs, inputs of a group]
+    count = len(mean) // max(per_input.shape[1], 1)
+    if per_input.shape[1] * count != len(mean) or len(per_input) % max(count, 1):
+        return None
+    inputs = np.repeat(mean.reshape(count, -1), len(per_input) // count, axis=0)
+    shift: np.ndarray = (per_input * inputs).sum(axis=1)
+    return shift
