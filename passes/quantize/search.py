@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 LEGALISE_ROUNDS = 8
 """Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
-STAGES = (math.inf, 10.0, 14.0, 17.0, 20.0, 23.0, 26.0, 29.0, 32.0, 36.0, 42.0)
-"""dB for which the fastest estimate is built and measured; infinite means whatever is fastest."""
+STAGES = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.65, 0.5)
+"""Shares of the time that could be saved at most: for each, the most accurate estimate that saves it is built."""
 TIMED = 2
 """Samples that nodes are profiled with."""
 
@@ -115,8 +115,9 @@ class Search:
         self.costs = measure_costs(self.model, built, feeds[:TIMED], sizes, self.target.session_config)
         errors = errors_of(simulator, legal, tensors, spans, self.noise, histograms, round_weight=self._rounded)
         found = choices(legal, tensors, self.costs, errors)
+        in_float = sum(self.costs.in_float.get(group.key, 0.0) for group in legal)
         rule = Choice(frozenset(group.key for group in by_rule(legal, {})), math.inf, math.inf)
-        best = self._judged(legal, proposals([*found, rule]), values, feeds)
+        best = self._judged(legal, [*proposals(found, in_float), rule], values, feeds)
         return self._chosen([group for group in legal if best is not None and group.key in best.keys], values)
 
     def _judged(
@@ -268,14 +269,19 @@ def touched(tensor: Tensor, groups: Sequence[Group]) -> bool:
     return any(value.name in names for group in groups for value in group.measured)
 
 
-def proposals(found: Sequence[Choice]) -> list[Choice]:
-    """The choices worth building: for each stage of fidelity the fastest expected to reach it, and those not rated."""
+def proposals(found: Sequence[Choice], in_float: float) -> list[Choice]:
+    """The choices worth building: the most accurate for each stage of speed.
+
+    Args:
+        found: What the sweep gave.
+        in_float: Microseconds of the groups in float.
+    """
+    least = min((each.microseconds for each in found), default=in_float)
     picked: dict[frozenset[str], Choice] = {}
     for stage in STAGES:
-        limit = math.inf if math.isinf(stage) else 10 ** (-stage / 10)
-        fitting = [each for each in found if each.keys and each.noise <= limit]
-        if fitting:
-            best = min(fitting, key=lambda each: each.microseconds)
+        limit = in_float - stage * (in_float - least)
+        fast = [each for each in found if each.keys and each.microseconds <= limit * (1 + 1e-9)]
+        if fast:
+            best = min(fast, key=lambda each: (each.noise, each.microseconds))
             picked.setdefault(best.keys, best)
-    picked |= {each.keys: each for each in found if each.keys and math.isinf(each.microseconds)}
     return list(picked.values())
