@@ -14,6 +14,10 @@ NOISES = {"calibration": ("pink", "hum"), "selection": ("brown", "engine"), "rep
 """The kinds of each split; none is in two."""
 SNRS = (-5, 20, 5, 30, 10, 0, 25, 15)
 """In dB, speech over noise. Mixed up, so that any few samples in a row have both faint and loud noise."""
+LOSSES = (0, 30, 5, 20, 40, 2, 50, 10)
+"""Percent of the packets that are lost, mixed up too."""
+BURSTS = {"calibration": (1,), "selection": (2,), "report": (3, 4)}
+"""How many packets in a row are lost; in no two splits the same."""
 LOUDNESS = 0.05
 """The root mean square of speech."""
 
@@ -57,6 +61,19 @@ def noisy(split: str, id: str, rate: int, length: int) -> tuple[Sound, int]:
     snr, kinds = SNRS[number % len(SNRS)], NOISES[split]
     said = talk(split, rng, rate, length)
     return mix(said.sound, noise(kinds[number // len(SNRS) % len(kinds)], split, rng, rate, length), snr), snr
+
+
+def lossy(split: str, id: str, rate: int, length: int) -> tuple[Sound, int]:
+    """The recording of an id that ends with its number, silent where packets of 10 ms are lost; percent lost."""
+    rng = generator("lossy", id)
+    number = int(id.rsplit("-", 1)[1])
+    percent, bursts = LOSSES[number % len(LOSSES)], BURSTS[split]
+    burst = bursts[number // len(LOSSES) % len(bursts)] * rate // 100
+    sound = mix(talk(split, rng, rate, length).sound, noise(NOISES[split][0], split, rng, rate, length), 40)
+    places = -(-length // burst)
+    lost = np.isin(np.arange(places), rng.permutation(places)[: places * percent // 100])
+    sound[np.repeat(lost, burst)[:length]] = 0
+    return sound, percent
 
 
 def mix(sound: Sound, added: Wave, snr: float) -> Sound:

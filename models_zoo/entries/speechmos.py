@@ -1,11 +1,18 @@
-"""Microsoft's opinion scores of speech quality. Fetch only, until a scored task with speech and noise is written."""
+"""The package with Microsoft's opinion scores of speech quality, DNSMOS, PLCMOS and AECMOS, and what they share."""
 
 from __future__ import annotations
 
-from models_zoo.entry import Entry, PackageFile
-from models_zoo.package import Package
+from collections.abc import Iterable, Sequence
 
-_SPEECHMOS = Package(
+import numpy as np
+from numpy.typing import NDArray
+
+from models_zoo.package import Package
+from models_zoo.tally import Tally, in_order
+from onnxslim.calibration import Sample
+from onnxslim.runtime.feeds import Run
+
+SPEECHMOS = Package(
     "speechmos",
     "0.0.1.1",
     {
@@ -21,19 +28,34 @@ _SPEECHMOS = Package(
     },
     folder="speechmos",
 )
-_MODELS = {
-    "dnsmos_bak_ovr": ("dnsmos_models/bak_ovr.onnx", 12, "keras2onnx audio CNN on a log-power spectrogram"),
-    "dnsmos_model_v8": ("dnsmos_models/model_v8.onnx", 12, "keras2onnx audio CNN on a mel spectrogram"),
-    "dnsmos_sig": ("dnsmos_models/sig.onnx", 12, "keras2onnx audio CNN on a log-power spectrogram"),
-    "dnsmos_sig_bak_ovr": ("dnsmos_models/sig_bak_ovr.onnx", 12, "keras2onnx audio CNN, spectrogram in the graph"),
-    "pdnsmos_sig_bak_ovr": ("pdnsmos_models/sig_bak_ovr.onnx", 12, "keras2onnx audio CNN, spectrogram in the graph"),
-    "plcmos": ("plcmos_models/plcmos_v2.onnx", 11, "audio CNN with a GRU"),
-    "aecmos_1663829550": ("aecmos_models/Run_1663829550_Stage_0.onnx", 9, "audio CNN with a GRU"),
-    "aecmos_1663915512": ("aecmos_models/Run_1663915512_Stage_0.onnx", 9, "audio CNN with a GRU"),
-    "aecmos_1668423760": ("aecmos_models/Run_1668423760_Stage_0.onnx", 9, "audio CNN with a GRU"),
-}
+LICENSE = "MIT (speechmos)"
+SIZES = {"calibration": 64, "selection": 64, "report": 300}
 
-ENTRIES = tuple(
-    Entry(name=name, source=PackageFile(_SPEECHMOS, file), license="MIT (speechmos)", opset=opset, notes=notes)
-    for name, (file, opset, notes) in _MODELS.items()
-)
+
+def ids(split: str) -> Sequence[str]:
+    """The ids of a split's recordings."""
+    return [f"{split}-recording-{number:03d}" for number in range(SIZES[split])]
+
+
+def orders(run: Run, data: Iterable[Sample], scores: dict[str, int]) -> dict[str, Tally]:
+    """Pairs of recordings of other quality that the scores order as the labels do: metric -> which score.
+
+    The labels are known qualities, higher is better; the higher score has to be that of the better recording.
+    """
+    kept = [(opinions(run, sample), float(str(sample.label))) for sample in data]
+    truths = [truth for _, truth in kept]
+    return {metric: in_order([float(each[score]) for each, _ in kept], truths) for metric, score in scores.items()}
+
+
+def agreement(run: Run, reference: Run, data: Iterable[Sample], scores: int | None = None) -> dict[str, Tally]:
+    """The mean absolute error of the first so many scores of a recording, all of them by default: lower is better.
+
+    They are on a scale of about 1 to 5.
+    """
+    errors = (np.abs(opinions(run, sample) - opinions(reference, sample))[:scores] for sample in data)
+    return {"MAE": np.array([(error.sum(), error.size) for error in errors], np.float64)}
+
+
+def opinions(run: Run, sample: Sample) -> NDArray[np.float64]:
+    """All scores of one recording, as the network gives them: shape [scores]."""
+    return next(iter(run(sample.feed).values())).astype(np.float64).reshape(-1)
