@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_zoo.noise import NOISES, mix, noise, talk
-from models_zoo.render import generator
+from models_zoo.seeds import generator
 from models_zoo.speech import Sound
 
 CANCELLED = (0, 24, 8, 48, 16, 4, 36, 12)
@@ -55,7 +55,8 @@ def _room(split: str, rng: np.random.Generator, rate: int) -> NDArray[np.float64
     time = np.arange(int(seconds * rate)) / rate
     tail = 0.3 * rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) / np.sqrt(rate / 1000)
     tail[int(rng.uniform(0.002, 0.01) * rate)] += 1
-    return tail * np.sqrt(0.5 / np.square(tail).sum())
+    room: NDArray[np.float64] = tail * np.sqrt(0.5 / np.square(tail).sum())
+    return room
 
 
 def _echo(sound: Sound, room: NDArray[np.float64], padded: int) -> NDArray[np.float64]:

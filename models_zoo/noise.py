@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models_zoo.render import generator
+from models_zoo.seeds import generator
 from models_zoo.speech import Sound, sentence, texts
 
-NOISES = {"calibration": ("pink", "hum"), "selection": ("brown", "engine"), "report": ("white", "babble", "gusts", "hail")}
+NOISES = {
+    "calibration": ("pink", "hum"),
+    "selection": ("brown", "engine"),
+    "report": ("white", "babble", "gusts", "hail"),
+}
 """The kinds of each split; none is in two."""
 SNRS = (-5, 20, 5, 30, 10, 0, 25, 15)
 """In dB, speech over noise. Mixed up, so that any few samples in a row have both faint and loud noise."""
@@ -37,9 +41,7 @@ class Talk:
     spoken: NDArray[np.bool_]
 
 
-def talk(
-    split: str, rng: np.random.Generator, rate: int, length: int, pause: tuple[float, float] = (0.1, 0.6)
-) -> Talk:
+def talk(split: str, rng: np.random.Generator, rate: int, length: int, pause: tuple[float, float] = (0.1, 0.6)) -> Talk:
     """``length`` samples of a split's sentences, drawn at random, after pauses of so many seconds."""
     sound, spoken = np.zeros(length, np.float32), np.zeros(length, np.bool_)
     at = round(rate * rng.uniform(*pause))
@@ -122,9 +124,14 @@ def _tones(rng: np.random.Generator, rate: int, length: int, base: float, wander
     phase = 2 * np.pi * np.cumsum(base * (1 + wander * _slow(rng, rate, length, 1.0))) / rate
     count = int(3000 / base)
     levels = rng.uniform(0.2, 1, count) / np.arange(1, count + 1)
-    wave: Wave = sum(
-        (level * np.sin((k + 1) * phase + rng.uniform(0, 6.28)) for k, level in enumerate(levels)), np.zeros(length)
-    )
+    starts = np.exp(1j * rng.uniform(0, 2 * np.pi, count))
+    step = np.exp(1j * phase)
+    # Horner's rule for the sum of the harmonics, which are the powers of the step.
+    total = np.zeros(length, np.complex128)
+    for weight in (levels * starts)[::-1]:
+        total += weight
+        total *= step
+    wave: Wave = total.real
     return wave / _rms(wave)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models_zoo.render import generator
+from models_zoo.seeds import generator
 
 RATE = 22_050
 """Samples a second."""
@@ -96,4 +96,5 @@ def tone(instrument: Instrument, key: int, length: int) -> NDArray[np.float64]:
         wave += k**-instrument.slope * (1.0 if k % 2 else instrument.even) * np.sin(k * phase)
     rise = np.minimum(time / instrument.attack, 1)
     fall = np.minimum((time[-1] - time) / 0.02, 1)
-    return wave * rise * fall * (1 - instrument.decay) ** time
+    note: NDArray[np.float64] = wave * rise * fall * (1 - instrument.decay) ** time
+    return note

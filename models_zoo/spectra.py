@@ -26,7 +26,8 @@ def log_mel(sound: Sound, rate: int, size: int, hop: int, bands: int) -> NDArray
     mel = power(sound, hann(size), hop) @ filters(rate, size, bands).T
     decibels = 10 * np.log10(np.maximum(mel, 1e-10))
     decibels = np.maximum(decibels - max(decibels.max(), -100.0), -80)
-    return ((decibels + 40) / 40).astype(np.float32)
+    scaled: NDArray[np.float32] = ((decibels + 40) / 40).astype(np.float32)
+    return scaled
 
 
 def hann(size: int) -> NDArray[np.float64]:

@@ -54,7 +54,10 @@ VOICES = {
     "selection": ("en-gb-x-rp+m2", "en-gb-x-rp+belinda"),
     "report": ("en-us+m3", "en-us+f4", "en+m7", "en+linda"),
 }
-"""espeak-ng's names, language and variant; neither is in two splits. No variant that breathes: it draws from the clock."""
+"""espeak-ng's names, language and variant; neither is in two splits.
+
+No variant that breathes, for its breath is another one each time.
+"""
 _RATES, _PITCHES = (130, 200), (30, 65)
 """Words a minute, and pitch of 0..100: drawn for each sentence."""
 _SET_RATE, _SET_PITCH = 1, 3
@@ -81,7 +84,8 @@ def _resampled(split: str, number: int, rate: int) -> Sound:
     sound = np.pad(sound, (0, -len(sound) % (SPOKEN_RATE // 50)))
     count = len(sound) * rate // SPOKEN_RATE
     wave = np.fft.irfft(np.fft.rfft(sound)[: count // 2 + 1], count)
-    return (0.05 * wave / np.sqrt(np.square(wave).mean())).astype(np.float32)
+    loud_enough: Sound = (0.05 * wave / np.sqrt(np.square(wave).mean())).astype(np.float32)
+    return loud_enough
 
 
 @cache
@@ -96,7 +100,8 @@ def _spoken(split: str) -> list[NDArray[np.int16]]:
         (text, VOICES[split][number % len(VOICES[split])], int(rng.integers(*_RATES)), int(rng.integers(*_PITCHES)))
         for number, text in enumerate(texts(split))
     ]
-    library = [_ESPEAK.file(name) for name in _ESPEAK.files][0]  # each is checked, as espeak-ng reads them itself
+    # All are checked, as espeak-ng looks for its data itself.
+    library, *_ = [_ESPEAK.file(name) for name in _ESPEAK.files]
     with tempfile.TemporaryDirectory(prefix="onnxslim-zoo-") as folder:
         output = Path(folder) / "spoken.npz"
         done = subprocess.run(

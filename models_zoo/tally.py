@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Tally = NDArray[np.float64]
 """Shape [items, 2]: what an item earned, and the most it could earn. The score is the ratio of the column sums.
@@ -25,7 +23,7 @@ def ratio(tally: Tally) -> float:
     return float(earned / possible) if possible else 0.0
 
 
-def in_order(scores: Sequence[float], truths: Sequence[float]) -> Tally:
+def in_order(scores: ArrayLike, truths: ArrayLike) -> Tally:
     """How well scores order items, item by item: pairs with an item of another truth, and how many are in order.
 
     The score of the tally is the share of all such pairs, (tau + 1) / 2 of Kendall's tau where no truths are equal: 1/2

@@ -1,4 +1,4 @@
-"""AECMOS: how good is a call after its echo was cancelled? Scored by putting calls in order of the echo that is left."""
+"""AECMOS: how good is a call whose echo was cancelled? Scored by putting calls in order of the echo that is left."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _entry(run: str, rate: int, hidden: int, marked: bool, notes: str, band: tup
 
 
 ENTRIES = (
-    _entry("1663829550", 16_000, 64, False, "16 kHz, not told who talks", (0.5, 1.0)),
-    _entry("1663915512", 16_000, 64, True, "16 kHz", (0.5, 1.0)),
-    _entry("1668423760", 48_000, 96, True, "48 kHz", (0.5, 1.0)),
+    _entry("1663829550", 16_000, 64, False, "16 kHz, not told who talks", (0.86, 0.9)),
+    _entry("1663915512", 16_000, 64, True, "16 kHz", (0.87, 0.91)),
+    _entry("1668423760", 48_000, 96, True, "48 kHz", (0.88, 0.92)),
 )

@@ -31,7 +31,9 @@ _SIZES = {"calibration": 64, "selection": 64, "report": 300}
 
 def samples(split: str) -> LazySamples:
     """Played pieces; the label is the piano roll, bool [172, 88]."""
-    return LazySamples([f"{split}-piece-{number:03d}" for number in range(_SIZES[split])], lambda id: _sample(split, id))
+    return LazySamples(
+        [f"{split}-piece-{number:03d}" for number in range(_SIZES[split])], lambda id: _sample(split, id)
+    )
 
 
 def measure(run: Run, data: Iterable[Sample]) -> dict[str, Tally]:
