@@ -28,7 +28,9 @@ _MODULES = (
     "digits_cnn",
     "silero_vad",
     "basic_pitch",
-    "speechmos",
+    "dnsmos",
+    "plcmos",
+    "aecmos",
     "tashkeel",
 )
 """The modules of models_zoo.entries, in the order of the list; each has its ``ENTRIES``."""

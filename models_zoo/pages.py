@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models_zoo.render import Look, Picture, generator, text_line
+from models_zoo.render import Look, Picture, text_line
+from models_zoo.seeds import generator
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels; the last two are the first outside."""

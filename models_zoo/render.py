@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from models_zoo.fonts import fonts
+from models_zoo.seeds import generator
 from models_zoo.texts import line
 
 Picture = NDArray[np.uint8]
@@ -43,11 +43,6 @@ class TextLine:
     picture: Picture
     text: str
     font: str
-
-
-def generator(*key: str) -> np.random.Generator:
-    """A random generator that depends on nothing but ``key``."""
-    return np.random.default_rng(np.frombuffer(hashlib.sha256("\0".join(key).encode()).digest(), dtype=np.uint32))
 
 
 def text_line(split: str, id: str, look: Look = Look()) -> TextLine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Tally = NDArray[np.float64]
 """Shape [items, 2]: what an item earned, and the most it could earn. The score is the ratio of the column sums.
@@ -21,6 +21,19 @@ def ratio(tally: Tally) -> float:
     """
     earned, possible = tally.sum(axis=0)
     return float(earned / possible) if possible else 0.0
+
+
+def in_order(scores: ArrayLike, truths: ArrayLike) -> Tally:
+    """How well scores order items, item by item: pairs with an item of another truth, and how many are in order.
+
+    The score of the tally is the share of all such pairs, (tau + 1) / 2 of Kendall's tau where no truths are equal: 1/2
+    for a guess. Equal scores earn nothing. An item is compared with all others, so it is no item without them.
+
+    >>> in_order([0.5, 0.7, 0.6], [1, 2, 3]).tolist()
+    [[2.0, 2.0], [1.0, 2.0], [1.0, 2.0]]
+    """
+    by_score, by_truth = (np.sign(np.subtract.outer(values, values)) for values in (scores, truths))
+    return np.stack([((by_score == by_truth) & (by_truth != 0)).sum(1), (by_truth != 0).sum(1)], 1).astype(np.float64)
 
 
 def paired_interval(

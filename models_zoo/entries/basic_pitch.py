@@ -1,9 +1,17 @@
-"""Basic Pitch: notes from audio. Fetch only, until a scored task with played notes is written."""
+"""Basic Pitch: notes from audio. Scored by the F1 of the piano roll it hears in played notes."""
 
 from __future__ import annotations
 
-from models_zoo.entry import Entry, PackageFile
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.package import Package
+from models_zoo.tally import Tally
+from onnxslim.calibration import Sample
+from onnxslim.runtime.feeds import Run
 
 _BASIC_PITCH = Package(
     "basic-pitch",
@@ -13,13 +21,64 @@ _BASIC_PITCH = Package(
     },
     folder="basic_pitch/saved_models/icassp_2022",
 )
-_MODELS = {
-    "basic_pitch": ("nmp.onnx", 15, "audio CNN, constant-Q transform in the graph"),
-}
+INPUT, NOTE, ONSET = "serving_default_input_2:0", "StatefulPartitionedCall:1", "StatefulPartitionedCall:2"
+"""The outputs, float32 [1, 172, 88]: is the key held, does it begin?"""
+_THRESHOLD = 0.3
+_ONSET_THRESHOLD = 0.5
+"""The package's settings (basic-pitch, predict)."""
+_SIZES = {"calibration": 64, "selection": 64, "report": 300}
 
-ENTRIES = tuple(
-    Entry(
-        name=name, source=PackageFile(_BASIC_PITCH, file), license="Apache-2.0 (basic-pitch)", opset=opset, notes=notes
+
+def samples(split: str) -> LazySamples:
+    """Played pieces; the label is the piano roll, bool [172, 88]."""
+    return LazySamples(
+        [f"{split}-piece-{number:03d}" for number in range(_SIZES[split])], lambda id: _sample(split, id)
     )
-    for name, (file, opset, notes) in _MODELS.items()
+
+
+def measure(run: Run, data: Iterable[Sample]) -> dict[str, Tally]:
+    """Per piece: the F1 of the keys held in each frame."""
+    rows = [_f1(run(sample.feed)[NOTE][0] > _THRESHOLD, sample.label) for sample in data]
+    return {"frame F1": np.array(rows, np.float64)}
+
+
+def agreement(run: Run, reference: Run, data: Iterable[Sample]) -> dict[str, Tally]:
+    """Per piece: the F1 of the reference's held keys and of its onsets."""
+    frames, onsets = [], []
+    for sample in data:
+        found, wanted = run(sample.feed), reference(sample.feed)
+        frames.append(_f1(found[NOTE] > _THRESHOLD, wanted[NOTE] > _THRESHOLD))
+        onsets.append(_f1(found[ONSET] > _ONSET_THRESHOLD, wanted[ONSET] > _ONSET_THRESHOLD))
+    return {"frame F1": np.array(frames, np.float64), "onset F1": np.array(onsets, np.float64)}
+
+
+def _f1(found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> tuple[int, int]:
+    return 2 * int((found & wanted).sum()), int(found.sum() + wanted.sum())
+
+
+def _sample(split: str, id: str) -> Sample:
+    from models_zoo.notes import piece
+
+    played = piece(split, id)
+    return Sample(id, {INPUT: played.sound[None, :, None]}, played.roll)
+
+
+ENTRIES = (
+    Entry(
+        name="basic_pitch",
+        source=PackageFile(_BASIC_PITCH, "nmp.onnx"),
+        license="Apache-2.0 (basic-pitch)",
+        opset=15,
+        notes="audio CNN, constant-Q transform in the graph",
+        task=Task(
+            title="hear which notes are played",
+            metric="frame F1",
+            samples=samples,
+            measure=measure,
+            usual=100,
+            sizes=_SIZES,
+            band=(0.92, 0.95),
+            agreement=agreement,
+        ),
+    ),
 )

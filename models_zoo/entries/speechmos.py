@@ -1,20 +1,18 @@
-"""Microsoft's opinion scores of speech quality. The two that take sound are scored by which noise they hear."""
+"""The package with Microsoft's opinion scores of speech quality, DNSMOS, PLCMOS and AECMOS, and what they share."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.package import Package
-from models_zoo.tally import Tally
+from models_zoo.tally import Tally, in_order
 from onnxslim.calibration import Sample
 from onnxslim.runtime.feeds import Run
 
-_SPEECHMOS = Package(
+SPEECHMOS = Package(
     "speechmos",
     "0.0.1.1",
     {
@@ -30,80 +28,34 @@ _SPEECHMOS = Package(
     },
     folder="speechmos",
 )
-_MODELS = {
-    "dnsmos_bak_ovr": ("dnsmos_models/bak_ovr.onnx", 12, "keras2onnx audio CNN on a log-power spectrogram"),
-    "dnsmos_model_v8": ("dnsmos_models/model_v8.onnx", 12, "keras2onnx audio CNN on a mel spectrogram"),
-    "dnsmos_sig": ("dnsmos_models/sig.onnx", 12, "keras2onnx audio CNN on a log-power spectrogram"),
-    "dnsmos_sig_bak_ovr": ("dnsmos_models/sig_bak_ovr.onnx", 12, "keras2onnx audio CNN, spectrogram in the graph"),
-    "pdnsmos_sig_bak_ovr": ("pdnsmos_models/sig_bak_ovr.onnx", 12, "keras2onnx audio CNN, spectrogram in the graph"),
-    "plcmos": ("plcmos_models/plcmos_v2.onnx", 11, "audio CNN with a GRU"),
-    "aecmos_1663829550": ("aecmos_models/Run_1663829550_Stage_0.onnx", 9, "audio CNN with a GRU"),
-    "aecmos_1663915512": ("aecmos_models/Run_1663915512_Stage_0.onnx", 9, "audio CNN with a GRU"),
-    "aecmos_1668423760": ("aecmos_models/Run_1668423760_Stage_0.onnx", 9, "audio CNN with a GRU"),
-}
-
-_LENGTH = 144_160
-"""Samples of sound that the models take: 9.01 s."""
-_BACKGROUND = 1
-"""Of the three scores: speech, background, overall."""
-_SIZES = {"calibration": 96, "selection": 60, "report": 300}
-_BANDS = {"dnsmos_sig_bak_ovr": (0.65, 0.8), "pdnsmos_sig_bak_ovr": (0.55, 0.75)}
-"""Of the models that take sound; the others take spectra."""
+LICENSE = "MIT (speechmos)"
+SIZES = {"calibration": 64, "selection": 64, "report": 300}
 
 
-def samples(split: str) -> LazySamples:
-    """Sentences in noise; the label is the SNR in dB. Six in a row are one sentence, from loud to faint noise."""
-
-    def make(id: str) -> Sample:
-        from models_zoo.speech import noisy
-
-        sound, snr = noisy(split, int(id.rsplit("-", 1)[1]), _LENGTH)
-        return Sample(id, {"input_1": sound[None]}, snr)
-
-    return LazySamples([f"{split}-noisy-{number:03d}" for number in range(_SIZES[split])], make)
+def ids(split: str) -> Sequence[str]:
+    """The ids of a split's recordings."""
+    return [f"{split}-recording-{number:03d}" for number in range(SIZES[split])]
 
 
-def measure(run: Run, data: Iterable[Sample]) -> dict[str, Tally]:
-    """For each sample and the one before: does the one with less noise have the better background score?"""
-    found = [(float(_scores(run, sample)[_BACKGROUND]), float(str(sample.label))) for sample in data]
-    right = [(1.0, 1.0)]
-    right += [(float((a > b) == (x > y)), 1.0) for (a, x), (b, y) in itertools.pairwise(found)]
-    return {"noise order": np.array(right, np.float64)}
+def orders(run: Run, data: Iterable[Sample], scores: dict[str, int]) -> dict[str, Tally]:
+    """Pairs of recordings of other quality that the scores order as the labels do: metric -> which score.
+
+    The labels are known qualities, higher is better; the higher score has to be that of the better recording.
+    """
+    kept = [(opinions(run, sample), float(str(sample.label))) for sample in data]
+    truths = [truth for _, truth in kept]
+    return {metric: in_order([float(each[score]) for each, _ in kept], truths) for metric, score in scores.items()}
 
 
-def agreement(run: Run, reference: Run, data: Iterable[Sample]) -> dict[str, Tally]:
-    """The mean absolute error of the three scores, which run from 1 to 5; lower is better."""
-    kept = list(data)
-    errors = [np.abs(_scores(run, sample) - _scores(reference, sample)) for sample in kept]
-    return {"MAE": np.array([(float(error.sum()), float(error.size)) for error in errors], np.float64)}
+def agreement(run: Run, reference: Run, data: Iterable[Sample], scores: int | None = None) -> dict[str, Tally]:
+    """The mean absolute error of the first so many scores of a recording, all of them by default: lower is better.
+
+    They are on a scale of about 1 to 5.
+    """
+    errors = (np.abs(opinions(run, sample) - opinions(reference, sample))[:scores] for sample in data)
+    return {"MAE": np.array([(error.sum(), error.size) for error in errors], np.float64)}
 
 
-def _scores(run: Run, sample: Sample) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = next(iter(run(sample.feed).values()))[0].astype(np.float64)
-    return scores
-
-
-def _task(band: tuple[float, float]) -> Task:
-    return Task(
-        title="hear which of two recordings has less noise",
-        metric="noise order",
-        samples=samples,
-        measure=measure,
-        usual=120,
-        sizes=_SIZES,
-        band=band,
-        agreement=agreement,
-    )
-
-
-ENTRIES = tuple(
-    Entry(
-        name=name,
-        source=PackageFile(_SPEECHMOS, file),
-        license="MIT (speechmos)",
-        opset=opset,
-        notes=notes,
-        task=_task(_BANDS[name]) if name in _BANDS else None,
-    )
-    for name, (file, opset, notes) in _MODELS.items()
-)
+def opinions(run: Run, sample: Sample) -> NDArray[np.float64]:
+    """All scores of one recording, as the network gives them: shape [scores]."""
+    return next(iter(run(sample.feed).values())).astype(np.float64).reshape(-1)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import pytest
+
 from models_zoo import Entry, get
 from onnxslim.runtime import Run, open_session
 
@@ -15,8 +17,28 @@ SCORED = [
     "mtcnn_onet",
     "minilm_l3",
     "digits_cnn",
+    "silero_vad_16k_sequence",
+    "basic_pitch",
+    "dnsmos_model_v8",
+    "plcmos",
+    "aecmos_1663915512",
 ]
 """What the project stands on: fetched, and fp32 scored, in the default run. A failing fetch fails the tests."""
+SLOW = [
+    "silero_vad",
+    "silero_vad_16k_op15",
+    "silero_vad_half",
+    "silero_vad_op18_ifless",
+    "silero_vad_openvino_16k",
+    "dnsmos_bak_ovr",
+    "dnsmos_sig",
+    "dnsmos_sig_bak_ovr",
+    "pdnsmos_sig_bak_ovr",
+    "aecmos_1663829550",
+    "aecmos_1668423760",
+]
+"""Scored too, but like others of their family or slow."""
+EVERY = [*SCORED, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @cache

@@ -8,7 +8,8 @@ import pytest
 from models_zoo import SPLITS
 from models_zoo.entries.ppocrv4_rec import alphabet, decode, edits
 from models_zoo.fonts import fonts
-from models_zoo.render import Look, fit, generator, picture, text_line
+from models_zoo.render import Look, fit, picture, text_line
+from models_zoo.seeds import generator
 from models_zoo.texts import line, words
 
 
