@@ -6,10 +6,12 @@ import itertools
 import math
 import os
 
+import onnx_ir as ir
+
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError, did_you_mean
-from onnxslim.runtime import Parity, Reference, Tier, random_feeds
+from onnxslim.runtime import Feed, Parity, Reference, Tier, random_feeds
 from onnxslim.runtime.findings import Evidence
 
 MAX_SAMPLES = 64
@@ -55,11 +57,15 @@ def verify(
     if tier is None:
         quantized = [any("Quantize" in op for op in source.facts.ops) for source in (first, second)]
         tier = Tier.LOSSY if quantized == [False, True] else Tier.NUMERIC
-    found = open_samples(samples, first.model)
-    if found is None:
-        feeds = random_feeds(first.model)
-    else:
-        feeds = [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
-    evidence: Evidence = "random inputs" if found is None else "samples"
+    feeds = feeds_of(first.model, samples)
+    evidence: Evidence = "random inputs" if samples is None else "samples"
     parity = Reference(first.model, feeds, tier=tier, threads=threads, evidence=evidence).check(second.model)
     return parity if evidence == "random inputs" else hold_to(parity, min_sqnr)
+
+
+def feeds_of(model: ir.Model, samples: AnySamples | None) -> list[Feed]:
+    """The inputs that two models are compared on: the first samples, or random ones of several sizes."""
+    found = open_samples(samples, model)
+    if found is None:
+        return random_feeds(model)
+    return [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]

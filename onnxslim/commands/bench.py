@@ -45,9 +45,15 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
         latency = run(a, b, samples=samples, progress=say, **arguments)
     shapes = None if feed is None else {name: list(array.shape) for name, array in feed.items()}
     if as_json:
+        from onnxslim.api.comparing import digest, file_digest, machine
         from onnxslim.report import envelope
 
-        print_json(envelope("bench", a=a, b=b, latency=latency, random_inputs=shapes))
+        made = {
+            "machine": machine(),
+            "files": {"a": file_digest(a), "b": file_digest(b) if b is not None else None},
+            "inputs": digest((name, feed[name]) for name in sorted(feed)) if feed is not None else "samples",
+        }
+        print_json(envelope("bench", a=a, b=b, latency=latency, random_inputs=shapes, **made))
     elif not quiet:
         from onnxslim.report.wording import latency_line
 

@@ -20,17 +20,26 @@ from onnxslim.commands.samples import samples_options, take_samples
     type=click.Choice(["exact", "numeric", "lossy"]),
     help="How closely: the same bits, floats reordered, or quantized; chosen by what CANDIDATE is, unless said",
 )
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="REFERENCE and CANDIDATE are what `verify --json` or `bench --json` printed on two machines: compare those",
+)
 @options.min_sqnr_option
 @options.trust_option
 @options.threads_option
 @options.json_option
 @options.quiet_option
-def verify(reference: str, candidate: str, tier: str | None, as_json: bool, quiet: bool, **arguments: Any) -> int:
+def verify(
+    reference: str, candidate: str, tier: str | None, compare: bool, as_json: bool, quiet: bool, **arguments: Any
+) -> int:
     """Compare the outputs of two models.
 
     Names, dtypes, shapes, NaN and values are compared, on --samples or else on random inputs of several sizes. The exit
-    code is 1 where they do not agree.
+    code is 1 where they do not agree. With --compare it is results from two machines that are compared.
     """
+    if compare:
+        return _compare(reference, candidate, as_json=as_json, quiet=quiet)
     from onnxslim.api.verify import verify as run
 
     options.drop_unset(arguments, "min_sqnr")
@@ -39,11 +48,41 @@ def verify(reference: str, candidate: str, tier: str | None, as_json: bool, quie
         say("compare outputs")
         parity = run(reference, candidate, samples=samples, tier=tier, **arguments)
     if as_json:
+        from onnxslim.api.comparing import provenance
+        from onnxslim.api.verify import feeds_of
+        from onnxslim.graph import load
         from onnxslim.report import envelope
 
-        print_json(envelope("verify", reference=reference, candidate=candidate, parity=parity))
+        feeds = feeds_of(load(reference, trust_data_dir=arguments["trust_data_dir"]), samples)
+        made = provenance(reference, candidate, feeds, arguments["threads"])
+        print_json(envelope("verify", reference=reference, candidate=candidate, parity=parity, **made))
     elif not quiet:
         from onnxslim.report.terminal import print_parity
 
         print_parity(parity, console())
     return 0 if parity.passed else 1
+
+
+def _compare(a: str, b: str, *, as_json: bool, quiet: bool) -> int:
+    from onnxslim.api.comparing import compare_results, read_result
+
+    rows = compare_results(read_result(a), read_result(b))
+    agree = all(row.agrees is not False for row in rows)
+    if as_json:
+        from onnxslim.report import envelope
+
+        print_json(envelope("verify --compare", a=a, b=b, agree=agree, rows=rows))
+    elif not quiet:
+        from rich.table import Table
+
+        table = Table("", a, b, "")
+        for row in rows:
+            verdict = {True: "same", False: "DIFFERENT", None: ""}[row.agrees]
+            table.add_row(row.what, _shown(row.a), _shown(row.b), verdict)
+        console().print(table)
+        console().print("the results agree" if agree else "the results do not agree", highlight=False)
+    return 0 if agree else 1
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
