@@ -119,6 +119,10 @@ MOVERS = frozenset(
 """Operators that only pick or move elements of input 0: free in int8 where both sides share one grid."""
 
 
+UNSUPPORTED = frozenset(("ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "PRelu"))
+"""Operators with weights for which the CPU provider has no int8 kernel."""
+
+
 def no_int8(node: ir.Node) -> str:
     """Why onnxruntime has no int8 form of an elementwise operator or a mover; empty where it has one."""
     if node.op_type == "Resize" and _text(node, "mode", "nearest") != "nearest":

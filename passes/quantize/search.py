@@ -40,6 +40,8 @@ LEGALISE_ROUNDS = 8
 """Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
 STAGES = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.65, 0.5)
 """Shares of the time that could be saved at most: for each, the most accurate estimate that saves it is built."""
+SEARCH_UP_TO = 1 << 30
+"""Bytes of weights beyond which no candidates are built beside each other: nodes are chosen by rule."""
 TIMED = 2
 """Samples that nodes are profiled with."""
 
@@ -91,11 +93,12 @@ class Search:
         tensors = tensors_of(groups)
         histograms = {tensor.name: merged([self._histogram(name) for name in tensor.values]) for tensor in tensors}
         spans = {each.name: each.fixed or self.options.span(histograms[each.name]) for each in tensors}
-        timed = self.options.search and self.context.bench and self.target == host_target()
+        search = self.options.search and self._weight_bytes() <= SEARCH_UP_TO
+        timed = search and self.context.bench and self.target == host_target()
         wanted = groups if self.options.keep_slow or timed else by_rule(groups, self.reasons)
         self.context.progress(f"look for the int8 kernels of {len(wanted)} nodes")
         legal, built = self._legal(wanted, by_value(tensors, spans))
-        if self.options.keep_slow or not self.options.search or built is None:
+        if self.options.keep_slow or not search or built is None:
             return self._chosen(legal, by_value(tensors, spans))
         tensors = [each for each in tensors if touched(each, legal)]
         feeds = [sample.feed for sample in itertools.islice(self.context.samples or (), FEEDS)]
@@ -153,6 +156,10 @@ class Search:
         if reason:
             self.reasons.setdefault("", reason)
         return best
+
+    def _weight_bytes(self) -> int:
+        tensors = (value.const_value for value in self.model.graph.initializers.values())
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def _measured(self, groups: Sequence[Group]) -> list[Group]:
         """Those whose values were all measured."""

@@ -18,7 +18,7 @@ from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, 
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.edit import site
 from onnxslim.graph.walk import nodes
-from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, no_int8
+from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Target, Tier, host_target
 
@@ -129,6 +129,8 @@ class QuantizeStatic(Pass):
         found: list[Group] = []
         tables: list[Table] = []
         for node in nodes(model):
+            if not node.domain and node.op_type in UNSUPPORTED:
+                context.decline("quantize", site(node), f"onnxruntime has no int8 kernel of {node.op_type}")
             if node.domain or node.op_type not in TABLE:
                 continue
             group: str | Group | Table

@@ -168,3 +168,22 @@ def test_a_real_model_is_searched_once_and_replayed_alike() -> None:
     # Every node that has an int8 kernel is decided, with a reason where it stays in float.
     assert len(first.actions) + len(first.declined) >= sum(node.op_type in ("Conv", "Gemm") for node in model.graph)
     assert all(declined.reason for declined in first.declined)
+
+
+def test_a_model_too_large_to_build_candidates_of_is_chosen_by_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxslim.passes.quantize.search.SEARCH_UP_TO", 100)
+    model = with_weights(NET % "z = Add(c, d)", WEIGHTS)
+    said: list[str] = []
+    outcome = QuantizeStatic().run(model.clone(), Context(samples=samples((2, 16, 8, 8)), progress=said.append))
+    assert {action.site.split()[0] for action in outcome.actions} == {"Conv"}
+    assert not any("candidates" in text for text in said)
+
+
+def test_operators_without_a_kernel_are_named() -> None:
+    body = "t = ConvTranspose(c, up) z = Relu(t)"
+    model = with_weights(
+        NET.replace("float[16,16,1,1] last", "float[16,16,1,1] last, float[16,16,1,1] up") % body,
+        {**WEIGHTS, "up": (16, 16, 1, 1)},
+    )
+    outcome = QuantizeStatic(keep_slow=True).run(model, Context(samples=samples((2, 16, 8, 8))))
+    assert "onnxruntime has no int8 kernel of ConvTranspose" in {each.reason for each in outcome.declined}
