@@ -127,6 +127,8 @@ def no_int8(node: ir.Node) -> str:
     """Why onnxruntime has no int8 form of an elementwise operator or a mover; empty where it has one."""
     if node.op_type == "Resize" and _text(node, "mode", "nearest") != "nearest":
         return "Resize makes new numbers, unless it picks the nearest"
+    if node.op_type == "Resize" and _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+        return "Resize makes new numbers outside of what it crops"
     if node.op_type == "HardSigmoid" and _float(node, "alpha", 0.2) <= 0:
         return "a HardSigmoid that falls"
     if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():

@@ -176,7 +176,10 @@ def constants_of(group: Group) -> Iterator[np.ndarray]:
 
 
 def rebound(model: ir.Model, groups: Sequence[Group]) -> list[Group]:
-    """The same groups in a clone of their model, or in a model of the same names."""
+    """The same groups in a clone of their model, or in what raising its opset made of it.
+
+    A group whose node became several is left out.
+    """
     values = {value.name: value for value in (*model.graph.inputs, *model.graph.initializers.values())}
     nodes = {}
     for node in model.graph:
@@ -194,4 +197,13 @@ def rebound(model: ir.Model, groups: Sequence[Group]) -> list[Group]:
             tuple(nodes[node.outputs[0].name] for node in group.absorbed),
         )
         for group in groups
+        if _is_same(nodes[group.key], group)
     ]
+
+
+def _is_same(node: ir.Node, group: Group) -> bool:
+    operands = (*group.activations, *group.constants)
+    return node.op_type == group.node.op_type and all(
+        index < len(node.inputs) and (found := node.inputs[index]) is not None and found.name == value.name
+        for index, value in operands
+    )
