@@ -107,7 +107,8 @@ def rewrite(
         parts = calibration.split(samples) if samples is not None else None
         judging = [samples, parts.selection, parts.report] if samples is not None and parts is not None else []
         statistics = open_statistics(settings.stats, judging)
-        tried = _lossy(source, trial, passes[len(lossless) :], parts, statistics, settings, command)
+        score = _score(source.model, parts, settings)  # a metric that fails shall do so before the work
+        tried = _lossy(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
         if tried.veto:
@@ -122,8 +123,8 @@ def rewrite(
             trial = replace(trial, decision="kept fp32", reason=tried.veto, notes=tried.notes)
         else:
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
-        if settings.metric is not None and parts is not None and not trial.scores:
-            trial = replace(trial, scores=_scores(source.model, trial.model, parts, settings))
+        if score is not None and not trial.scores:
+            trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
     session_seconds: dict[str, float] = {}
     if settings.time_sessions:
         settings.progress("measure how long sessions take to open")
@@ -207,6 +208,7 @@ def _lossy(
     passes: Sequence[Pass],
     parts: Split | None,
     statistics: Sequence[Statistics],
+    score: float | None,
     settings: Settings,
     command: str,
 ) -> _Trial:
@@ -240,11 +242,10 @@ def _lossy(
         parity = hold_to(reference.check(outcome.model), settings.min_sqnr)
         veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
     scores: dict[str, float] = {}
-    if settings.metric is not None and parts is not None and not veto:
-        scores = _scores(source.model, outcome.model, parts, settings)
-        lost = scores["input"] - scores["output"]
-        if settings.max_drop is not None and lost > settings.max_drop:
-            told = f"{scores['input']:.4g} -> {scores['output']:.4g}"
+    if score is not None and not veto:
+        scores = _both(score, _score(outcome.model, parts, settings))
+        if settings.max_drop is not None and score - scores["output"] > settings.max_drop:
+            told = f"{score:.4g} -> {scores['output']:.4g}"
             veto = f"the metric falls by more than {settings.max_drop:g} on held-back samples: {told}"
     trial = replace(trial, parity=parity, scores=scores, veto=veto)
     return _timed(source, trial, feeds[:MAX_TIMED], settings) if settings.bench and not settings.elsewhere else trial
@@ -286,13 +287,16 @@ def _affordable(model: ir.Model, feeds: Sequence[Feed], threads: int) -> Sequenc
     return feeds[: max(1, int(WARM_UP / max(time.perf_counter() - started, 1e-6)))]
 
 
-def _scores(original: ir.Model, result: ir.Model, parts: Split, settings: Settings) -> dict[str, float]:
-    """The metric on the report part, of both models."""
-    assert settings.metric is not None
-    return {
-        name: settings.metric(runtime.open_session(each, threads=settings.threads).run, parts.report)
-        for name, each in (("input", original), ("output", result))
-    }
+def _both(before: float, after: float | None) -> dict[str, float]:
+    assert after is not None
+    return {"input": before, "output": after}
+
+
+def _score(model: ir.Model, parts: Split | None, settings: Settings) -> float | None:
+    """The metric on the report part; None where there is no metric."""
+    if settings.metric is None or parts is None:
+        return None
+    return settings.metric(runtime.open_session(model, threads=settings.threads).run, parts.report)
 
 
 def _growth(source: Source, encoded: Encoded | None) -> str:
