@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,7 @@ from .bias import Means, means_of
 from .cost import Costs
 from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
 from .group import Group, rebound
-from .judge import Judge, Scored, best_of
+from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .qdq import Built, unfused
 from .select import Choice, choices
 from .simulate import Noise, Simulator, rounded_weight
@@ -117,8 +117,9 @@ class Search:
         sizes = {name: self._histogram(name).total / max(1, count) for each in tensors for name in each.values}
         self.costs = measure_costs(self.model, built, feeds[:TIMED], sizes, self.target.session_config)
         errors = errors_of(simulator, legal, tensors, spans, self.noise, histograms, round_weight=self._rounded)
-        found = choices(legal, tensors, self.costs, errors)
-        in_float = sum(self.costs.in_float.get(group.key, 0.0) for group in legal)
+        valued = self._with_bytes(legal)
+        found = choices(legal, tensors, valued, errors)
+        in_float = sum(valued.in_float.values())
         rule = Choice(frozenset(group.key for group in by_rule(legal, {})), math.inf, math.inf)
         best = self._judged(legal, [*proposals(found, in_float), rule], values, feeds)
         return self._chosen([group for group in legal if best is not None and group.key in best.keys], values)
@@ -141,7 +142,9 @@ class Search:
         )
         models = list(built.values())
         scored = [
-            Scored(keys, speed, quality, judge.score(model) if quality > -math.inf else None)
+            Scored(
+                keys, speed, quality, judge.score(model) if quality > -math.inf else None, 1 - self._saved(keys, legal)
+            )
             for (keys, model), speed, quality in zip(
                 built.items(), judge.speeds(models), judge.fidelities(models), strict=True
             )
@@ -156,6 +159,21 @@ class Search:
         if reason:
             self.reasons.setdefault("", reason)
         return best
+
+    def _with_bytes(self, groups: Sequence[Group]) -> Costs:
+        """The costs, where weights that stay in float cost what their bytes are worth."""
+        total = sum(self.costs.in_float.get(group.key, 0.0) for group in groups)
+        in_float = {
+            group.key: self.costs.in_float.get(group.key, 0.0) + SIZE_WORTH * total * self._saved({group.key}, groups)
+            for group in groups
+        }
+        return replace(self.costs, in_float=in_float)
+
+    def _saved(self, keys: Collection[str], groups: Sequence[Group]) -> float:
+        """The share of the model's weights, in bytes, that int8 saves with these groups."""
+        found = {group.weight: constant_tensor(group.weight) for group in groups if group.key in keys}
+        saved = sum(0.75 * tensor.nbytes for tensor in found.values() if tensor is not None)
+        return saved / max(self._weight_bytes(), 1)
 
     def _weight_bytes(self) -> int:
         tensors = (value.const_value for value in self.model.graph.initializers.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -136,6 +137,9 @@ def test_the_fastest_that_is_good_enough_is_chosen() -> None:
     assert best_of([fast, slow], floor=5, score=None, max_drop=0)[0] is fast
     assert best_of(every, floor=5, score=0.96, max_drop=0.1)[0] is fast
     assert best_of(every, floor=5, score=0.96, max_drop=0.02)[0] is good
+    small = dataclasses.replace(good, speed=0.61, size=0.3)
+    assert best_of([good, small], floor=5, score=None, max_drop=0)[0] is small
+    assert best_of([good, small], floor=5, score=0.96, max_drop=0.02)[0] is small
     for floor, score, reason in (
         (30, None, "keeps 30 dB of the outputs: the best keeps 28.0 dB"),
         (5, 0.97, "stays within 0.001 of the score 0.9700: 0.9500"),
