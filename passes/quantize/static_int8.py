@@ -30,6 +30,7 @@ from .qdq import Built, insert
 from .search import Chosen, Search
 from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, merged, span_of
+from .weights_only import is_large, store_weights
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class QuantizeStatic(Pass):
         default=True,
         metadata={"help": "choose nodes by measured time and error; without, contractions are chosen by rule"},
     )
+    weights_only: bool = field(
+        default=False,
+        metadata={"help": "store weights in int8 and compute in float: a smaller file at the same speed; no search"},
+    )
     keep_slow: bool = field(
         default=False,
         metadata={"help": "quantize all that has a kernel, also where that is slower than float; no search"},
@@ -90,6 +95,8 @@ class QuantizeStatic(Pass):
         candidates, tables = self.candidates(model, context)
         if not candidates and not tables:
             return context.result()
+        if self.weights_only:
+            return self.store(model, candidates, tables, context)
         lifted = model
         if model.opset_imports.get("", 0) < QDQ_OPSET:
             reason = obstacle(model)
@@ -120,6 +127,22 @@ class QuantizeStatic(Pass):
             if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
         self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, context.target or host_target())
+        return context.result()
+
+    def store(self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context) -> PassResult:
+        """Stores weights and tables in int8; nothing is computed in int8."""
+        stored = [
+            group
+            for group in groups
+            if is_large(group) and context.allow(Action("quantize", (group.key,), site(group.node), "weights only"))
+        ]
+        kept = [
+            table
+            for table in tables
+            if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
+        ]
+        store_weights(model, stored, 8, not self.per_tensor)
+        insert_tables(model, {table.key for table in kept}, 8)
         return context.result()
 
     def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:

@@ -1,0 +1,68 @@
+"""Weights stored in int8, everything computed in float: W -> Cast(Wq) * scale.
+
+Both operators have constant inputs, so that onnxruntime folds them when it loads the model: the file is a quarter of
+the size, the model in memory and its speed are what they were. A DequantizeLinear would be run every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor
+from onnxslim.ops.int8 import CONTRACTIONS
+
+from .grid import weight_grid
+from .group import Group
+
+LEAST = 1 << 10
+"""Numbers in a weight from which on it is worth two nodes."""
+
+
+def is_large(group: Group) -> bool:
+    """Whether the group has a weight that is worth it."""
+    tensor = constant_tensor(group.weight)
+    return tensor is not None and tensor.size >= LEAST
+
+
+def store_weights(model: ir.Model, groups: Sequence[Group], bits: int, per_channel: bool) -> None:
+    """Stores the weights of contractions in int8, in place. Activations and biases stay as they are.
+
+    Args:
+        model: Opset 7 or newer.
+        groups: Contractions of ``model``.
+        bits: Of the integers.
+        per_channel: One scale per output channel, or one per tensor.
+    """
+    names = Names.of(model)
+    graph = model.graph
+    done: dict[tuple[ir.Value, int | None], ir.Value] = {}
+    for group in groups:
+        tensor, weight = constant_tensor(group.weight), group.weight
+        assert tensor is not None
+        assert weight is not None
+        axis = CONTRACTIONS[group.node.op_type].channel_axis(group.node) if per_channel else None
+        if (weight, axis) not in done:
+            array = tensor.numpy()
+            grid = weight_grid(array, axis, bits=bits)
+            shape = [1] * array.ndim
+            if axis is not None:
+                shape[axis] = -1
+            base = names.fresh(f"{weight.name}_quantized")
+            integers = add_initializer(graph, base, grid.quantize(array))
+            scale = add_initializer(graph, names.fresh(f"{base}_scale"), grid.scale.reshape(shape))
+            cast = ir.node("Cast", [integers], {"to": ir.DataType.FLOAT.value})
+            product = ir.node("Mul", [cast.outputs[0], scale])
+            for node, role in ((cast, "cast"), (product, "dequantized")):
+                node.name = node.outputs[0].name = names.fresh(f"{base}_{role}")
+            graph[0].prepend([cast, product])
+            done[weight, axis] = product.outputs[0]
+        group.node.replace_input_with(1, done[weight, axis])
+    for weight, _ in done:
+        if not weight.uses() and not weight.is_graph_output():
+            producer = weight.producer()
+            if producer is not None:
+                producer.graph.remove(producer, safe=True)  # type: ignore[union-attr]
+            else:
+                graph.initializers.pop(weight.name or "")
