@@ -76,6 +76,17 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None
 
 
+def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
+    """Removes a constant that nothing reads any more."""
+    if value.uses() or value.is_graph_output():
+        return
+    producer = value.producer()
+    if producer is not None:
+        producer.graph.remove(producer, safe=True)  # type: ignore[union-attr]
+    elif value.is_initializer() and not value.is_graph_input():
+        graph.initializers.pop(value.name or "")
+
+
 def site(node: ir.Node) -> str:
     """How actions and reasons name a node: its operator and its name, or its first output where it has none."""
     name = node.name or next((value.name for value in node.outputs if value.name), "")

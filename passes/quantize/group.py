@@ -15,7 +15,7 @@ from onnxslim.ops.int8 import ABSORBED, CONTRACTIONS, ELEMENTWISE, MOVERS, no_in
 Operand = tuple[int, ir.Value]
 """An input's place and value."""
 
-TABLE = frozenset((*CONTRACTIONS, *ELEMENTWISE, *MOVERS))
+OPERATORS = frozenset((*CONTRACTIONS, *ELEMENTWISE, *MOVERS))
 """Operators that may run in int8."""
 
 
@@ -59,7 +59,7 @@ class Group:
 
 
 def group_of(node: ir.Node, facts: ShapeFacts | None = None) -> Group | str:
-    """The group around a node of `TABLE`, or why there is none.
+    """The group around a node of `OPERATORS`, or why there is none.
 
     Args:
         node: Of the main graph.

@@ -17,8 +17,6 @@ AIM = 30.0
 classifiers and the masks of detectors were measured to agree with fp32 for 90 to 98 of 100 from there on."""
 WORTH = 0.02
 """Share of the time that each dB below the aim must save."""
-
-
 SIZE_WORTH = 0.1
 """Share of the time that all bytes of the weights are worth: int8 throughout, a quarter of them, is worth 7.5 %."""
 
@@ -33,9 +31,9 @@ class Scored:
     sqnr: float
     """dB of the worst output."""
     score: float | None
+    """Of the user's metric."""
     size: float = 1.0
     """Bytes of the weights as a share of the float model's."""
-    """Of the user's metric."""
 
 
 @dataclass(frozen=True, slots=True)

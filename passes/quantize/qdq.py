@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused, site
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 
 from .bias import Means, shift_of
@@ -175,7 +175,7 @@ class _Inserter:
             group.node.replace_input_with(
                 index, self._dequantize(group.node, f"{value.name}{WEIGHT}", grid.quantize(array), grid)
             )
-            _drop_unused(self.model.graph, value)
+            drop_unused(self.model.graph, value)
 
     def quantize_weight(self, group: Group) -> None:
         """The weight of a contraction and its bias."""
@@ -193,35 +193,33 @@ class _Inserter:
             floor = floor.reshape(-1) if axis is not None else floor.max(initial=0.0)
             if floor.size == 1:
                 floor = floor.reshape(())
-        dequantized, w_scale, rounded = self._dequantized_weight(node, weight, axis, floor)
+        array = _array(weight)
+        assert array is not None
+        grid = weight_grid(array, axis, bits=self.bits, floor=floor)
+        dequantized = self._dequantized_weight(node, weight, array, grid)
         node.replace_input_with(1, dequantized)
         producer = dequantized.producer()
         if group.output is None and producer is not None and producer.inputs[0] is not None:
             self.marks[group.key] = producer.inputs[0].name or ""
-        shift = shift_of(group, rounded, self.means[group.key]) if group.key in self.means else None
+        mean = self.means.get(group.key)
+        shift = shift_of(group, grid.round(array), mean) if mean is not None else None
         if shift is not None and np.isfinite(shift).all():
             bias = (np.zeros(len(shift)) if bias is None else bias.reshape(-1)) - shift
-        _drop_unused(self.model.graph, weight)
+        drop_unused(self.model.graph, weight)
         if bias is not None:
             name = node.outputs[0].name if group.bias is None else group.bias.name
             if len(node.inputs) < 3:
                 node.resize_inputs(3)
-            node.replace_input_with(2, self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, w_scale))
+            node.replace_input_with(2, self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, grid.scale))
         if group.bias is not None:
-            _drop_unused(self.model.graph, group.bias)
+            drop_unused(self.model.graph, group.bias)
 
-    def _dequantized_weight(
-        self, node: ir.Node, weight: ir.Value, axis: int | None, floor: np.ndarray | None
-    ) -> tuple[ir.Value, np.ndarray, np.ndarray]:
-        """The dequantized weight, its scales, and its numbers."""
-        array = _array(weight)
-        assert array is not None
-        grid = weight_grid(array, axis, bits=self.bits, floor=floor)
-        key = (weight, axis, grid.scale.tobytes())
+    def _dequantized_weight(self, node: ir.Node, weight: ir.Value, array: np.ndarray, grid: Grid) -> ir.Value:
+        """The weight on a grid; readers that want the same grid share it."""
+        key = (weight, grid.axis, grid.scale.tobytes())
         if key not in self.weights:
-            integers = grid.quantize(array)
-            self.weights[key] = self._dequantize(node, f"{weight.name}{WEIGHT}", integers, grid)
-        return self.weights[key], grid.scale, grid.round(array)
+            self.weights[key] = self._dequantize(node, f"{weight.name}{WEIGHT}", grid.quantize(array), grid)
+        return self.weights[key]
 
     def _dequantized_bias(
         self, node: ir.Node, name: str, bias: np.ndarray, x_scale: float, w_scale: np.ndarray
@@ -288,14 +286,3 @@ def _times(scale: np.ndarray, factor: float) -> np.ndarray:
 def _array(value: ir.Value | None) -> np.ndarray | None:
     tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()
-
-
-def _drop_unused(graph: ir.Graph, value: ir.Value) -> None:
-    """Removes a constant that nothing reads any more."""
-    if value.uses() or value.is_graph_output():
-        return
-    producer = value.producer()
-    if producer is not None:
-        producer.graph.remove(producer, safe=True)  # type: ignore[union-attr]
-    elif value.is_initializer() and not value.is_graph_input():
-        graph.initializers.pop(value.name or "")

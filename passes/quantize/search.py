@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,8 @@ class Search:
         self.reasons: dict[str, str] = {}
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
         self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
+        tensors = (value.const_value for value in self.model.graph.initializers.values())
+        self.weight_bytes = sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def run(self) -> Chosen:
         """Measures, proposes, builds, judges. Nothing is chosen where nothing is better than float."""
@@ -93,14 +95,15 @@ class Search:
         tensors = tensors_of(groups)
         histograms = {tensor.name: merged([self._histogram(name) for name in tensor.values]) for tensor in tensors}
         spans = {each.name: each.fixed or self.options.span(histograms[each.name]) for each in tensors}
-        search = self.options.search and self._weight_bytes() <= SEARCH_UP_TO
+        search = self.options.search and self.weight_bytes <= SEARCH_UP_TO
         timed = search and self.context.bench and self.target == host_target()
         wanted = groups if self.options.keep_slow or timed else by_rule(groups, self.reasons)
         self.context.progress(f"look for the int8 kernels of {len(wanted)} nodes")
         legal, built = self._legal(wanted, by_value(tensors, spans))
         if self.options.keep_slow or not search or built is None:
             return self._chosen(legal, by_value(tensors, spans))
-        tensors = [each for each in tensors if touched(each, legal)]
+        around = {value.name for group in legal for value in group.measured}
+        tensors = [each for each in tensors if not around.isdisjoint(each.values)]
         feeds = [sample.feed for sample in itertools.islice(self.context.samples or (), FEEDS)]
         self.context.progress(f"measure what each of {len(tensors)} tensors does to the outputs")
         tried = ranges_to_try(tensors, histograms)
@@ -143,7 +146,11 @@ class Search:
         models = list(built.values())
         scored = [
             Scored(
-                keys, speed, quality, judge.score(model) if quality > -math.inf else None, 1 - self._saved(keys, legal)
+                keys,
+                speed,
+                quality,
+                judge.score(model) if quality > -math.inf else None,
+                1 - self._saved([group for group in legal if group.key in keys]),
             )
             for (keys, model), speed, quality in zip(
                 built.items(), judge.speeds(models), judge.fidelities(models), strict=True
@@ -164,20 +171,16 @@ class Search:
         """The costs, where weights that stay in float cost what their bytes are worth."""
         total = sum(self.costs.in_float.get(group.key, 0.0) for group in groups)
         in_float = {
-            group.key: self.costs.in_float.get(group.key, 0.0) + SIZE_WORTH * total * self._saved({group.key}, groups)
+            group.key: self.costs.in_float.get(group.key, 0.0) + SIZE_WORTH * total * self._saved([group])
             for group in groups
         }
         return replace(self.costs, in_float=in_float)
 
-    def _saved(self, keys: Collection[str], groups: Sequence[Group]) -> float:
+    def _saved(self, groups: Sequence[Group]) -> float:
         """The share of the model's weights, in bytes, that int8 saves with these groups."""
-        found = {group.weight: constant_tensor(group.weight) for group in groups if group.key in keys}
+        found = {group.weight: constant_tensor(group.weight) for group in groups}
         saved = sum(0.75 * tensor.nbytes for tensor in found.values() if tensor is not None)
-        return saved / max(self._weight_bytes(), 1)
-
-    def _weight_bytes(self) -> int:
-        tensors = (value.const_value for value in self.model.graph.initializers.values())
-        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        return saved / max(self.weight_bytes, 1)
 
     def _measured(self, groups: Sequence[Group]) -> list[Group]:
         """Those whose values were all measured."""
@@ -286,12 +289,6 @@ def by_rule(groups: Sequence[Group], reasons: dict[str, str]) -> list[Group]:
         else:
             found.append(group)
     return found
-
-
-def touched(tensor: Tensor, groups: Sequence[Group]) -> bool:
-    """Whether one of the groups reads or makes a value of the tensor."""
-    names = set(tensor.values)
-    return any(value.name in names for group in groups for value in group.measured)
 
 
 def proposals(found: Sequence[Choice], in_float: float) -> list[Choice]:

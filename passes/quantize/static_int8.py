@@ -23,7 +23,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Target, Tier, host_target
 
 from .bias import Means, mean_request
-from .group import TABLE, Group, group_of, rebound
+from .group import OPERATORS, Group, group_of, rebound
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
 from .qdq import Built, insert
@@ -54,7 +54,8 @@ class QuantizeStatic(Pass):
         default=99.99, metadata={"help": "share of values kept by --ranges percentile, in percent"}
     )
     operators: tuple[str, ...] = field(
-        default=tuple(sorted(TABLE)), metadata={"help": "operators to quantize", "choices": tuple(sorted(TABLE))}
+        default=tuple(sorted(OPERATORS)),
+        metadata={"help": "operators to quantize", "choices": tuple(sorted(OPERATORS))},
     )
     include: tuple[str, ...] = field(
         default=(), metadata={"help": 'nodes to choose from: names, or "re:PATTERN"; the others stay in float'}
@@ -154,7 +155,7 @@ class QuantizeStatic(Pass):
         for node in nodes(model):
             if not node.domain and node.op_type in UNSUPPORTED:
                 context.decline("quantize", site(node), f"onnxruntime has no int8 kernel of {node.op_type}")
-            if node.domain or node.op_type not in TABLE:
+            if node.domain or node.op_type not in OPERATORS:
                 continue
             group: str | Group | Table
             if node.graph is not model.graph:
@@ -301,7 +302,7 @@ class Matcher:
 
 
 def _has_kernel(node: ir.Node) -> bool:
-    return not node.domain and node.op_type in TABLE
+    return not node.domain and node.op_type in OPERATORS
 
 
 def _names(node: ir.Node) -> list[str]:

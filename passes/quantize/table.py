@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.graph.edit import Names, add_initializer, constant_tensor
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
 
 from .grid import weight_grid
 
@@ -90,11 +90,7 @@ def insert_tables(model: ir.Model, keys: Collection[str], bits: int) -> None:
             reader.replace_input_with(index, back.outputs[0])
         node.graph.remove(node, safe=True)  # type: ignore[union-attr]
     for table in done:
-        producer = table.producer()
-        if producer is not None:
-            producer.graph.remove(producer, safe=True)  # type: ignore[union-attr]
-        elif not table.uses():
-            model.graph.initializers.pop(table.name or "")
+        drop_unused(model.graph, table)
 
 
 def _store(graph: ir.Graph, names: Names, table: ir.Value, bits: int) -> tuple[ir.Value, ir.Value]:

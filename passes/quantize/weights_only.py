@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnxslim.graph.edit import Names, add_initializer, constant_tensor
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
 from onnxslim.ops.int8 import CONTRACTIONS
 
 from .grid import weight_grid
@@ -60,9 +60,4 @@ def store_weights(model: ir.Model, groups: Sequence[Group], bits: int, per_chann
             done[weight, axis] = product.outputs[0]
         group.node.replace_input_with(1, done[weight, axis])
     for weight, _ in done:
-        if not weight.uses() and not weight.is_graph_output():
-            producer = weight.producer()
-            if producer is not None:
-                producer.graph.remove(producer, safe=True)  # type: ignore[union-attr]
-            else:
-                graph.initializers.pop(weight.name or "")
+        drop_unused(graph, weight)

@@ -14,7 +14,7 @@ from models_zoo import get
 from onnxslim.analysis import infer_shapes
 from onnxslim.graph import load
 from onnxslim.passes.quantize.cost import Costs
-from onnxslim.passes.quantize.group import TABLE, Group, group_of
+from onnxslim.passes.quantize.group import OPERATORS, Group, group_of
 from onnxslim.passes.quantize.judge import Scored, best_of
 from onnxslim.passes.quantize.select import Errors, choices, cut
 from onnxslim.passes.quantize.simulate import Simulator
@@ -32,7 +32,7 @@ BRANCHES = "s = Sigmoid(c) m = Mul(c, s) u = Add(m, d) z = Transpose <perm = [0,
 def groups_in(body: str) -> list[Group]:
     model = with_weights(NET % body, WEIGHTS)
     facts = infer_shapes(model)
-    found = [group_of(node, facts) for node in model.graph if node.op_type in TABLE]
+    found = [group_of(node, facts) for node in model.graph if node.op_type in OPERATORS]
     return [group for group in found if isinstance(group, Group)]
 
 
@@ -98,7 +98,7 @@ def test_the_simulation_tells_the_noise_of_the_int8_model() -> None:
     model = with_weights(NET % BRANCHES, WEIGHTS)
     data = samples((2, 16, 8, 8))
     facts = infer_shapes(model)
-    found = [group_of(node, facts) for node in model.graph if node.op_type in TABLE]
+    found = [group_of(node, facts) for node in model.graph if node.op_type in OPERATORS]
     groups = [each for each in found if isinstance(each, Group)]
     tensors = tensors_of(groups)
     feeds = [sample.feed for sample in data]
