@@ -61,7 +61,7 @@ class Rounding:
     def detail(self, group: Group, *said: str) -> str:
         """``said`` in one line, and what the rounding brings for the group."""
         rounded = self.found.get(key_of(group.node)) if group.is_contraction else None
-        gain = [] if rounded is None else [f"{rounded.gain:.1f} dB less error by rounding"]
+        gain = [] if rounded is None else [f"rounding errs {rounded.gain:.1f} dB less on the samples"]
         return ", ".join([*said, *gain])
 
     def explain(self, groups: Sequence[Group], context: Context) -> None:
