@@ -2,18 +2,34 @@
 
 The sum over the samples of an output's squared error is ``(w - v) H (w - v)^T`` with the Gram matrix H of what the
 contraction reads. `onnxslim.linalg.compensate` chooses the integers one column after another, each making up for the
-errors of those before it (Frantar et al., GPTQ, ICLR 2023). Rows that this makes no better stay rounded to the nearest.
+errors of those before it (Frantar et al., GPTQ, ICLR 2023). With few samples, or features that hardly go together, that
+fits the samples and nothing else: with half as many rows as features, drawn at random, outputs erred up to 2 dB more
+than with the nearest integers. So one half of the samples judges what the other half suggests, and only the rows of the
+weight for which it holds are rounded, by all samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.calibration import Gram, Request, Statistics, Unfold, collect_in_groups, fingerprints, unfold_of
+from onnxslim.calibration import (
+    Gram,
+    Request,
+    Sample,
+    Samples,
+    Statistics,
+    Unfold,
+    collect_in_groups,
+    fingerprints,
+    unfold_of,
+)
+from onnxslim.calibration.sample import Indexed
+from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.linalg import Project, compensate, output_errors
 from onnxslim.ops.int8 import CONTRACTIONS
@@ -33,7 +49,7 @@ class Rounded:
     grid: Grid
     integers: np.ndarray
     gain: float
-    """dB by which the error of the outputs that rounding makes is smaller, on the samples."""
+    """dB by which the error that rounding makes in the outputs is smaller, on samples that it was not chosen by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,7 @@ class Rounding:
     def detail(self, group: Group, *said: str) -> str:
         """``said`` in one line, and what the rounding brings for the group."""
         rounded = self.found.get(key_of(group.node)) if group.is_contraction else None
-        gain = [] if rounded is None else [f"rounding errs {rounded.gain:.1f} dB less on the samples"]
+        gain = [] if rounded is None else [f"rounding errs {rounded.gain:.1f} dB less on unseen samples"]
         return ", ".join([*said, *gain])
 
     def explain(self, groups: Sequence[Group], context: Context) -> None:
@@ -86,7 +102,7 @@ def compensated(
 ) -> Rounding:
     """Integers that make up for each other's errors on the calibration samples.
 
-    Gram matrices are measured in as many readings of the samples as the memory budget wants, and dropped as soon as the
+    Gram matrices are measured in as many readings of the samples as the memory budget wants, and are dropped once the
     weights are rounded by them. A weight that several contractions read is rounded for the sum of their errors.
 
     Args:
@@ -113,32 +129,50 @@ def _compensated(
     for group in contractions:
         readers.setdefault(key_of(group.node), []).append(group)
     weights = {key: _Weight(groups) for key, groups in readers.items()}
-    requests = [request for weight in weights.values() for request in weight.missing]
+    requests = [request for weight in weights.values() for request in weight.requests]
+    if requests and not any(True for _ in _Half(context.samples, 1)):
+        return Rounding({}, dict.fromkeys((each.key for each in contractions), "one sample cannot tell what is better"))
     found: dict[Key, Rounded] = {}
     if requests:
         context.progress(f"measure what {len(weights)} weights multiply, and round them for it")
-        for statistics in collect_in_groups(
-            model, context.samples, requests, memory=context.memory, threads=context.threads
-        ):
+        readings = [
+            # The statistics of both halves are there at the same time.
+            collect_in_groups(model, half, requests, memory=(context.memory + WORKSPACE) // 2, threads=context.threads)
+            for half in (_Half(context.samples, 0), _Half(context.samples, 1))
+        ]
+        for both in itertools.zip_longest(*readings):
             for key, weight in weights.items():
-                if weight.missing and weight.take(statistics):
-                    rounded = weight.rounded(key[1], bits, per_channel)
-                    if rounded is not None:
-                        found[key] = rounded
+                for half, statistics in enumerate(both):
+                    if statistics is not None:
+                        weight.take(half, statistics)
+                rounded = weight.rounded(key[1], bits, per_channel)
+                if rounded is not None:
+                    found[key] = rounded
     return Rounding(
         found, {group.key: each.reason for each in weights.values() if each.reason for group in each.groups}
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """Every second sample."""
+
+    samples: Samples
+    first: int
+
+    def __iter__(self) -> Iterator[Sample]:
+        if isinstance(self.samples, Indexed):  # the others are not even read
+            return (self.samples[place] for place in range(self.first, len(self.samples), 2))
+        return itertools.islice(self.samples, self.first, None, 2)
+
+
 class _Weight:
-    """A weight, the contractions that read it, and what they multiply it by."""
+    """A weight, the contractions that read it, and what they multiply it by in each half of the samples."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = groups
         self.reason = ""
-        self.missing: list[Request] = []
-        self._gram: np.ndarray | None = None
-        self._rows = 0
+        self.requests: list[Request] = []
         unfolds = [unfold_of(group.node) for group in groups]
         known = [each for each in unfolds if not isinstance(each, str)]
         if len(known) < len(unfolds):
@@ -147,71 +181,77 @@ class _Weight:
             self.reason = "contractions of different groups read its weight"
         else:
             self._unfold = known[0]
-            self.missing = [
+            self.requests = [
                 Request(group.activations[0][1].name or "", "gram", unfold=unfold)
                 for group, unfold in zip(groups, known, strict=True)
             ]
+        self._missing = [list(self.requests) for _ in range(2)]
+        self._grams: list[np.ndarray | None] = [None, None]
 
-    def take(self, statistics: Statistics) -> bool:
-        """Adds up what of the missing was measured; whether all of it is there now."""
-        for request in list(self.missing):
+    def take(self, half: int, statistics: Statistics) -> None:
+        """Adds up what was measured of a half."""
+        for request in list(self._missing[half]):
             gram = statistics.get(request)
             if request in statistics.declined:
-                self.reason, self.missing, self._gram = statistics.declined[request], [], None
-                return False
-            if isinstance(gram, Gram):
-                self.missing.remove(request)
-                self._gram = gram.matrix if self._gram is None else self._gram + gram.matrix
-                self._rows += gram.rows
-        return not self.missing
+                self._decline(statistics.declined[request])
+            elif isinstance(gram, Gram) and not (gram.rows and gram.matrix.any()):
+                self._decline("what its weight multiplies is zero on half of the samples")
+            elif isinstance(gram, Gram):
+                self._missing[half].remove(request)
+                before = self._grams[half]
+                self._grams[half] = gram.matrix if before is None else before + gram.matrix
+
+    def _decline(self, reason: str) -> None:
+        self.reason = reason
+        self._missing, self._grams = [[], []], [None, None]
 
     def rounded(self, axis: int, bits: int, per_channel: bool) -> Rounded | None:
-        """Better integers than the nearest; None where there are none, or nothing was measured to tell."""
-        gram, self._gram = self._gram, None
+        """Better integers than the nearest, once all is measured; None where there are none."""
+        first, second = self._grams
+        if any(self._missing) or first is None or second is None:
+            return None
+        self._grams = [None, None]
         tensor = constant_tensor(self.groups[0].weight)
-        assert gram is not None
         assert tensor is not None
-        if self._rows < self._unfold.features:
-            self.reason = (
-                f"the samples hold {self._rows} rows of what its weight multiplies, fewer than the "
-                f"{self._unfold.features} numbers in one"
-            )
-            return None
-        if not gram.any():
-            self.reason = "what its weight multiplies is zero on every sample"
-            return None
         array = tensor.numpy()
         grid = weight_grid(array, axis if per_channel else None, bits=bits)
-        return round_for(array, axis, grid, gram, self._unfold)
+        rounded = round_for(array, axis, grid, (first, second), self._unfold)
+        if rounded is None:
+            self.reason = "what half of the samples suggests is no better on the other half"
+        return rounded
 
 
-def round_for(array: np.ndarray, axis: int, grid: Grid, gram: np.ndarray, unfold: Unfold) -> Rounded | None:
-    """The integers that move the outputs least, row by row those of the sweep or the nearest ones.
+def round_for(
+    array: np.ndarray, axis: int, grid: Grid, grams: tuple[np.ndarray, np.ndarray], unfold: Unfold
+) -> Rounded | None:
+    """The integers of the sweep over all samples for rows where the sweep over one half is better on the other half.
 
     Args:
         array: The weight, float32.
         axis: Of its output channels.
         grid: Symmetric, along ``axis`` or per tensor.
-        gram: float64[groups, features, features] of what it multiplies.
-        unfold: How that was made.
+        grams: float64[groups, features, features] of what it multiplies, in the one and the other half.
+        unfold: How they were made.
 
     Returns:
-        None where the nearest are best in every row.
+        None where the nearest integers are kept in every row.
     """
     weights = unfold.weight_rows(array.astype(np.float64), axis)
     integers = unfold.weight_rows(grid.quantize(array), axis).copy()
     scales = np.broadcast_to(grid.scale.astype(np.float64), integers.shape[0] * integers.shape[1])
     before = after = 0.0
-    for rows, numbers, scale, matrix in zip(weights, integers, scales.reshape(len(weights), -1, 1), gram, strict=True):
-        if not matrix.any():
+    for rows, numbers, scale, first, second in zip(
+        weights, integers, scales.reshape(len(weights), -1, 1), *grams, strict=True
+    ):
+        if not (first.any() and second.any()):  # a channel that is never active
             continue
-        nearest = output_errors(rows - numbers * scale, matrix)
-        swept = compensate(rows, matrix, _to_grid(scale[:, 0], grid))
-        errors = output_errors(rows - swept, matrix)
-        better = errors < nearest
-        numbers[better] = np.rint(swept / scale)[better]
+        whole, project, rounded = first + second, _to_grid(scale[:, 0], grid), numbers * scale
+        trial, final = compensate(rows, first, project), compensate(rows, whole, project)
+        nearest, unseen = output_errors(rows - rounded, second), output_errors(rows - trial, second)
+        better = (unseen < nearest) & (output_errors(rows - final, whole) < output_errors(rows - rounded, whole))
+        numbers[better] = np.rint(final / scale)[better]
         before += nearest.sum()
-        after += np.minimum(errors, nearest).sum()
+        after += np.where(better, unseen, nearest).sum()
     if after == before:
         return None
     result = unfold.weight_of_rows(integers, array.shape, axis)

@@ -15,7 +15,7 @@ from models_zoo import get
 from onnxslim.calibration import Gram, Sample, Unfold
 from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.graph import load
-from onnxslim.linalg import output_errors
+from onnxslim.linalg import compensate, output_errors
 from onnxslim.passes.quantize.grid import weight_grid
 from onnxslim.passes.quantize.rounding import Rounded, Rounding, round_for
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
@@ -31,6 +31,7 @@ BODIES = {
     "Gemm": ("float[72,16] w", (72, 16), "r = Reshape(x, rows) c = Gemm(r, w) y = Sin(c)"),
     "transposed": ("float[16,72] w", (16, 72), "r = Reshape(x, rows) c = Gemm <transB = 1> (r, w) y = Sin(c)"),
     "MatMul": ("float[36,32] w", (36, 32), "r = Reshape(x, table) c = MatMul(r, w) y = Sin(c)"),
+    "1x1": ("float[16,32,1,1] w", (16, 32, 1, 1), "c = Conv(x, w) y = Sin(c)"),
 }
 COMPENSATED = QuantizeStatic(rounding="compensated", weights_only=True)
 
@@ -47,6 +48,8 @@ def correlated(count: int, seed: int, start: int = 0) -> list[Sample]:
     return found
 
 
+NOTHING = Sample("nothing", {"x": np.zeros((2, 32, 6, 6), np.float32)})
+ALONE = [Sample(str(i), {"x": np.eye(32, 36, dtype=np.float32).reshape(1, 32, 6, 6)}) for i in range(2)]
 CALIBRATION, UNSEEN = correlated(32, 1), correlated(32, 2, 100)
 
 
@@ -112,26 +115,42 @@ def test_no_row_is_worse_than_the_nearest_and_at_four_bits_all_are_much_better()
     mix = rng.normal(size=(40, 40)) * np.exp(-np.arange(40) / 8)[:, np.newaxis] + 0.1 * np.eye(40)
     weight = rng.normal(size=(40, 24)).astype(np.float32)
     grams = []
-    for _ in range(2):
+    for _ in range(3):
         gram = Gram(unfold)
         gram.add((rng.normal(size=(500, 40)) @ mix).astype(np.float32), 0)
         grams.append(gram.matrix)
     for bits in (4, 8):
         grid = weight_grid(weight, 1, bits=bits)
-        rounded = round_for(weight, 1, grid, grams[0], unfold)
+        rounded = round_for(weight, 1, grid, (grams[0], grams[1]), unfold)
         assert rounded is not None
         assert np.abs(rounded.integers).max() <= grid.high
         deltas = [(weight - grid.dequantize(each)).T for each in (rounded.integers, grid.quantize(weight))]
-        swept, plain = (output_errors(delta, grams[0][0]) for delta in deltas)
+        swept, plain = (output_errors(delta, grams[0][0] + grams[1][0]) for delta in deltas)
         assert (swept <= plain).all()
-        assert rounded.gain == pytest.approx(10 * np.log10(plain.sum() / swept.sum()))
-        unseen, nearest = (output_errors(delta, grams[1][0]).sum() for delta in deltas)
+        unseen, nearest = (output_errors(delta, grams[2][0]).sum() for delta in deltas)
         assert unseen < nearest / 5
+        assert rounded.gain == pytest.approx(10 * np.log10(nearest / unseen), abs=1)
 
 
 def test_where_nothing_is_correlated_the_nearest_are_kept() -> None:
     weight = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
-    assert round_for(weight, 0, weight_grid(weight, 0), np.eye(6)[np.newaxis], Unfold(6)) is None
+    even = np.eye(6)[np.newaxis]
+    assert round_for(weight, 0, weight_grid(weight, 0), (even, even), Unfold(6)) is None
+
+
+def test_what_only_fits_the_samples_is_found_out() -> None:
+    """Independent features, fewer rows than these: the sweep alone would make unseen rows worse."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 100, 200))
+    first, second, unseen = np.einsum("srf,srg->sfg", x, x)
+    weight = rng.normal(size=(64, 200)).astype(np.float32)
+    grid = weight_grid(weight, 0)
+    plain = output_errors(weight - grid.dequantize(grid.quantize(weight)), unseen).sum()
+    alone = compensate(weight, first + second, lambda v, _: np.rint(v / grid.scale) * grid.scale)
+    assert output_errors(weight - alone, unseen).sum() > 1.2 * plain
+    rounded = round_for(weight, 0, grid, (first[np.newaxis], second[np.newaxis]), Unfold(200))
+    kept = grid.quantize(weight) if rounded is None else rounded.integers
+    assert output_errors(weight - grid.dequantize(kept), unseen).sum() < 1.1 * plain
 
 
 def test_channels_whose_scale_a_bias_raised_are_rounded_to_the_nearest() -> None:
@@ -163,7 +182,7 @@ def test_the_bias_takes_back_what_the_integers_that_were_chosen_do() -> None:
     step = stored(result, "c_quantized_1_scale").astype(np.float64)
     error = np.abs(stored(result, "c_quantized_1") * step + shift)
     assert (error < step).all()
-    assert np.abs(shift).max() > 20 * step.max()
+    assert np.abs(shift).max() > 10 * step.max()
 
 
 SHARED = """<ir_version: 8, opset_import: ["" : 17]> g (float[N,32,6,6] x, float[16,32,1,1] w)
@@ -176,7 +195,7 @@ def test_a_weight_of_two_readers_is_stored_once_and_rounded_for_both() -> None:
     model = with_weights(SHARED, {"w": (16, 32, 1, 1)})
     plain, _ = run(model, replace(COMPENSATED, rounding="nearest"))
     # So little memory that the two Gram matrices are measured one after the other.
-    (swept, _), (tight, outcome) = run(model, COMPENSATED), run(model, COMPENSATED, memory=WORKSPACE + 150_000)
+    (swept, _), (tight, outcome) = run(model, COMPENSATED), run(model, COMPENSATED, memory=WORKSPACE + 300_000)
     assert not [each for each in outcome.declined if each.rule == "compensate"]
     assert list(swept.graph.initializers) == list(plain.graph.initializers)
     assert np.array_equal(stored(swept), stored(tight))
@@ -198,17 +217,16 @@ def test_a_weight_of_contractions_in_different_groups_is_rounded_to_the_nearest(
 @pytest.mark.parametrize(
     ("name", "data", "memory", "reason"),
     [
-        ("transposed", CALIBRATION[:2], 1 << 30, "the samples hold 64 rows .* fewer than the 72 numbers"),
-        ("Conv", [Sample("0", {"x": np.zeros((2, 32, 20, 20), np.float32)})], 1 << 30, "is zero on every sample"),
-        ("Conv", CALIBRATION, WORKSPACE + 1000, "needs .* bytes, 1,000 of the memory budget are free"),
+        ("Conv", CALIBRATION[:1], 1 << 30, "one sample cannot tell what is better"),
+        ("Conv", [NOTHING, *CALIBRATION[:1]], 1 << 30, "is zero on half of the samples"),
+        ("Conv", CALIBRATION, WORKSPACE + 1000, "needs .* bytes, 500 of the memory budget are free"),
+        ("1x1", ALONE, 1 << 30, "is no better on the other half"),
     ],
 )
 def test_what_cannot_be_compensated_is_rounded_to_the_nearest_with_a_reason(
     name: str, data: list[Sample], memory: int, reason: str
 ) -> None:
     model = net(name)
-    if data is not CALIBRATION:
-        model.graph.inputs[0].shape = ir.Shape(["N", 32, "H", "W"])
     plain, _ = run(model, replace(COMPENSATED, rounding="nearest"))
     result, outcome = run(model, COMPENSATED, data, memory)
     (said,) = [each.reason for each in outcome.declined if each.rule == "compensate"]
