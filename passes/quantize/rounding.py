@@ -22,7 +22,6 @@ from onnxslim.calibration import (
     Request,
     Sample,
     Samples,
-    Statistics,
     Unfold,
     collect_in_groups,
     fingerprints,
@@ -135,16 +134,9 @@ def _compensated(
     found: dict[Key, Rounded] = {}
     if requests:
         context.progress(f"measure what {len(weights)} weights multiply, and round them for it")
-        readings = [
-            # The statistics of both halves are there at the same time.
-            collect_in_groups(model, half, requests, memory=(context.memory + WORKSPACE) // 2, threads=context.threads)
-            for half in (_Half(context.samples, 0), _Half(context.samples, 1))
-        ]
-        for both in itertools.zip_longest(*readings):
+        for half, matrices in _measured(model, requests, context):
             for key, weight in weights.items():
-                for half, statistics in enumerate(both):
-                    if statistics is not None:
-                        weight.take(half, statistics)
+                weight.take(half, matrices)
                 rounded = weight.rounded(key[1], bits, per_channel)
                 if rounded is not None:
                     found[key] = rounded
@@ -164,6 +156,35 @@ class _Half:
         if isinstance(self.samples, Indexed):  # the others are not even read
             return (self.samples[place] for place in range(self.first, len(self.samples), 2))
         return itertools.islice(self.samples, self.first, None, 2)
+
+
+def _measured(
+    model: ir.Model, requests: Sequence[Request], context: Context
+) -> Iterator[tuple[int, dict[Request, np.ndarray | str]]]:
+    """Gram matrices, or why there are none, of the one half of the samples and of the other, in turns."""
+    assert context.samples is not None
+    memory = (context.memory + WORKSPACE) // 2  # a reading of the other half is held beside it
+    halves = [_Half(context.samples, half) for half in range(2)]
+    readings = {
+        half: collect_in_groups(model, samples, requests, memory=memory, threads=context.threads)
+        for half, samples in enumerate(halves)
+    }
+    while readings:
+        for half, reading in list(readings.items()):
+            statistics = next(reading, None)
+            if statistics is None:
+                del readings[half]
+                continue
+            found: dict[Request, np.ndarray | str] = dict(statistics.declined)
+            for request in dict.fromkeys(requests):
+                gram = statistics.get(request)
+                if isinstance(gram, Gram):
+                    matrix = gram.matrix if gram.rows else np.zeros(0)
+                    found[request] = (
+                        matrix if matrix.any() else "what its weight multiplies is zero on half of the samples"
+                    )
+            del statistics
+            yield half, found
 
 
 class _Weight:
@@ -188,22 +209,18 @@ class _Weight:
         self._missing = [list(self.requests) for _ in range(2)]
         self._grams: list[np.ndarray | None] = [None, None]
 
-    def take(self, half: int, statistics: Statistics) -> None:
+    def take(self, half: int, matrices: Mapping[Request, np.ndarray | str]) -> None:
         """Adds up what was measured of a half."""
         for request in list(self._missing[half]):
-            gram = statistics.get(request)
-            if request in statistics.declined:
-                self._decline(statistics.declined[request])
-            elif isinstance(gram, Gram) and not (gram.rows and gram.matrix.any()):
-                self._decline("what its weight multiplies is zero on half of the samples")
-            elif isinstance(gram, Gram):
+            matrix = matrices.get(request)
+            if isinstance(matrix, str):
+                self.reason = matrix
+                self._missing, self._grams = [[], []], [None, None]
+                return
+            if matrix is not None:
                 self._missing[half].remove(request)
                 before = self._grams[half]
-                self._grams[half] = gram.matrix if before is None else before + gram.matrix
-
-    def _decline(self, reason: str) -> None:
-        self.reason = reason
-        self._missing, self._grams = [[], []], [None, None]
+                self._grams[half] = matrix if before is None else before + matrix
 
     def rounded(self, axis: int, bits: int, per_channel: bool) -> Rounded | None:
         """Better integers than the nearest, once all is measured; None where there are none."""

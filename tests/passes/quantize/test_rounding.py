@@ -203,6 +203,17 @@ def test_a_weight_of_two_readers_is_stored_once_and_rounded_for_both() -> None:
     assert c[0] + d[0] < 0.7 * (c[1] + d[1])
 
 
+def test_a_weight_of_which_one_reader_tells_nothing_is_rounded_to_the_nearest() -> None:
+    text = SHARED.replace("s = Sigmoid(x)", "n = Neg(x) s = Relu(n)")  # zero: the samples are not negative
+    for body in (text, text.replace("c = Conv(x, w) d = Conv(s, w)", "d = Conv(s, w) c = Conv(x, w)")):
+        model = with_weights(body, {"w": (16, 32, 1, 1)})
+        plain, _ = run(model, replace(COMPENSATED, rounding="nearest"))
+        result, outcome = run(model, COMPENSATED)
+        reasons = [each.reason for each in outcome.declined if each.rule == "compensate"]
+        assert reasons == ["what its weight multiplies is zero on half of the samples"] * 2
+        assert np.array_equal(stored(result), stored(plain))
+
+
 def test_a_weight_of_contractions_in_different_groups_is_rounded_to_the_nearest() -> None:
     text = SHARED.replace("c = Conv(x, w)", "h, k = Split <axis = 1> (x) c = Conv(h, w)")
     text = text.replace("d = Conv(s, w)", "d = Conv <group = 2> (s, w)").replace("16,32,1,1", "16,16,1,1")
