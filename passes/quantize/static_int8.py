@@ -194,8 +194,9 @@ class QuantizeStatic(Pass):
             ):
                 # Who moves integers expects nothing, and is not mentioned.
                 context.decline("quantize", site(node), group)
-        included.check(model)
-        excluded.check(model)
+        for matcher in (included, excluded):
+            for pattern in matcher.check(model):
+                context.decline("quantize", matcher.option, f"{pattern!r} matches no node of the slimmed model")
         return found, tables
 
     def measure(self, model: ir.Model, groups: Sequence[Group], context: Context) -> Statistics:
@@ -308,8 +309,8 @@ class Matcher:
         """Whether one of them is a name of the node or of its outputs."""
         return any(name in self.names or any(e.search(name) for e in self.expressions) for name in _names(node))
 
-    def check(self, model: ir.Model) -> None:
-        """Refuses names that the model does not have; a pattern may match nothing."""
+    def check(self, model: ir.Model) -> list[str]:
+        """Refuses names that the model does not have; the patterns that match nothing."""
         known = {name for node in nodes(model) for name in _names(node)}
         for name in sorted(self.names - known):
             quantizable = {each for node in nodes(model) if _has_kernel(node) for each in _names(node)}
@@ -318,6 +319,7 @@ class Matcher:
                 pattern = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
                 mend = f"names are taken literally; for a pattern write {self.option} 're:{pattern}'"
             raise InputError(f"{self.option} names no node: {name!r}", mend=mend)
+        return [f"re:{each.pattern}" for each in self.expressions if not any(map(each.search, known))]
 
 
 def _has_kernel(node: ir.Node) -> bool:
