@@ -6,6 +6,8 @@ Integer-Arithmetic-Only Inference (CVPR 2018), section 2.1. Which groups become 
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,18 +22,22 @@ from onnxslim.graph.edit import site
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.runtime import Target, Tier, host_target
+from onnxslim.runtime import Reference, Target, Tier, host_target
 
 from .bias import Means, mean_request
 from .group import OPERATORS, Group, group_of, rebound
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
+from .migrate import WORTH_DB, Factors, best_exponent, migrate, migrations_of
 from .qdq import Built, insert
 from .rounding import NEAREST, Rounding, compensated
 from .search import Chosen, Search
 from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, merged, span_of
 from .weights_only import is_large, store_weights
+
+JUDGED = 16
+"""Samples that migrations are judged by."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,10 @@ class QuantizeStatic(Pass):
     correct_bias: bool = field(
         default=True, metadata={"help": "biases take back what rounding the weights does to the mean of an output"}
     )
+    migrate: bool = field(
+        default=True,
+        metadata={"help": "even out the channels of activations by factors that weights take up, where that helps"},
+    )
     search: bool = field(
         default=True,
         metadata={"help": "choose nodes by measured time and error; without, contractions are chosen by rule"},
@@ -98,6 +108,8 @@ class QuantizeStatic(Pass):
             raise InputError("static quantization needs samples", mend="give --samples, or samples= in Python")
         if not 50 < self.percentile <= 100:
             raise InputError(f"a percentile of {self.percentile} is no share to keep", mend="give one in (50, 100]")
+        if self.migrate and self.search and not self.weights_only and not self.keep_slow:
+            self.migrate_scales(model, context)
         candidates, tables = self.candidates(model, context)
         if not candidates and not tables:
             return context.result()
@@ -136,6 +148,32 @@ class QuantizeStatic(Pass):
         chosen.rounding.explain(allowed, context)
         self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, chosen.rounding, target)
         return context.result()
+
+    def migrate_scales(self, model: ir.Model, context: Context) -> None:
+        """Migrates scales where the model that is quantized by rule is better for it, on samples of the selection."""
+        if context.statistics:
+            context.decline("migrate", "model", "the statistics that are given are of the channels as they are")
+            return
+        migrations, reasons = migrations_of(model, infer_shapes(model))
+        for name, reason in reasons.items():
+            context.decline("migrate", name, reason)
+        if not migrations:
+            return
+        key = ("migrate", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
+        if key not in context.cache:
+            assert context.samples is not None
+            context.progress(f"try to migrate the scales of {len(migrations)} activations")
+            requests = [each.request for each in migrations]
+            ranges = collect(model, context.samples, requests, memory=context.memory, threads=context.threads)
+            quality = Quality(replace(self, migrate=False, search=False), model, context)
+            context.cache[key] = best_exponent(migrations, ranges, quality)
+        factors, exponent, before, after = context.cache[key]
+        if not factors:
+            context.decline("migrate", "model", f"no exponent brings {WORTH_DB:g} dB over {before:.1f} dB")
+        for each in migrations:
+            detail = f"exponent {exponent:g}, all together {before:.1f} -> {after:.1f} dB"
+            if each.key in factors and context.allow(Action("migrate", (each.key,), each.key, detail)):
+                migrate(each, factors[each.key])
 
     def store(self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context) -> PassResult:
         """Stores weights and tables in int8; nothing is computed in int8."""
@@ -255,6 +293,37 @@ class QuantizeStatic(Pass):
         )
         insert_tables(model, {table.key for table in tables}, bits)
         return built
+
+
+class Quality:
+    """dB of the outputs of a model that is quantized by rule, once some scales are migrated.
+
+    Args:
+        options: The pass that quantizes.
+        model: The float model; not changed.
+        context: Of the pass that asks.
+    """
+
+    def __init__(self, options: QuantizeStatic, model: ir.Model, context: Context) -> None:
+        self._options, self._model, self._context = options, model, context
+        samples = context.selection if context.selection is not None else context.samples
+        feeds = [sample.feed for sample in itertools.islice(samples or (), JUDGED)]
+        self._reference = Reference(model, feeds, tier=Tier.LOSSY, threads=context.threads)
+
+    def __call__(self, factors: Mapping[str, Factors]) -> float:
+        """Of the worst output; minus infinity where the model fails."""
+        model, given = self._model.clone(), self._context
+        for each in migrations_of(model, infer_shapes(model))[0] if factors else ():
+            if each.key in factors:
+                migrate(each, factors[each.key])
+        # The cache is shared: what is measured of the model as it is need not be measured again.
+        context = Context(
+            samples=given.samples, target=given.target, memory=given.memory, threads=given.threads, cache=given.cache
+        )
+        self._options.run(model, context)
+        parity = self._reference.check(model)
+        worst = min((each.sqnr_db for each in parity.fidelity), default=math.inf)
+        return worst if parity.passed and not math.isnan(worst) else -math.inf
 
 
 def requests_of(groups: Sequence[Group], means: bool) -> list[Request]:
