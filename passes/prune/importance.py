@@ -86,7 +86,7 @@ def _sight(
     matrix = read.matrix()
     weights = (matrix.T @ matrix).astype(np.float64)
     found = moments.get(read.request) if criterion != "magnitude" else None
-    second = np.eye(len(read.ids)) if found is None else damped(found.second)
+    second = np.eye(len(read.ids)) if found is None else damped(found.second, found.rows)
     energy = float(np.einsum("ij,ij->", weights, second))
     inverse: Matrix = second
     if criterion == "obs" and len(second) <= LARGEST:

@@ -248,7 +248,7 @@ class _Choice:
     def _sensitivities(self, rankings: Mapping[str, Ranking]) -> dict[str, float]:
         """Key -> what the error that a ranking tells is worth at the outputs: measured with half of each group gone."""
         weights = {}
-        feeds = self.feeds[:PROBED]
+        feeds = self._held_out()[:PROBED]
         for count, group in enumerate(self.groups):
             self.context.progress(f"measure group {count + 1} of {len(self.groups)}")
             ranking, half = rankings[group.key], max(1, len(group) // 2)
@@ -320,13 +320,13 @@ class _Choice:
         return chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT]
 
     def _noise(self, model: ir.Model, feeds: Sequence[Feed]) -> float:
-        """Noise over signal of the worst output, on logits."""
+        """Noise over signal on logits, added up over the outputs; an output that is lost counts 1, however far off."""
         if self._reference is None or self._reference_feeds is not feeds:
             self._reference = Reference(self.model, list(feeds), tier=Tier.LOSSY, threads=self.context.threads)
             self._reference_feeds = feeds
         parity = self._reference.check(model)
-        worst = min((each.sqnr_db for each in parity.fidelity), default=np.inf)
-        return float(10 ** (-np.nan_to_num(worst, nan=-300.0, posinf=300.0) / 10))
+        found = np.nan_to_num([each.sqnr_db for each in parity.fidelity], nan=0.0, posinf=300.0, neginf=0.0)
+        return float(np.minimum(10 ** (-found / 10), 1.0).sum())
 
     _reference_feeds: Sequence[Feed] | None = None
 

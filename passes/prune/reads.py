@@ -75,10 +75,12 @@ class Moments:
     Attributes:
         second: ``float64[channels, channels]``: the mean of x x^T.
         mean: ``float64[channels]``.
+        rows: How many x it was taken over.
     """
 
     second: Matrix
     mean: Matrix
+    rows: int
 
     @property
     def centred(self) -> Matrix:
@@ -94,14 +96,20 @@ def moments_of(reads: Sequence[Read], statistics: Statistics) -> Mapping[Request
         assert request.unfold is not None
         gram = statistics.gram(request.value, request.unfold)
         if request not in found and gram is not None and gram.rows:
-            found[request] = Moments(gram.matrix[0] / gram.rows, gram.sums[0] / gram.rows)
+            found[request] = Moments(gram.matrix[0] / gram.rows, gram.sums[0] / gram.rows, gram.rows)
     return found
 
 
-def damped(matrix: Matrix, share: float = DAMPING) -> Matrix:
-    """The matrix with ``share`` of its mean diagonal added to the diagonal, and never singular."""
-    result = matrix.copy()
+def damped(matrix: Matrix, rows: int) -> Matrix:
+    """A Gram matrix that can be inverted and trusted: shrunk toward its diagonal, the more the fewer rows there are.
+
+    Of p features and n rows, p / (n + p) of what lies beside the diagonal is taken for chance (in the spirit of
+    Ledoit & Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004); and `DAMPING` of the
+    mean of the diagonal is added to it.
+    """
+    count = len(matrix)
     diagonal = np.diagonal(matrix)
-    floor = share * float(diagonal.mean()) if len(diagonal) else 0.0
-    result[np.diag_indices_from(result)] += max(floor, 1e-12)
+    result = matrix * (rows / (rows + count))
+    floor = DAMPING * float(diagonal.mean()) if count else 0.0
+    result[np.diag_indices_from(result)] = diagonal + max(floor, 1e-12)
     return result

@@ -20,6 +20,7 @@ from onnxslim.graph.edit import constant_tensor
 from onnxslim.runtime import Feed
 
 from .apply import set_constant
+from .bias import bias_of, shift_bias
 from .forward import Forward
 
 Matrix = npt.NDArray[np.float64]
@@ -118,7 +119,7 @@ def refit(
         outputs = [_target(values[layer.key], targets[layer.key], layer.rows) for values in sides[0].held]
         if _solve(nodes[layer.key], inputs, outputs):
             changed += 1
-            for value in nodes[layer.key].inputs[1:]:
+            for value in (*nodes[layer.key].inputs[1:], bias_of(nodes[layer.key], outputs[0].shape[-1])):
                 tensor = constant_tensor(value)
                 if value is not None and tensor is not None:
                     sides[1].refresh(value, tensor)
@@ -137,18 +138,22 @@ def _solve(node: ir.Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.nda
     if isinstance(unfold, str) or tensor is None or scaled or unfold.features > WIDEST:
         return False
     array = tensor.numpy()
-    bias, constant = _bias(node), constant_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
-    if constant is None and len(node.inputs) > 2 and node.inputs[2] is not None:
+    third = node.inputs[2] if len(node.inputs) > 2 else None
+    own, constant = bias_of(node, outputs[0].shape[1 if node.op_type == "Conv" else -1]), constant_tensor(third)
+    if third is not None and constant is None:
         return False  # a bias that is computed
-    old = _as_columns(node, array, unfold)
-    offset = 0.0 if constant is None or bias is not None else constant.numpy().astype(np.float32)
-    if bias is not None:
-        old = np.concatenate([old, bias.astype(np.float64).reshape(unfold.groups, 1, -1)], axis=1)
+    old, offset = _as_columns(node, array, unfold), np.zeros(1, np.float32)
+    if constant is not None:
+        # Fitted is what is added to it.
+        offset = constant.numpy().astype(np.float32)
+        offset = offset.reshape((-1, *[1] * (outputs[0].ndim - 2))) if node.op_type == "Conv" else offset
+    if own is not None:
+        old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (_Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
     wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
     for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
         rows, targets = paired_rows(unfold, x, y - offset, wanted, seed=number)
-        if bias is not None:
+        if own is not None:
             rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
         side = judging if number % HELD_OUT == HELD_OUT - 1 and len(inputs) > HELD_OUT else fitted
         side.add(rows, targets)
@@ -166,27 +171,13 @@ def _solve(node: ir.Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.nda
             best, weights = error, found
     if weights is None:
         return False
-    if bias is not None:
-        value = node.inputs[2]
-        assert value is not None
-        assert constant is not None
-        new = weights[:, -1].reshape(constant.numpy().shape)
-        set_constant(value, new.astype(constant.numpy().dtype))
+    if own is not None:
+        shift_bias(own, weights[:, -1].reshape(-1))
         weights = weights[:, :-1]
     weight = node.inputs[1]
     assert weight is not None
     set_constant(weight, _from_columns(node, weights, array.shape).astype(array.dtype))
     return True
-
-
-def _bias(node: ir.Node) -> np.ndarray | None:
-    """A bias that can be fitted too: one number for each output, read by nothing else."""
-    value = node.inputs[2] if len(node.inputs) > 2 and node.op_type in ("Conv", "Gemm") else None
-    tensor = constant_tensor(value)
-    if value is None or tensor is None or len(value.uses()) > 1:
-        return None
-    array = tensor.numpy()
-    return array if array.ndim == 1 and array.size > 1 else None
 
 
 def _as_columns(node: ir.Node, array: np.ndarray, unfold: Unfold) -> Matrix:
