@@ -1,4 +1,4 @@
-"""How many channels each group gives up: the same share of all, or wherever a MAC saved costs the least accuracy."""
+"""How many channels each group gives up: the same share of all, or where what is saved costs the least accuracy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import Channels, Group
 from onnxslim.analysis.dims import Expr, evaluate, free_symbols
+from onnxslim.graph.edit import Names
 from onnxslim.ops.channels import Ids
-from onnxslim.runtime import Feed
+from onnxslim.runtime import Feed, attribute, node_times
 
 from .importance import Ranking
+
+CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
+CALL = 1.5
+"""Microseconds that a node costs whatever its size."""
 
 
 def steps_of(group: Group, round_to: int) -> int:
@@ -42,47 +48,27 @@ def uniform(groups: Sequence[Group], ratio: float, round_to: int, least: int) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Term:
-    """MACs that shrink with each of some axes."""
+class Term:
+    """A part of what a run costs, which shrinks with each of some axes."""
 
-    macs: float
+    cost: float
     axes: tuple[Ids, ...]
 
 
-class Macs:
-    """The multiply-accumulates of a model as a function of what is removed.
+class Costs:
+    """What a run costs as a function of what is removed.
 
     Args:
-        model: The model that ``channels`` are of.
-        channels: Its channels.
-        feed: An input: open dims are as large as its.
+        terms: In one unit.
     """
 
-    def __init__(self, model: ir.Model, channels: Channels, feed: Feed | None) -> None:
-        bindings: dict[str, int] = {}
-        for value in model.graph.inputs:
-            shape = channels.facts.shape(value) or ()
-            given = np.shape(feed[value.name]) if feed is not None and value.name in feed else ()
-            for dim, size in zip(shape, given, strict=False):
-                names = list(free_symbols(dim)) if isinstance(dim, Expr) else []
-                if len(names) == 1 and evaluate(dim, {names[0]: size}) == size:
-                    bindings[names[0]] = size
-        cost = model_cost(model, channels.facts, bindings)
-        self._terms = [
-            _Term(float(each.macs), axes)
-            for node, each in cost.nodes.items()
-            if each.macs
-            for axes in [_axes(node, channels)]
-        ]
-        self.total = sum(term.macs for term in self._terms)
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self._terms = terms
+        self.total = sum(term.cost for term in terms)
 
-    def __call__(self, keep: np.ndarray) -> float:
-        """MACs left.
-
-        Args:
-            keep: ``bool[ids]``.
-        """
-        return sum(term.macs * math.prod(float(keep[ids].mean()) for ids in term.axes) for term in self._terms)
+    def __call__(self, keep: npt.NDArray[np.bool_]) -> float:
+        """The cost with what ``keep``, ``bool[ids]``, is true for."""
+        return sum(self.term(place, keep) for place in range(len(self._terms)))
 
     def terms_of(self, members: Ids) -> list[int]:
         """Places of the terms that any of the ids take part in."""
@@ -91,18 +77,68 @@ class Macs:
             i for i, term in enumerate(self._terms) if any(not marked.isdisjoint(ids.tolist()) for ids in term.axes)
         ]
 
-    def term(self, place: int, keep: np.ndarray) -> float:
-        """MACs left of one term."""
+    def term(self, place: int, keep: npt.NDArray[np.bool_]) -> float:
+        """The cost of one term."""
         term = self._terms[place]
-        return term.macs * math.prod(float(keep[ids].mean()) for ids in term.axes)
+        return term.cost * math.prod(float(keep[ids].mean()) for ids in term.axes)
+
+
+def macs_of(model: ir.Model, channels: Channels, feed: Feed | None) -> Costs:
+    """Multiply-accumulates.
+
+    Args:
+        model: The model that ``channels`` are of.
+        channels: Its channels.
+        feed: An input: open dims are as large as its.
+    """
+    bindings: dict[str, int] = {}
+    for value in model.graph.inputs:
+        shape = channels.facts.shape(value) or ()
+        given = np.shape(feed[value.name]) if feed is not None and value.name in feed else ()
+        for dim, size in zip(shape, given, strict=False):
+            names = list(free_symbols(dim)) if isinstance(dim, Expr) else []
+            if len(names) == 1 and evaluate(dim, {names[0]: size}) == size:
+                bindings[names[0]] = size
+    nodes = model_cost(model, channels.facts, bindings).nodes
+    return Costs([Term(float(each.macs), _axes(node, channels)) for node, each in nodes.items() if each.macs])
+
+
+def times_of(model: ir.Model, channels: Channels, feeds: Sequence[Feed], threads: int) -> Costs:
+    """Microseconds on this machine, from a profile: of a contraction in proportion to its MACs, else to its output.
+
+    Args:
+        model: The model that ``channels`` are of.
+        channels: Its channels.
+        feeds: Inputs to run it on.
+        threads: Of the session.
+    """
+    names = Names.of(model)
+    named = model.clone()
+    keys = {}
+    for node, twin in zip(model.graph, named.graph, strict=True):
+        twin.name = names.fresh(f"profiled_{node.name or node.op_type}")
+        keys[twin.name] = node.outputs[0].name or ""
+    nodes = {node.outputs[0].name or "": node for node in model.graph if node.outputs}
+    contractions = {key for key, node in nodes.items() if node.op_type in CONTRACTIONS}
+    times = attribute(node_times(named, feeds, threads=threads), named, keys, contractions)
+    terms = []
+    for key, microseconds in times.items():
+        node = nodes[key]
+        axes = (
+            _axes(node, channels)
+            if key in contractions
+            else tuple(ids for ids in channels.links.ids(node.outputs[0]) or () if ids is not None)
+        )
+        terms += [Term(min(CALL, microseconds), ()), Term(max(0.0, microseconds - CALL), axes)]
+    return Costs(terms)
 
 
 def _axes(node: ir.Node, channels: Channels) -> tuple[Ids, ...]:
-    """The axes whose product the node's MACs are proportional to, of those that have ids."""
+    """The axes whose product the MACs of a contraction are proportional to, of those that have ids."""
     if node.op_type in ("LSTM", "GRU", "RNN"):
-        places = [(node.inputs[1], 2), (node.inputs[2], 2)]
-        found = [channels.links.axis(value, axis) for value, axis in places if value is not None]
-        return tuple(ids for ids in found[1:] if ids is not None)  # gates x (input + hidden): about linear in hidden
+        # gates x (input + hidden), of which the recurrence is the part that shrinks with its square
+        ids = None if node.inputs[2] is None else channels.links.axis(node.inputs[2], 2)
+        return () if ids is None else (ids,)
     second = node.inputs[1] if len(node.inputs) > 1 else None
     every = list(channels.links.ids(second) or ()) if second is not None else []
     if node.op_type in ("MatMul", "Einsum"):
@@ -116,32 +152,32 @@ def cheapest(
     groups: Sequence[Group],
     rankings: Mapping[str, Ranking],
     weights: Mapping[str, float],
-    macs: Macs,
+    costs: Costs,
     channels: Channels,
     budget: float,
     round_to: int,
     least: int,
 ) -> dict[str, int]:
-    """Key -> atoms that go, until ``budget`` of the MACs are left or no group can give more.
+    """Key -> atoms that go, until ``budget`` of the costs are left or no group can give more.
 
-    Greedy: the next step is taken of the group where it adds the least error for each MAC that it saves; steps of a
-    group cost more and more, so that this is the relaxed knapsack's solution.
+    Greedy: the next step is taken of the group where it adds the least error for what it saves; steps of a group cost
+    more and more, so that this is the relaxed knapsack's solution.
 
     Args:
         groups: To choose from.
         rankings: Of each group; ``errors`` times ``weights`` is the error at the outputs.
         weights: Factor of each group.
-        macs: Of the model.
+        costs: MACs or times of the model.
         channels: Of the model.
-        budget: MACs left, as a share.
+        budget: Share of the costs that is left.
         round_to: See `steps_of`.
         least: Atoms that each group keeps.
     """
     keep = np.ones(channels.links.count, bool)
     members = _members(groups, channels)
-    touched = {group.key: macs.terms_of(np.concatenate(members[group.key])) for group in groups}
+    touched = {group.key: costs.terms_of(np.concatenate(members[group.key])) for group in groups}
     gone = dict.fromkeys((group.key for group in groups), 0)
-    left, wanted = macs.total, budget * macs.total
+    left, wanted = costs.total, budget * costs.total
 
     def after(group: Group) -> int | None:
         """Atoms gone after the group's next step; None where it has none."""
@@ -151,15 +187,15 @@ def cheapest(
         return len(group) - now if now >= max(least, step) else None
 
     def price(group: Group) -> tuple[float, float]:
-        """Error for each MAC, and MACs saved, of the next step."""
+        """Error for what the next step saves, and what it saves."""
         target = after(group)
         if target is None:
             return math.inf, 0.0
         ranking, key = rankings[group.key], group.key
         ids = np.concatenate([members[key][i] for i in ranking.order[gone[key] : target]])
-        before = sum(macs.term(i, keep) for i in touched[key])
+        before = sum(costs.term(i, keep) for i in touched[key])
         keep[ids] = False
-        saved = before - sum(macs.term(i, keep) for i in touched[key])
+        saved = before - sum(costs.term(i, keep) for i in touched[key])
         keep[ids] = True
         error = weights[key] * (ranking.errors[target] - ranking.errors[gone[key]])
         return (error / saved if saved > 0 else math.inf), saved

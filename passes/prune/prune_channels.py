@@ -21,7 +21,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Feed, Reference, Tier, rank_latency
 
 from .apply import Removal, kept_ids, remove_channels, set_constant, silence_channels
-from .budget import Macs, cheapest, uniform
+from .budget import cheapest, macs_of, times_of, uniform
 from .importance import Ranking, rank_channels
 from .mix import mix_channels
 from .reads import Moments, moments_of, reads_of
@@ -216,12 +216,15 @@ class _Choice:
             ratio = RATIO if options.ratio is None else options.ratio
             counts = uniform(self.groups, ratio, options.round_to, options.min_channels)
             return self._removal(counts, rankings)
-        macs = Macs(self.model, self.channels, self.feeds[0] if self.feeds else None)
+        if options.macs is not None:
+            costs = macs_of(self.model, self.channels, self.feeds[0] if self.feeds else None)
+        else:
+            costs = times_of(self.model, self.channels, self.feeds[:2], context.threads)
         weights = self._sensitivities(rankings)
 
         def within(budget: float) -> dict[str, list[int]]:
             counts = cheapest(
-                self.groups, rankings, weights, macs, self.channels, budget, options.round_to, options.min_channels
+                self.groups, rankings, weights, costs, self.channels, budget, options.round_to, options.min_channels
             )
             return self._removal(counts, rankings)
 
@@ -232,7 +235,7 @@ class _Choice:
         for _ in range(HALVINGS):
             middle = (low + high) / 2
             removal = within(middle)
-            context.progress(f"measure the latency at {middle:.0%} of the MACs")
+            context.progress(f"measure the latency at {middle:.0%} of the time")
             pruned = self.model.clone()
             remove_channels(pruned, find_channels(pruned), removal)
             time = rank_latency([self.model, pruned], self.feeds[:4], seconds=1.5, threads=context.threads)[1]
