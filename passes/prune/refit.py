@@ -127,6 +127,10 @@ def refit(
 
 
 def _target(array: np.ndarray, node: ir.Node, rows: npt.NDArray[np.bool_] | None) -> np.ndarray:
+    """What the node computed in the original, its bias with it, of the outputs that are left."""
+    if node.op_type == "MatMul":
+        added = constant_tensor(bias_of(node, array.shape[-1]))
+        array = array if added is None else array + added.numpy()
     axis = 1 if node.op_type == "Conv" else -1
     return array if rows is None else np.compress(rows, array, axis=axis)
 
@@ -139,7 +143,8 @@ def _solve(node: ir.Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.nda
         return False
     array = tensor.numpy()
     third = node.inputs[2] if len(node.inputs) > 2 else None
-    own, constant = bias_of(node, outputs[0].shape[1 if node.op_type == "Conv" else -1]), constant_tensor(third)
+    own = bias_of(node, outputs[0].shape[1 if node.op_type == "Conv" else -1])
+    constant = constant_tensor(third if own is None else own)
     if third is not None and constant is None:
         return False  # a bias that is computed
     old, offset = _as_columns(node, array, unfold), np.zeros(1, np.float32)
