@@ -72,6 +72,21 @@ class Unfold:
         for start in range(0, len(table), step):
             yield table[np.newaxis, start : start + step].astype(np.float64)
 
+    def weight_rows(self, weight: np.ndarray, axis: int) -> np.ndarray:
+        """The weights that multiply the rows: ``[groups, outputs of a group, features]``, columns as those of X.
+
+        Args:
+            weight: Of the contraction.
+            axis: The one that holds its output channels.
+        """
+        return np.moveaxis(weight, axis, 0).reshape(self.groups, -1, self.features)
+
+    @staticmethod
+    def weight_of_rows(rows: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+        """What `weight_rows` made rows of, in its own ``shape``."""
+        moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+        return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
+
     def _patches(self, x: np.ndarray) -> Iterator[np.ndarray]:
         windows = self.windows(x)
         rest = math.prod(windows.shape[2 : len(self.kernel) + 1]) * self.features * self.groups

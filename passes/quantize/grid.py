@@ -37,10 +37,10 @@ class Grid:
         integers: np.ndarray = np.clip(np.rint(array / scale) + zero, self.low, self.high)
         return np.asarray(integers.astype(self.zero_point.dtype))  # numpy makes a scalar of a 0-d array
 
-    def round(self, array: np.ndarray) -> np.ndarray:
-        """The numbers that stand for ``array``: float32, the same shape."""
-        scale, zero = self._along(array)
-        numbers: np.ndarray = (self.quantize(array) - zero) * scale
+    def dequantize(self, integers: np.ndarray) -> np.ndarray:
+        """The numbers that integers on the grid stand for: float32, the same shape."""
+        scale, zero = self._along(integers)
+        numbers: np.ndarray = (integers - zero) * scale
         return numbers.astype(np.float32)
 
     def _along(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 from .bias import Means, shift_of
 from .grid import TINY, Grid, activation_grid, weight_grid
 from .group import Group
+from .rounding import NEAREST, Key, Rounding, key_of
 
 Ranges = Mapping[str, tuple[float, float]]
 """Value name -> the range that its grid covers."""
@@ -47,6 +48,7 @@ def insert(
     bits: int,
     per_channel: bool,
     means: Means | None = None,
+    rounding: Rounding = NEAREST,
 ) -> Built:
     """Puts the groups' QDQ nodes into the model's main graph.
 
@@ -58,11 +60,12 @@ def insert(
         bits: Of the weights, 7 or 8.
         per_channel: One weight scale per output channel, or one per tensor.
         means: Of activations, by which biases are corrected.
+        rounding: Of the weights.
 
     Returns:
         The same model, with what `unfused` and a profile need to find the groups in it.
     """
-    editor = _Inserter(model, Names.of(model), ranges, activation, bits, per_channel, means or {})
+    editor = _Inserter(model, Names.of(model), ranges, activation, bits, per_channel, means or {}, rounding)
     produced = {group.output: group for group in groups if group.output is not None}
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
     for group in groups:
@@ -97,10 +100,11 @@ class _Inserter:
     bits: int
     per_channel: bool
     means: Means
+    rounding: Rounding
 
     def __post_init__(self) -> None:
         self.scales: dict[ir.Value, np.ndarray] = {}  # by dequantized activation
-        self.weights: dict[tuple[ir.Value, int | None, bytes], ir.Value] = {}
+        self.weights: dict[tuple[Key, bytes], ir.Value] = {}
         self.marks: dict[str, str] = {}
         self.owners: dict[str, str] = {}
         self.quantized: dict[str, str] = {}
@@ -196,13 +200,14 @@ class _Inserter:
         array = _array(weight)
         assert array is not None
         grid = weight_grid(array, axis, bits=self.bits, floor=floor)
-        dequantized = self._dequantized_weight(node, weight, array, grid)
+        integers = self.rounding.integers(node, array, grid)
+        dequantized = self._dequantized_weight(node, weight, integers, grid)
         node.replace_input_with(1, dequantized)
         producer = dequantized.producer()
         if group.output is None and producer is not None and producer.inputs[0] is not None:
             self.marks[group.key] = producer.inputs[0].name or ""
         mean = self.means.get(group.key)
-        shift = shift_of(group, grid.round(array), mean) if mean is not None else None
+        shift = shift_of(group, grid.dequantize(integers), mean) if mean is not None else None
         if shift is not None and np.isfinite(shift).all():
             bias = (np.zeros(len(shift)) if bias is None else bias.reshape(-1)) - shift
         drop_unused(self.model.graph, weight)
@@ -214,11 +219,11 @@ class _Inserter:
         if group.bias is not None:
             drop_unused(self.model.graph, group.bias)
 
-    def _dequantized_weight(self, node: ir.Node, weight: ir.Value, array: np.ndarray, grid: Grid) -> ir.Value:
-        """The weight on a grid; readers that want the same grid share it."""
-        key = (weight, grid.axis, grid.scale.tobytes())
+    def _dequantized_weight(self, node: ir.Node, weight: ir.Value, integers: np.ndarray, grid: Grid) -> ir.Value:
+        """The weight on a grid; readers that want the same grid along the same axis share it."""
+        key = (key_of(node), grid.scale.tobytes())
         if key not in self.weights:
-            self.weights[key] = self._dequantize(node, f"{weight.name}{WEIGHT}", grid.quantize(array), grid)
+            self.weights[key] = self._dequantize(node, f"{weight.name}{WEIGHT}", integers, grid)
         return self.weights[key]
 
     def _dequantized_bias(

@@ -28,6 +28,7 @@ from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measu
 from .group import Group, rebound
 from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .qdq import Built, unfused
+from .rounding import NEAREST, Rounding, compensated
 from .select import Choice, choices
 from .simulate import Noise, Simulator, rounded_weight
 from .table import Table
@@ -57,6 +58,7 @@ class Chosen:
     tables: tuple[Table, ...] = ()
     spans: Mapping[str, Span] = field(default_factory=dict)
     means: Means = field(default_factory=dict)
+    rounding: Rounding = NEAREST
     details: Mapping[str, str] = field(default_factory=dict)
     declined: tuple[tuple[str, str], ...] = ()
 
@@ -85,6 +87,7 @@ class Search:
         self.target = self.context.target or host_target()
         self.reasons: dict[str, str] = {}
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
+        self.rounding = NEAREST
         self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
         tensors = (value.const_value for value in self.model.graph.initializers.values())
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors if tensor is not None)
@@ -100,6 +103,10 @@ class Search:
         wanted = groups if self.options.keep_slow or timed else by_rule(groups, self.reasons)
         self.context.progress(f"look for the int8 kernels of {len(wanted)} nodes")
         legal, built = self._legal(wanted, by_value(tensors, spans))
+        if self.options.rounding == "compensated":
+            self.rounding = compensated(
+                self.model, legal, self.context, bits=self._bits, per_channel=not self.options.per_tensor
+            )
         if self.options.keep_slow or not search or built is None:
             return self._chosen(legal, by_value(tensors, spans))
         around = {value.name for group in legal for value in group.measured}
@@ -212,7 +219,9 @@ class Search:
                 break
             trial = self.model.clone()
             name_nodes(trial)
-            built = self.options.build(rebound(trial, kept), self.tables, trial, spans, self.means, self.target)
+            built = self.options.build(
+                rebound(trial, kept), self.tables, trial, spans, self.means, self.rounding, self.target
+            )
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
                 return kept, built
@@ -225,7 +234,7 @@ class Search:
         return 7 if self.target.reduce_range else 8
 
     def _rounded(self, group: Group) -> np.ndarray:
-        return rounded_weight(group.node, self._bits, not self.options.per_tensor)
+        return rounded_weight(group.node, self._bits, not self.options.per_tensor, self.rounding)
 
     def _simulator(self, groups: Sequence[Group], tensors: Sequence[Tensor], feeds: Sequence[Feed]) -> Simulator:
         return Simulator(
@@ -237,6 +246,7 @@ class Search:
             bits=self._bits,
             per_channel=not self.options.per_tensor,
             threads=os.cpu_count() or 1,
+            rounding=self.rounding,
         )
 
     def _chosen(self, groups: Sequence[Group], spans: Mapping[str, Span]) -> Chosen:
@@ -255,6 +265,7 @@ class Search:
             tables,
             spans,
             self.means,
+            self.rounding,
             {group.key: self._detail(group) for group in groups},
             tuple(declined),
         )
@@ -265,7 +276,7 @@ class Search:
         if group.key in self.costs.in_int8:
             before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8[group.key]
             said.append(f"{before:.0f} -> {after:.0f} us")
-        return ", ".join(said)
+        return self.rounding.detail(group, *said)
 
     def _reason(self, group: Group) -> str:
         before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8.get(group.key, 0.0)

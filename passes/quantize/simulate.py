@@ -6,7 +6,7 @@ rounded throughout: per channel they are not what limits int8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from onnxslim.runtime.views import exposed, named
 
 from .grid import activation_grid, weight_grid
 from .group import Group
+from .rounding import NEAREST, Rounding
 from .tensors import Span, Tensor
 
 Spans = Mapping[str, Span]
@@ -49,6 +50,7 @@ class Simulator:
         bits: Of the weights.
         per_channel: One weight scale per output channel, or one per tensor.
         threads: Of the session.
+        rounding: Of the weights.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class Simulator:
         bits: int,
         per_channel: bool,
         threads: int,
+        rounding: Rounding = NEAREST,
     ) -> None:
         self._activation, self._feeds = activation, list(feeds)
         self._inputs: dict[str, tuple[str, str, str]] = {}
-        simulated = self._build(model, groups, tensors, bits, per_channel)
+        simulated = self._build(model, groups, tensors, lambda node: rounded_weight(node, bits, per_channel, rounding))
         self._judged = _judged(simulated)
         self._session = _session(simulated, self._judged, threads)
         self._reference = [self._run(feed, {}) for feed in self._feeds]
@@ -89,7 +92,11 @@ class Simulator:
         return _floats(found, self._judged)
 
     def _build(
-        self, model: ir.Model, groups: Sequence[Group], tensors: Sequence[Tensor], bits: int, per_channel: bool
+        self,
+        model: ir.Model,
+        groups: Sequence[Group],
+        tensors: Sequence[Tensor],
+        round_weight: Callable[[ir.Node], np.ndarray],
     ) -> ir.Model:
         result = model.clone()
         names = Names.of(result)
@@ -102,7 +109,9 @@ class Simulator:
             for index, value in group.activations:
                 readers.setdefault(value.name or "", []).append((nodes[group.key], index))
             if group.weight is not None:
-                _round_weight(result.graph, names, nodes[group.key], bits, per_channel)
+                node = nodes[group.key]
+                name = names.fresh(f"{group.key}_weight")
+                node.replace_input_with(1, add_initializer(result.graph, name, round_weight(node)))
         for tensor in tensors:
             inputs = self._add_inputs(result.graph, names, tensor.name)
             for name in tensor.values:
@@ -191,15 +200,11 @@ def _switch(names: Names, value: ir.Value, inputs: tuple[ir.Value, ...]) -> ir.N
     return called(ir.node("If", [switch], {each.name: each for each in branches}), "on_grid")
 
 
-def _round_weight(graph: ir.Graph, names: Names, node: ir.Node, bits: int, per_channel: bool) -> None:
-    rounded = rounded_weight(node, bits, per_channel)
-    node.replace_input_with(1, add_initializer(graph, names.fresh(f"{node.outputs[0].name}_weight"), rounded))
-
-
-def rounded_weight(node: ir.Node, bits: int, per_channel: bool) -> np.ndarray:
+def rounded_weight(node: ir.Node, bits: int, per_channel: bool, rounding: Rounding = NEAREST) -> np.ndarray:
     """The weight of a contraction as its int8 form stands for it: float32, the same shape."""
     tensor = constant_tensor(node.inputs[1])
     assert tensor is not None
     array = tensor.numpy()
     axis = CONTRACTIONS[node.op_type].channel_axis(node) if per_channel else None
-    return weight_grid(array, axis, bits=bits).round(array)
+    grid = weight_grid(array, axis, bits=bits)
+    return grid.dequantize(rounding.integers(node, array, grid))

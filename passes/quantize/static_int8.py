@@ -27,6 +27,7 @@ from .group import OPERATORS, Group, group_of, rebound
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
 from .qdq import Built, insert
+from .rounding import NEAREST, Rounding, compensated
 from .search import Chosen, Search
 from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, merged, span_of
@@ -66,6 +67,10 @@ class QuantizeStatic(Pass):
     per_tensor: bool = field(default=False, metadata={"help": "one weight scale per tensor instead of per channel"})
     symmetric: bool = field(
         default=False, metadata={"help": "grids of activations that have negative values are centred on zero"}
+    )
+    rounding: Literal["nearest", "compensated"] = field(
+        default="nearest",
+        metadata={"help": "weights to the nearest integers, or to those that make up for each other's errors (GPTQ)"},
     )
     correct_bias: bool = field(
         default=True, metadata={"help": "biases take back what rounding the weights does to the mean of an output"}
@@ -127,22 +132,28 @@ class QuantizeStatic(Pass):
             for table in chosen.tables
             if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
-        self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, context.target or host_target())
+        target = context.target or host_target()
+        chosen.rounding.explain(allowed, context)
+        self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, chosen.rounding, target)
         return context.result()
 
     def store(self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context) -> PassResult:
         """Stores weights and tables in int8; nothing is computed in int8."""
+        large, per_channel, rounding = [group for group in groups if is_large(group)], not self.per_tensor, NEAREST
+        if self.rounding == "compensated":
+            rounding = compensated(model, large, context, bits=8, per_channel=per_channel)
         stored = [
             group
-            for group in groups
-            if is_large(group) and context.allow(Action("quantize", (group.key,), site(group.node), "weights only"))
+            for group in large
+            if context.allow(Action("quantize", (group.key,), site(group.node), rounding.detail(group, "weights only")))
         ]
         kept = [
             table
             for table in tables
             if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
-        store_weights(model, stored, 8, not self.per_tensor)
+        rounding.explain(stored, context)
+        store_weights(model, stored, 8, per_channel, rounding)
         insert_tables(model, {table.key for table in kept}, 8)
         return context.result()
 
@@ -223,6 +234,7 @@ class QuantizeStatic(Pass):
         model: ir.Model,
         spans: Mapping[str, Span],
         means: Means,
+        rounding: Rounding,
         target: Target,
     ) -> Built:
         """Puts ``groups``, which are of ``model``, and ``tables`` into int8, in the types that ``target`` wants."""
@@ -231,7 +243,14 @@ class QuantizeStatic(Pass):
             spans = {name: centred(span) for name, span in spans.items()}
         per_channel = not self.per_tensor
         built = insert(
-            model, groups, spans, activation=target.activation, bits=bits, per_channel=per_channel, means=means
+            model,
+            groups,
+            spans,
+            activation=target.activation,
+            bits=bits,
+            per_channel=per_channel,
+            means=means,
+            rounding=rounding,
         )
         insert_tables(model, {table.key for table in tables}, bits)
         return built

@@ -15,6 +15,7 @@ from onnxslim.ops.int8 import CONTRACTIONS
 
 from .grid import weight_grid
 from .group import Group
+from .rounding import NEAREST, Rounding
 
 LEAST = 1 << 10
 """Numbers in a weight from which on it is worth two nodes."""
@@ -26,7 +27,9 @@ def is_large(group: Group) -> bool:
     return tensor is not None and tensor.size >= LEAST
 
 
-def store_weights(model: ir.Model, groups: Sequence[Group], bits: int, per_channel: bool) -> None:
+def store_weights(
+    model: ir.Model, groups: Sequence[Group], bits: int, per_channel: bool, rounding: Rounding = NEAREST
+) -> None:
     """Stores the weights of contractions in int8, in place. Activations and biases stay as they are.
 
     Args:
@@ -34,30 +37,32 @@ def store_weights(model: ir.Model, groups: Sequence[Group], bits: int, per_chann
         groups: Contractions of ``model``.
         bits: Of the integers.
         per_channel: One scale per output channel, or one per tensor.
+        rounding: Of the weights.
     """
     names = Names.of(model)
     graph = model.graph
-    done: dict[tuple[ir.Value, int | None], ir.Value] = {}
+    done: dict[ir.Value, dict[int, ir.Value]] = {}
     for group in groups:
         tensor, weight = constant_tensor(group.weight), group.weight
         assert tensor is not None
         assert weight is not None
-        axis = CONTRACTIONS[group.node.op_type].channel_axis(group.node) if per_channel else None
-        if (weight, axis) not in done:
+        axis = CONTRACTIONS[group.node.op_type].channel_axis(group.node)
+        stored = done.setdefault(weight, {})
+        if axis not in stored:
             array = tensor.numpy()
-            grid = weight_grid(array, axis, bits=bits)
+            grid = weight_grid(array, axis if per_channel else None, bits=bits)
             shape = [1] * array.ndim
-            if axis is not None:
+            if per_channel:
                 shape[axis] = -1
             base = names.fresh(f"{weight.name}_quantized")
-            integers = add_initializer(graph, base, grid.quantize(array))
+            integers = add_initializer(graph, base, rounding.integers(group.node, array, grid))
             scale = add_initializer(graph, names.fresh(f"{base}_scale"), grid.scale.reshape(shape))
             cast = ir.node("Cast", [integers], {"to": ir.DataType.FLOAT.value})
             product = ir.node("Mul", [cast.outputs[0], scale])
             for node, role in ((cast, "cast"), (product, "dequantized")):
                 node.name = node.outputs[0].name = names.fresh(f"{base}_{role}")
             graph[0].prepend([cast, product])
-            done[weight, axis] = product.outputs[0]
-        group.node.replace_input_with(1, done[weight, axis])
-    for weight, _ in done:
+            stored[axis] = product.outputs[0]
+        group.node.replace_input_with(1, stored[axis])
+    for weight in done:
         drop_unused(graph, weight)

@@ -166,10 +166,11 @@ def test_external_data_when_asked(here: Path, capsys: Output) -> None:
 def test_quantize_takes_the_fields_of_its_pass(here: Path, capsys: Output) -> None:
     report = run_json(
         capsys, "quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench",
-        "--operators", "Conv", "--per-tensor", "--ranges", "mse",
+        "--operators", "Conv", "--per-tensor", "--ranges", "mse", "--rounding", "compensated",
     )  # fmt: skip
     options = next(step["options"] for step in report["steps"] if step["name"] == "quantize")
     assert (options["operators"], options["per_tensor"], options["ranges"]) == (["Conv"], True, "mse")
+    assert options["rounding"] == "compensated"
     assert report["decision"] == "quantized"
     assert report["latency"] is None
     assert report["output"]["bytes"] < DIGITS.stat().st_size / 2

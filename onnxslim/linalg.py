@@ -1,0 +1,144 @@
+"""Least squares on a Gram matrix ``H = X^T X``: what a change of weights does to outputs, and how to make up for it.
+
+Weights ``V`` in place of ``W`` (rows are outputs, columns features) move the outputs ``X W^T`` by
+``||X (W - V)^T||^2 = trace((W - V) H (W - V)^T)``. Rounding, sparsification and refitting minimize that over the ``V``
+that they allow. With ``H = A A^T``, A upper triangular, and errors ``E = W - V`` it is ``||E A||^2``, column by column
+
+    (E A)_j = E_j A_jj + sum_{i < j} E_i A_ij ,
+
+so that column j, the earlier ones given, is best at ``W_j + sum_{i < j} E_i A_ij / A_jj``, from where it is projected
+onto what is allowed. That is the update of Optimal Brain Surgeon (Hassibi & Stork, NIPS 1992), and for a fixed order of
+columns that of GPTQ (Frantar et al., ICLR 2023, "The GPTQ Algorithm"), whose Cholesky factor of the inverse of H is
+``A^-1``; without an inverse it is one factorization, and better conditioned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+DAMPING = 0.01
+"""Share of the mean diagonal that is added to it, as GPTQ does ("Step 3: Cholesky Reformulation")."""
+BLOCK = 128
+"""Columns whose earlier columns are taken in by one product of matrices."""
+
+Project = Callable[[np.ndarray, int], np.ndarray]
+"""What a column may become: (its wanted values float64[outputs], its index) -> float64[outputs]."""
+Look = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+"""Sees a block before it is projected: (float64[outputs, columns], indices int[columns], pivots float64[columns]).
+
+The pivot of a column is ``A_jj^2``: a step of size d away from what is wanted there costs ``pivot * d^2``, later
+columns making up for it as well as they can. SparseGPT (Frantar & Alistarh, ICML 2023, "Adaptive Mask Selection")
+chooses its masks by that."""
+
+
+def damped(gram: np.ndarray, damping: float = DAMPING) -> np.ndarray:
+    """``H + damping * m I``, where m is the mean of the diagonal over the features that are not dead (always zero).
+
+    A dead feature gets a diagonal of its own and is tied to no other, so that it can stay in all computations.
+
+    Args:
+        gram: float64[features, features].
+        damping: Share of the mean diagonal; greater than 0 makes the result positive definite.
+
+    Raises:
+        ValueError: All features are dead, or the diagonal is negative or not finite.
+    """
+    diagonal = np.diagonal(gram)
+    live = diagonal[diagonal > 0]
+    if not live.size or not np.isfinite(diagonal).all() or (diagonal < 0).any():
+        raise ValueError("the diagonal of a Gram matrix is finite, not negative, and not all zero")
+    result: np.ndarray = gram + damping * live.mean() * np.eye(len(gram))
+    return result
+
+
+def output_errors(delta: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """The squared error of each output, summed over the rows of X: the diagonal of ``delta H delta^T``.
+
+    Args:
+        delta: float[outputs, features], the change of the weights.
+        gram: float64[features, features].
+
+    Returns:
+        float64[outputs].
+    """
+    delta = delta.astype(np.float64)
+    errors: np.ndarray = np.einsum("of,of->o", delta @ gram, delta)
+    return errors
+
+
+def compensate(
+    weights: np.ndarray,
+    gram: np.ndarray,
+    project: Project,
+    *,
+    damping: float = DAMPING,
+    look: Look | None = None,
+) -> np.ndarray:
+    """Projects weights column by column; each column makes up for the errors of those before it.
+
+    Columns are taken in descending order of the diagonal of H: the largest are projected while most of the others are
+    still free (GPTQ's activation order). A projection that keeps its input leaves the column to compensate alone.
+
+    Args:
+        weights: float[outputs, features].
+        gram: float64[features, features].
+        project: Onto a grid of each row, a codebook, or zero.
+        damping: As for `damped`.
+        look: Called before each block of `BLOCK` columns.
+
+    Returns:
+        float64[outputs, features]: what ``project`` gave.
+
+    Raises:
+        ValueError: As of `damped`.
+    """
+    order = np.argsort(-np.diagonal(gram), kind="stable")
+    factor = _upper_factor(damped(gram, damping)[np.ix_(order, order)])
+    pivots = np.square(np.diagonal(factor))
+    factor /= np.diagonal(factor)
+    wanted = weights.T[order].astype(np.float64)  # features first: a column is contiguous
+    errors, result = np.empty_like(wanted), np.empty_like(wanted)
+    for start in range(0, len(wanted), BLOCK):
+        stop = min(start + BLOCK, len(wanted))
+        block = wanted[start:stop] + factor[:start, start:stop].T @ errors[:start]
+        if look is not None:
+            look(block.T, order[start:stop], pivots[start:stop])
+        for place, column in enumerate(block, start):
+            column += factor[start:place, place] @ errors[start:place]
+            found = project(column, int(order[place]))
+            errors[place] = wanted[place] - found
+            result[order[place]] = found
+    return np.ascontiguousarray(result.T)
+
+
+def _upper_factor(matrix: np.ndarray) -> np.ndarray:
+    """Upper triangular A with ``matrix = A A^T``, of a positive definite float64[n, n]."""
+    return np.ascontiguousarray(np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1])
+
+
+def ridge(
+    gram: np.ndarray, cross: np.ndarray, *, damping: float = DAMPING, toward: np.ndarray | None = None
+) -> np.ndarray:
+    """The weights V that minimize ``||X V^T - Y||^2 + r ||V - toward||^2``, r as `damped` adds it.
+
+    For features that stay where others were removed, ``cross`` is ``H[kept] @ W.T`` with the whole H and W.
+
+    Args:
+        gram: ``X^T X``, float64[features, features].
+        cross: ``X^T Y``, float64[features, outputs].
+        damping: As for `damped`.
+        toward: Weights to stay near to, float[outputs, features]; None means zero.
+
+    Returns:
+        float64[outputs, features].
+
+    Raises:
+        ValueError: As of `damped`.
+    """
+    matrix = damped(gram, damping)
+    target = cross.astype(np.float64)
+    if toward is not None:
+        target = target + (np.diagonal(matrix) - np.diagonal(gram))[:, np.newaxis] * toward.T
+    return np.ascontiguousarray(np.linalg.solve(matrix, target).T)
