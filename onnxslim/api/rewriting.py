@@ -1,4 +1,4 @@
-"""What slim, quantize and compress have in common: run passes, weigh the result, keep it or not, write it, report."""
+"""What slim, prune, quantize and compress have in common: run passes, weigh the result, keep it or not, write it, report."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def rewrite(
                 parallel=tried.parallel,
                 scores=tried.scores,
             )
-            trial = replace(trial, decision="kept fp32", reason=tried.veto, notes=tried.notes)
+            trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
         else:
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if score is not None and not trial.scores:
@@ -171,7 +171,9 @@ def rewrite(
     return Result(trial.model, report)
 
 
-_DONE = {"slim": "slimmed", "quantize": "quantized", "compress": "compressed"}
+_DONE = {"slim": "slimmed", "prune": "pruned", "quantize": "quantized", "compress": "compressed"}
+_KEPT = {"prune": "kept all channels"}
+"""What is decided where the lossy passes come to nothing; else ``kept fp32``."""
 
 
 def _lossless(source: Source, passes: list[Pass], samples: Samples | None, settings: Settings, command: str) -> _Trial:
@@ -227,7 +229,14 @@ def _lossy(
     )
     if not outcome.modified:
         declined = [each for step in outcome.steps for each in step.result.declined if each.site == "model"]
-        return replace(trial, veto=declined[0].reason if declined else "nothing could be quantized")
+        return replace(
+            trial,
+            veto=declined[0].reason
+            if declined
+            else "nothing could be pruned"
+            if command == "prune"
+            else "nothing could be quantized",
+        )
     if settings.elsewhere:
         here = runtime.host_target().name
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
@@ -248,10 +257,12 @@ def _lossy(
             told = f"{score:.4g} -> {scores['output']:.4g}"
             veto = f"the metric falls by more than {settings.max_drop:g} on held-back samples: {told}"
     trial = replace(trial, parity=parity, scores=scores, veto=veto)
-    return _timed(source, trial, feeds[:MAX_TIMED], settings) if settings.bench and not settings.elsewhere else trial
+    if not settings.bench or settings.elsewhere:
+        return trial
+    return _timed(source, trial, feeds[:MAX_TIMED], settings, "the pruned model" if command == "prune" else "int8")
 
 
-def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings) -> _Trial:
+def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings, what: str) -> _Trial:
     """Measures the latency on the threads asked for and on all CPUs; slower than the original is a veto."""
     found: dict[int, Latency] = {}
     veto = trial.veto
@@ -273,7 +284,8 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
         )
         if found[threads].verdict == "slower":
             where = "here" if threads == settings.threads else f"here on {threads} threads"
-            veto = f"int8 is slower {where}: {1 / found[threads].ratio:.2f}x the speed of fp32"
+            before = "fp32" if what == "int8" else "the original"
+            veto = f"{what} is slower {where}: {1 / found[threads].ratio:.2f}x the speed of {before}"
     others = [latency for threads, latency in found.items() if threads != settings.threads]
     return replace(trial, latency=found.get(settings.threads), parallel=others[0] if others else None, veto=veto)
 
