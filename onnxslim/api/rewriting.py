@@ -1,4 +1,4 @@
-"""What slim, prune, quantize and compress have in common: run passes, weigh the result, keep it or not, write it, report."""
+"""What slim, prune, quantize and compress share: run passes, weigh the result, keep it or not, write it, report."""
 
 from __future__ import annotations
 

@@ -90,6 +90,16 @@ def set_constant(value: ir.Value, array: npt.NDArray[np.generic]) -> None:
     value.shape, value.dtype = ir.Shape(array.shape), made.dtype
 
 
+def constants_of(model: ir.Model) -> dict[str, ir.Value]:
+    """Name -> constant, of the main graph and the bodies below it."""
+    found = {}
+    for graph in model.graphs():
+        for value in (*graph.initializers.values(), *(value for node in graph for value in node.outputs)):
+            if constant_tensor(value) is not None:
+                found[value.name or ""] = value
+    return found
+
+
 def _ids(channels: Channels, value: ir.Value, axis: int) -> npt.NDArray[np.int64]:
     ids = channels.links.axis(value, axis)
     assert ids is not None
