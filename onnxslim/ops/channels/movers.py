@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
+from onnxslim.graph.edit import constant_tensor
 from onnxslim.ops.channels.kept import Kept
 from onnxslim.ops.channels.operator import OUT, Op, links, parameters, update
 
@@ -22,7 +24,11 @@ def _transpose(op: Op) -> None:
 
 @links("Constant", "Shape")
 def _free(op: Op) -> None:
-    """Nothing is linked: entries may go, and a Shape goes on telling the old sizes (see `analysis.channels`)."""
+    """Nothing is linked: entries may go, and a Shape goes on telling the old sizes (see `passes.prune.apply`)."""
+    out = op.value(OUT)
+    if op.node.op_type == "Shape" and out is not None and out.is_graph_output():
+        op.pin_all("its size is an output")
+        return
     for slot in op.slots():
         if op.node.op_type == "Constant" or slot >= 0:
             for axis in range(op.rank(slot) or 0):
@@ -134,20 +140,28 @@ def _resize(op: Op) -> None:
     if rank is None or before is None or after is None or op.version < 9:
         return
     whole = op.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize"
-    axes = op.node.attributes.get_ints("axes", tuple(range(rank)))
+    scales = constant_tensor(op.value(1 if op.version < 11 else 2))
+    numbers = [] if scales is None else scales.numpy().tolist()
+    resampled = {axis for axis, number in zip(_resized(op, rank), numbers, strict=False) if number != 1}
     for axis in range(min(2, rank)):
         # Batch and channels are not resampled: what is resampled needs its neighbours.
-        if whole and before[axis] == after[axis]:
+        if whole and before[axis] == after[axis] and axis not in resampled:
             op.link(0, axis, OUT, axis)
-    if tuple(axes) == tuple(range(rank)):
-        for slot in (1, 2, 3):
-            parameters(op, slot)
+    for slot in (1, 2, 3):
+        parameters(op, slot)
+
+
+def _resized(op: Op, rank: int) -> list[int]:
+    """The axis of each scale or size."""
+    return [axis % rank for axis in op.node.attributes.get_ints("axes", tuple(range(rank)))]
 
 
 @update("Resize")
 def _update_resize(op: Op, kept: Kept) -> None:
-    if op.value(3) is not None and "axes" not in op.node.attributes:
-        kept.set_entries(op, 3, kept.new_sizes(op.value(OUT)))
+    if op.value(3) is not None:
+        new = kept.new_sizes(op.value(OUT))
+        axes = _resized(op, op.rank(OUT) or 1)
+        kept.set_entries(op, 3, {i: new[axis] for i, axis in enumerate(axes) if axis in new})
 
 
 # -- parts of axes -----------------------------------------------------------------------------------------------------
@@ -218,9 +232,15 @@ def _update_slice(op: Op, kept: Kept) -> None:
         places = np.arange(len(mask))[taken]
         new = (np.cumsum(mask) - 1)[places[mask[places]]]
         step = int(new[1] - new[0]) if len(new) > 1 else 1
-        if not len(new) or (np.diff(new) != step).any():
-            raise Uneven("what is left of a slice with steps has none")
-        starts.append(int(new[0]))
+        if (np.diff(new) != step).any():
+            # What is left of a slice with steps need not have even ones: a Gather takes it out before.
+            indices = kept.constant(f"{op.node.outputs[0].name}_places", new)
+            gather = ir.node("Gather", [op.node.inputs[0], indices], {"axis": axis})
+            op.node.replace_input_with(0, kept.before(op.node, gather, f"{op.node.outputs[0].name}_taken"))
+            new, step = np.arange(len(new)), 1
+        elif not len(new):
+            new = np.array([-1])
+        starts.append(int(new[0]) if int(new[0]) >= 0 else 0)
         end = int(new[-1]) + (1 if step > 0 else -1)
         ends.append(-(2**62) if end < 0 else end)
         steps.append(step)
@@ -233,10 +253,6 @@ def _update_slice(op: Op, kept: Kept) -> None:
             kept.set_input(op.node, slot, np.array(numbers, np.int64))
 
 
-class Uneven(Exception):
-    """The entries that stay cannot be told to the operator."""
-
-
 @links("Gather")
 def _gather(op: Op) -> None:
     rank, indices, inner = op.rank(0), op.integers(1), op.rank(1)
@@ -247,13 +263,12 @@ def _gather(op: Op) -> None:
     for axis in range(rank):
         if axis != along:
             op.link(0, axis, OUT, axis if axis < along else axis + inner - 1)
-    for axis in range(inner):
-        op.ids(1, axis)
     if indices is None or inner > 1 or not isinstance(shape[along], int):
         op.pin(0, along, "entries are looked up by what is computed")
         for axis in range(inner):
             op.link(1, axis, OUT, along + axis)
         return
+    parameters(op, 1)
     places = np.array(indices, np.int64) % max(shape[along], 1)
     if inner == 0:
         ids = op.ids(0, along)

@@ -100,9 +100,12 @@ def _update_reshape(op: Op, kept: Kept) -> None:
     before = kept.new_sizes(op.value(0))
     if not new and not before:
         return
-    for axis, size in list(new.items()):
-        element = elements[axis] if elements is not None else None
-        copies = isinstance(element, int) and element == 0 and kept.size(op.value(0), axis) == size
-        if (isinstance(element, int) and element == -1) or copies:
-            del new[axis]
+    for axis, element in enumerate(elements or ()):
+        size = kept.size(op.value(OUT), axis)
+        if not isinstance(element, int):
+            continue
+        if element == 0 and size is not None and kept.size(op.value(0), axis) != size:
+            new[axis] = size  # it copied an axis that it does not go with
+        elif element in (0, -1):
+            new.pop(axis, None)
     kept.set_entries(op, 1, new)
