@@ -419,7 +419,10 @@ def flattened(net: Net, x: Tensor) -> Tensor:
 
 def averaged(net: Net, x: Tensor) -> Tensor:
     b, axes = net.b, list(range(2, x.rank))
-    match net.rng.randrange(4):
+    match net.rng.randrange(5):
+        case 4:
+            net.built["Squeeze without axes"] += 1
+            return b.op("Squeeze", b.op("GlobalAveragePool", x))
         case 0:
             return b.op("Flatten", b.op("GlobalAveragePool", x))
         case 1:

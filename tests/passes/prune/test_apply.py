@@ -274,6 +274,22 @@ def test_integer_parameters_are_never_pruned() -> None:
     assert sites == {"w", "v"}
 
 
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_squeeze_without_axes_leaves_the_last_channel(opset: int) -> None:
+    proto = model(
+        [STEM, "GlobalAveragePool a -> c", "Squeeze c -> d", "MatMul d v -> y"],
+        {"w": (2, 3, 1, 1), "v": (2, 3)},
+        inputs={"x": [2, 3, 4, 4]},
+        opset=opset,
+    )
+    removed(proto, {"w[0]": [1]})
+
+
+def test_integers_that_nothing_reads_any_more_are_dropped() -> None:
+    proto = model([STEM, "Reshape a s -> b", "Conv b v -> y"], {"w": W, "v": V, "s": [-1, 8, 4, 4]})
+    assert set(shapes(removed(proto, {"w[0]": [1]}))) == {"w", "v", "s_pruned"}
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
