@@ -262,6 +262,32 @@ def branches(net: Net, x: Tensor) -> Tensor:
     return made
 
 
+def looped(net: Net, x: Tensor) -> Tensor:
+    """A state that is refined in a Loop, from channels that its body captures."""
+    b = net.b
+    if b.parent is not None or channels(x, 1) > 16:
+        raise CannotAdd("one level is enough")
+    captured = net.activation(convolved(net, x, net.width(), k=1))
+    inner = b.child()
+    within = Net(inner, net.built, depth=3)
+    state = Tensor(b.fresh("s"), "float32", x.dims)
+    step, go = b.fresh("i"), b.fresh("c")
+    y = convolved(within, captured, net.width(), k=1)
+    y = convolved(within, inner.op("Relu", y), channels(x, 1), k=1)
+    inner.nodes.append(helper.make_node("Identity", [go], [go + "_out"]))
+    y = inner.op("Tanh", inner.op("Add", y, state))
+    inner.outputs = [y]
+    body = inner.graph("body")
+    body.input.extend(
+        [helper.make_tensor_value_info(step, 7, []), helper.make_tensor_value_info(go, 9, []), b.info(state)]
+    )
+    body.output.insert(0, helper.make_tensor_value_info(go + "_out", 9, []))
+    made = Tensor(b.fresh(), "float32", x.dims)
+    count = b.const(np.array(2, np.int64))
+    b.add_node(helper.make_node("Loop", [count.name, "", x.name], [made.name], body=body), [made])
+    return made
+
+
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
@@ -396,7 +422,7 @@ IMAGES: tuple[Block, ...] = (
     *(conv, conv, conv, grouped, grouped, depthwise, depthwise, transposed, transposed),
     *(activated, activated, batch_norm, batch_norm, instance_norm, group_norm, prelu, scaled, where, pooled, resized),
     *(residual, residual, residual, squeeze_excite, squeeze_excite, chunks, chunks, dense, twice, folded, shuffle),
-    *(shuffle, branches, padded, cut, cut, picked, picked, tiled, expanded, expanded, filled),
+    *(shuffle, branches, looped, padded, cut, cut, picked, picked, tiled, expanded, expanded, filled),
     *(depth_to_space, space_to_depth, spatial_gate, channel_softmax, channels_last, non_local),
 )
 
@@ -421,6 +447,8 @@ def averaged(net: Net, x: Tensor) -> Tensor:
     b, axes = net.b, list(range(2, x.rank))
     match net.rng.randrange(5):
         case 4:
+            if 1 in (*x.dims[0], *x.dims[1]):
+                raise CannotAdd("more than the space would go")
             net.built["Squeeze without axes"] += 1
             return b.op("Squeeze", b.op("GlobalAveragePool", x))
         case 0:

@@ -185,6 +185,41 @@ def some(net: Net, x: Tensor) -> Tensor:
     return net.b.op("Gather", x, net.ints(*net.rng.sample(range(size), net.rng.randint(1, size))), axis=-1)
 
 
+def first_token(net: Net, x: Tensor) -> Tensor:
+    """A learned token before the others, as classifiers of images have."""
+    b = net.b
+    if x.rank != 3 or max(x.dims[1]) > 6:
+        raise CannotAdd("no places")
+    token = b.const(net.numbers(1, 1, channels(x, 2)))
+    target = b.op("Concat", net.dim(x, 0), net.ints(1, channels(x, 2)), axis=0)
+    return b.op("Concat", b.op("Expand", token, target), x, axis=1)
+
+
+def mixed(net: Net, x: Tensor) -> Tensor:
+    """A perceptron over the places, as MLP-Mixer has."""
+    b = net.b
+    if x.rank != 3:
+        raise CannotAdd("no places")
+    y = b.op("Transpose", x, perm=[0, 2, 1])
+    y = net.activation(product(net, y, net.width()))
+    return b.op("Add", x, b.op("Transpose", product(net, y, channels(x, 1)), perm=[0, 2, 1]))
+
+
+def outer(net: Net, x: Tensor) -> Tensor:
+    """An Einsum of computed heads, whose letter stays in the result."""
+    b = net.b
+    if x.rank != 3 or b.opset < 12:
+        raise CannotAdd("no places")
+    net.built["Einsum"] += 1
+    heads, size = net.rng.choice(((2, 4), (4, 2), (3, 3)))
+    q, k, v = (net.reshape(product(net, x, heads * size), (x, 0), (x, 1), heads, size) for _ in range(3))
+    scores = b.op("Tanh", b.op("Einsum", q, k, equation="bthd,bshd->bhts"))
+    y = b.op("Einsum", scores, v, equation="bhts,bshd->bthd")
+    if b.maybe():
+        return b.op("Einsum", y, net.weight(heads, size, 6, summed=heads * size), equation="bthd,hde->bte")
+    return net.reshape(y, (x, 0), (x, 1), heads * size)
+
+
 # -- attention ---------------------------------------------------------------------------------------------------------
 
 
@@ -320,7 +355,20 @@ def _state(net: Net, x: Tensor, ways: int, hidden: int) -> Tensor:
 TOKENS: tuple[Block, ...] = (
     *(linear, linear, activated, scaled, placed, layer_norm, scaled_by_width, softmax_over_time, convolved_in_time),
     *(token_residual, token_residual, feed_forward, feed_forward, gated, joined, rotated, some),
-    *(attention, attention, attention, attention, gated_by_time, recurrent, recurrent, recurrent),
+    *(
+        attention,
+        attention,
+        attention,
+        attention,
+        gated_by_time,
+        first_token,
+        mixed,
+        outer,
+        outer,
+        recurrent,
+        recurrent,
+        recurrent,
+    ),
 )
 
 

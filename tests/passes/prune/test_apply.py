@@ -351,3 +351,33 @@ def test_half_of_a_real_model(name: str) -> None:
     results = [[open_session(each).run(feed, wanted) for feed in given] for each in (silent, pruned)]
     assert not difference(results[0], results[1])
     assert len(to_bytes(pruned)) < 0.6 * len(to_bytes(original))
+
+
+def test_the_body_of_a_loop_is_told_by_constants_of_the_main_graph() -> None:
+    body = helper.make_graph(
+        [
+            node("Reshape a s -> r"),
+            node("Conv r v -> u"),
+            node("Add u h -> t"),
+            node("Identity c -> d"),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", 7, []),
+            helper.make_tensor_value_info("c", 9, []),
+            helper.make_tensor_value_info("h", 1, ["N", 3, 4, 4]),
+        ],
+        [helper.make_tensor_value_info("d", 9, []), helper.make_tensor_value_info("t", 1, ["N", 3, 4, 4])],
+        [numpy_helper.from_array(np.array([-1, 8, 4, 4]), "s")],
+    )
+    # The name that the removal would like is taken within the body.
+    body.node.insert(0, node("Identity h -> s_pruned"))
+    proto = model([STEM, node("Loop n - x -> y", body=body)], {"w": W, "v": V, "n": np.array(2, np.int64)})
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, ["N", 3, 4, 4]))
+    after = removed(proto, {"w[0]": [0, 2, 7]})
+    assert shapes(after)["w"] == [5, 3, 1, 1]
+    assert integers_named(after, "s_pruned_1") == [-1, 5, 4, 4]
+
+
+def integers_named(proto: onnx.ModelProto, name: str) -> list[int]:
+    return [int(each) for each in numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == name))]
