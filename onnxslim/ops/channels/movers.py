@@ -9,6 +9,9 @@ from onnxslim.graph.edit import constant_tensor
 from onnxslim.ops.channels.kept import Kept
 from onnxslim.ops.channels.operator import OUT, Op, links, parameters, update
 
+BEFORE_ALL = -(2**62)
+"""An end of a Slice that goes backwards up to the first entry."""
+
 # -- whole axes --------------------------------------------------------------------------------------------------------
 
 
@@ -216,34 +219,25 @@ def _picked(op: Op, axis: int, out: int, places: np.ndarray) -> None:
 
 @update("Slice")
 def _update_slice(op: Op, kept: Kept) -> None:
-    sliced = _slices(op) or {}
-    changed = [axis for axis in sliced if kept.changed(op.value(0), axis)]
-    if not changed:
+    sliced, data = _slices(op) or {}, op.value(0)
+    if not any(kept.changed(data, axis) for axis in sliced):
         return
-    axes = list(sliced)
-    starts, ends, steps = [], [], []
+    axes, spans = list(sliced), []
     for axis in axes:
-        taken, mask = sliced[axis], kept.mask(op.value(0), axis)
+        taken, mask = sliced[axis], kept.mask(data, axis)
         if mask is None or mask.all():
-            starts.append(taken.start)
-            ends.append(-(2**62) if taken.stop is None else taken.stop)
-            steps.append(taken.step)
+            spans.append((taken.start, BEFORE_ALL if taken.stop is None else taken.stop, taken.step))
             continue
         places = np.arange(len(mask))[taken]
-        new = (np.cumsum(mask) - 1)[places[mask[places]]]
-        step = int(new[1] - new[0]) if len(new) > 1 else 1
-        if (np.diff(new) != step).any():
+        places = (np.cumsum(mask) - 1)[places[mask[places]]]
+        if len(set(np.diff(places).tolist())) > 1:
             # What is left of a slice with steps need not have even ones: a Gather takes it out before.
-            indices = kept.constant(f"{op.node.outputs[0].name}_places", new)
+            indices = kept.constant(f"{op.node.outputs[0].name}_places", places)
             gather = ir.node("Gather", [op.node.inputs[0], indices], {"axis": axis})
             op.node.replace_input_with(0, kept.before(op.node, gather, f"{op.node.outputs[0].name}_taken"))
-            new, step = np.arange(len(new)), 1
-        elif not len(new):
-            new = np.array([-1])
-        starts.append(int(new[0]) if int(new[0]) >= 0 else 0)
-        end = int(new[-1]) + (1 if step > 0 else -1)
-        ends.append(-(2**62) if end < 0 else end)
-        steps.append(step)
+            places = np.arange(len(places))
+        spans.append(_span(places))
+    starts, ends, steps = ([span[i] for span in spans] for i in range(3))
     if op.version < 10:
         kept.set_attribute(op.node, "starts", starts)
         kept.set_attribute(op.node, "ends", ends)
@@ -251,6 +245,15 @@ def _update_slice(op: Op, kept: Kept) -> None:
     for slot, numbers in ((1, starts), (2, ends), (3, axes), (4, steps)):
         if slot < 4 or op.value(4) is not None or any(step != 1 for step in steps):
             kept.set_input(op.node, slot, np.array(numbers, np.int64))
+
+
+def _span(places: np.ndarray) -> tuple[int, int, int]:
+    """Start, end and step of places that are evenly apart."""
+    if not len(places):
+        return 0, 0, 1
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    end = int(places[-1]) + (1 if step > 0 else -1)
+    return int(places[0]), end if end >= 0 else BEFORE_ALL, step
 
 
 @links("Gather")

@@ -264,3 +264,15 @@ def test_hidden_units(kind: str, attributes: dict[str, int], ways: int, y: str) 
     proto = recurrent(kind, ways, y, attributes)
     (key,) = groups(proto)
     assert_removable(proto, {key: 5})
+
+
+def test_a_slice_of_two_axes_with_steps() -> None:
+    proto = model(
+        ["MatMul x k -> u", "MatMul w u -> z", "Slice z s e i t -> c", "MatMul m c -> d", "MatMul d v -> y"],
+        {
+            **{"k": (4, 8), "w": (8, 3), "m": (2, 4), "v": (4, 2)},
+            **{"s": [0, 1], "e": [8, 8], "i": [-1, 0], "t": [2, 2]},
+        },
+        inputs={"x": [3, 4]},
+    )
+    assert_removable(proto, {"k[1]": 4, "k[1]_1": 4, "w[0]": 4, "w[0]_1": 4}, seeds=12)
