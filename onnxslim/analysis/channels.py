@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.facts import ShapeFacts
 from onnxslim.analysis.shapes import infer_shapes
-from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.edit import Names, constant_tensor
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.channels import LINKS, Choice, Contraction, Ids, Links, Op, Option
 
@@ -50,7 +50,7 @@ class Group:
     """Channels that can be removed one by one, each from all sites at once.
 
     Attributes:
-        key: Name of its first weight and the axis: stable over runs.
+        key: Name of its first weight and the axis, numbered where several groups share it: stable over runs.
         ids: ``int64[atoms]``: an id of each atom, in the order of its positions at the first site.
         weights: Its constants.
         activations: What a run computes.
@@ -182,11 +182,12 @@ def _link_bodies(op: Op, inner: list[ir.Graph]) -> None:
                     _pin_values(op.links, (value, out), "the branches differ", op.node)
                     continue
                 for axis, (a, b) in enumerate(zip(ids, own, strict=True)):
+                    op.ids(-1 - i, axis)
                     if a is not None and b is not None and len(a) == len(b):
-                        op.ids(-1 - i, axis)
                         op.links.unite(a, b)
                     else:
-                        _pin_values(op.links, (value, out), "the branches differ", op.node)
+                        for each in (a, b):
+                            op.pin_ids(each, "the branches differ")
     else:
         for body in inner:
             _pin_values(op.links, (*body.inputs, *body.outputs), "what a loop carries keeps its shape", op.node)
@@ -284,7 +285,7 @@ def _groups(links: Links, labels: Labels, pinned: npt.NDArray[np.bool_]) -> Iter
     atoms: dict[bytes, list[npt.NDArray[np.int64]]] = defaultdict(list)
     for members in np.split(order, cuts) if len(order) else []:
         atoms[owner[members].tobytes()].append(members)
-    constant = [constant_tensor(value) is not None for value, _ in links.axes]
+    constant, names = [constant_tensor(value) is not None for value, _ in links.axes], Names()
     for found in atoms.values():
         table = np.stack(found)  # atoms x members; the columns of all rows lie on the same axes
         columns = owner[table[0]]
@@ -294,7 +295,8 @@ def _groups(links: Links, labels: Labels, pinned: npt.NDArray[np.bool_]) -> Iter
             sites[constant[i]].append(Site(value, axis, table[:, columns == i] - starts[i]))
         if sites[True] and len(table) > 1:
             first = sites[True][0]
-            yield Group(f"{first.value.name}[{first.axis}]", table[:, 0], tuple(sites[True]), tuple(sites[False]))
+            key = names.fresh(f"{first.value.name}[{first.axis}]")  # an axis may hold several groups
+            yield Group(key, table[:, 0], tuple(sites[True]), tuple(sites[False]))
 
 
 def _reasons(links: Links, labels: Labels, pinned: npt.NDArray[np.bool_]) -> dict[int, tuple[str, str]]:

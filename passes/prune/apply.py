@@ -44,7 +44,6 @@ def remove_channels(model: ir.Model, channels: Channels, removal: Removal) -> No
 
     Raises:
         ValueError: See `kept_ids`.
-        onnxslim.ops.channels.movers.Uneven: What would be left of a strided slice is none.
     """
     keep = kept_ids(channels, removal)
     links, kept = channels.links, Kept(channels.links, keep, model)
@@ -55,14 +54,15 @@ def remove_channels(model: ir.Model, channels: Channels, removal: Removal) -> No
     version = model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 1))
     touched = dict.fromkeys(node for value in changed for node in _around(value))
     for node in touched:
-        if node.op_type == "Shape":
-            _freeze(node, channels, kept)
-        elif node.op_type in UPDATES:
+        if node.op_type in UPDATES and node.domain in ("", "ai.onnx"):
             UPDATES[node.op_type](Op(node, version, links), kept)
+    for node in touched:  # last: what is known of sizes is known of the values that are read now
+        if node.op_type == "Shape" and node.domain in ("", "ai.onnx"):
+            _freeze(node, channels, kept)
     for value, axes in changed.items():
         if constant_tensor(value) is not None:
             slice_constant(value, {axis: kept.mask_of(_ids(channels, value, axis)) for axis in axes})
-        elif value.shape is not None:
+        elif value.shape is not None and len(value.shape) == channels.facts.rank(value):
             dims = list(value.shape)
             for axis in axes:
                 dims[axis] = kept.size(value, axis) or 0
@@ -153,7 +153,7 @@ def silence_channels(model: ir.Model, channels: Channels, removal: Removal) -> N
     It shares with `remove_channels` what belongs together, but nothing of how it is taken out.
     """
     keep, names = kept_ids(channels, removal), Names.of(model)
-    for contraction in channels.contractions:
+    for contraction in (*channels.contractions, *channels.links.grouped):
         node, axis = contraction.node, contraction.weight_axis
         value = node.inputs[contraction.weight]
         ids = None if value is None else channels.links.axis(value, axis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Option
+from onnxslim.ops.channels.links import Contraction, Option
 from onnxslim.ops.channels.operator import OUT, Op, links, merge, update
 
 
@@ -33,7 +33,6 @@ def _conv_transpose(op: Op) -> None:
         op.pin_all("its shapes are not known")
         return
     op.link(0, 0, OUT, 0)
-    _bias(op, 2, 1)
     if group == 1:
         op.link(1, 1, OUT, 1)
         op.contract(0, 1, 1, 0)
@@ -43,6 +42,7 @@ def _conv_transpose(op: Op) -> None:
     else:
         op.link(1, 0, 0, 1)
         _grouped(op, group, (OUT, group * weight[1]), (0, shape[1]), inner=1)
+    _bias(op, 2, 1)
 
 
 def _bias(op: Op, slot: int, axis: int) -> None:
@@ -53,7 +53,7 @@ def _bias(op: Op, slot: int, axis: int) -> None:
 def _depthwise(op: Op, group: int, channels: int) -> None:
     """Each input channel has its own outputs: all of them go with it."""
     x, y = op.ids(0, 1), op.ids(OUT, 1)
-    op.ids(1, 1)
+    op.pin(1, 1, "as many outputs for each channel")
     if x is None or y is None or len(x) != group or len(y) != channels:
         op.pin_ids(x, "its channels are not known")
         op.pin_ids(y, "its channels are not known")
@@ -88,6 +88,7 @@ def _grouped(op: Op, group: int, contracted: tuple[int, int], free: tuple[int, i
     if w is None:  # one place a group: within it only the other side can go
         within = Option((within_y,), (x,), y, other_size // group)
     op.choose((whole, within), (x, y, w), "the groups of a convolution must stay equal")
+    op.links.grouped.append(Contraction(op.node, 0, 1, 1, 1 if slot == 0 else 0))
 
 
 @update("Conv", "ConvTranspose")

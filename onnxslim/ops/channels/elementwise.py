@@ -30,10 +30,6 @@ def _broadcast(op: Op) -> None:
 def _first(op: Op) -> None:
     # Bounds are scalars; of CastLike's second input only the dtype is read.
     merge(op, [0])
-    second = op.value(1)
-    if op.node.op_type == "CastLike" and second is not None:
-        for axis in range(op.rank(1) or 0):
-            op.ids(1, axis)
 
 
 @links("Dropout")
@@ -45,6 +41,9 @@ def _dropout(op: Op) -> None:
 
 @links("PRelu")
 def _prelu(op: Op) -> None:
+    if op.version < 7:
+        op.pin_all("broadcasting before opset 7 is not followed")
+        return
     merge(op, [0, 1])
 
 
@@ -52,11 +51,13 @@ def _prelu(op: Op) -> None:
 def _quantize(op: Op) -> None:
     merge(op, [0])
     rank = op.rank(0)
-    for slot in (1, 2):
+    for slot in (slot for slot in (1, 2) if op.value(slot) is not None):
         size = op.shape(slot)
-        if rank is None or op.value(slot) is None or size is None or len(size) != 1:
-            continue  # one scale for the tensor; blocks along an axis are not claimed
-        if size[0] == 1:
-            op.ids(slot, 0)
-        else:
+        if rank is None or size is None or (len(size) > 1 and len(size) != rank):
+            for axis in range(rank or 0):
+                op.pin(0, axis, "its scales are not known")
+        elif len(size) == 1 and size[0] != 1:
             op.link(slot, 0, 0, op.integer("axis", 1) % rank)
+        elif len(size) > 1:  # blocks: along one axis there are fewer scales than entries, which stay
+            for axis in range(rank):
+                op.link(slot, axis, 0, axis)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.graph.edit import Names, add_initializer
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
 from onnxslim.ops.channels.links import Ids, Links
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Kept:
         if len(node.inputs) <= slot:
             node.resize_inputs(slot + 1)
         node.replace_input_with(slot, self.constant(f"{name}_pruned", array))
+        if old is not None and constant_tensor(old) is not None and old.graph is self._graph:
+            drop_unused(self._graph, old)
 
     def set_entries(self, op: Op, slot: int, entries: Mapping[int, int]) -> None:
         """Changes some elements of a vector of integers that a node reads; what is computed in it stays computed."""

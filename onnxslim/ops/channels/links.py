@@ -95,6 +95,8 @@ class Links:
         self.pins: list[Pin] = []
         self.choices: list[Choice] = []
         self.contractions: list[Contraction] = []
+        self.grouped: list[Contraction] = []
+        """Sums of grouped convolutions; an axis of the weights may have the places of one group only."""
         self.batched: list[Ids] = []
         """Ids of axes over which two tensors of a run are multiplied side by side: the heads of attention."""
         self._ids: dict[ir.Value, list[Ids | None] | None] = {}

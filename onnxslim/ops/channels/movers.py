@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
+from onnxslim.graph.edit import constant_tensor
 from onnxslim.ops.channels.kept import Kept
 from onnxslim.ops.channels.operator import OUT, Op, links, parameters, update
+
+BEFORE_ALL = -(2**62)
+"""An end of a Slice that goes backwards up to the first entry."""
 
 # -- whole axes --------------------------------------------------------------------------------------------------------
 
@@ -22,7 +27,11 @@ def _transpose(op: Op) -> None:
 
 @links("Constant", "Shape")
 def _free(op: Op) -> None:
-    """Nothing is linked: entries may go, and a Shape goes on telling the old sizes (see `analysis.channels`)."""
+    """Nothing is linked: entries may go, and a Shape goes on telling the old sizes (see `passes.prune.apply`)."""
+    out = op.value(OUT)
+    if op.node.op_type == "Shape" and out is not None and out.is_graph_output():
+        op.pin_all("its size is an output")
+        return
     for slot in op.slots():
         if op.node.op_type == "Constant" or slot >= 0:
             for axis in range(op.rank(slot) or 0):
@@ -134,20 +143,28 @@ def _resize(op: Op) -> None:
     if rank is None or before is None or after is None or op.version < 9:
         return
     whole = op.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize"
-    axes = op.node.attributes.get_ints("axes", tuple(range(rank)))
+    scales = constant_tensor(op.value(1 if op.version < 11 else 2))
+    numbers = [] if scales is None else scales.numpy().tolist()
+    resampled = {axis for axis, number in zip(_resized(op, rank), numbers, strict=False) if number != 1}
     for axis in range(min(2, rank)):
         # Batch and channels are not resampled: what is resampled needs its neighbours.
-        if whole and before[axis] == after[axis]:
+        if whole and before[axis] == after[axis] and axis not in resampled:
             op.link(0, axis, OUT, axis)
-    if tuple(axes) == tuple(range(rank)):
-        for slot in (1, 2, 3):
-            parameters(op, slot)
+    for slot in (1, 2, 3):
+        parameters(op, slot)
+
+
+def _resized(op: Op, rank: int) -> list[int]:
+    """The axis of each scale or size."""
+    return [axis % rank for axis in op.node.attributes.get_ints("axes", tuple(range(rank)))]
 
 
 @update("Resize")
 def _update_resize(op: Op, kept: Kept) -> None:
-    if op.value(3) is not None and "axes" not in op.node.attributes:
-        kept.set_entries(op, 3, kept.new_sizes(op.value(OUT)))
+    if op.value(3) is not None:
+        new = kept.new_sizes(op.value(OUT))
+        axes = _resized(op, op.rank(OUT) or 1)
+        kept.set_entries(op, 3, {i: new[axis] for i, axis in enumerate(axes) if axis in new})
 
 
 # -- parts of axes -----------------------------------------------------------------------------------------------------
@@ -202,28 +219,25 @@ def _picked(op: Op, axis: int, out: int, places: np.ndarray) -> None:
 
 @update("Slice")
 def _update_slice(op: Op, kept: Kept) -> None:
-    sliced = _slices(op) or {}
-    changed = [axis for axis in sliced if kept.changed(op.value(0), axis)]
-    if not changed:
+    sliced, data = _slices(op) or {}, op.value(0)
+    if not any(kept.changed(data, axis) for axis in sliced):
         return
-    axes = list(sliced)
-    starts, ends, steps = [], [], []
+    axes, spans = list(sliced), []
     for axis in axes:
-        taken, mask = sliced[axis], kept.mask(op.value(0), axis)
+        taken, mask = sliced[axis], kept.mask(data, axis)
         if mask is None or mask.all():
-            starts.append(taken.start)
-            ends.append(-(2**62) if taken.stop is None else taken.stop)
-            steps.append(taken.step)
+            spans.append((taken.start, BEFORE_ALL if taken.stop is None else taken.stop, taken.step))
             continue
         places = np.arange(len(mask))[taken]
-        new = (np.cumsum(mask) - 1)[places[mask[places]]]
-        step = int(new[1] - new[0]) if len(new) > 1 else 1
-        if not len(new) or (np.diff(new) != step).any():
-            raise Uneven("what is left of a slice with steps has none")
-        starts.append(int(new[0]))
-        end = int(new[-1]) + (1 if step > 0 else -1)
-        ends.append(-(2**62) if end < 0 else end)
-        steps.append(step)
+        places = (np.cumsum(mask) - 1)[places[mask[places]]]
+        if len(set(np.diff(places).tolist())) > 1:
+            # What is left of a slice with steps need not have even ones: a Gather takes it out before.
+            indices = kept.constant(f"{op.node.outputs[0].name}_places", places)
+            gather = ir.node("Gather", [op.node.inputs[0], indices], {"axis": axis})
+            op.node.replace_input_with(0, kept.before(op.node, gather, f"{op.node.outputs[0].name}_taken"))
+            places = np.arange(len(places))
+        spans.append(_span(places))
+    starts, ends, steps = ([span[i] for span in spans] for i in range(3))
     if op.version < 10:
         kept.set_attribute(op.node, "starts", starts)
         kept.set_attribute(op.node, "ends", ends)
@@ -233,8 +247,13 @@ def _update_slice(op: Op, kept: Kept) -> None:
             kept.set_input(op.node, slot, np.array(numbers, np.int64))
 
 
-class Uneven(Exception):
-    """The entries that stay cannot be told to the operator."""
+def _span(places: np.ndarray) -> tuple[int, int, int]:
+    """Start, end and step of places that are evenly apart."""
+    if not len(places):
+        return 0, 0, 1
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    end = int(places[-1]) + (1 if step > 0 else -1)
+    return int(places[0]), end if end >= 0 else BEFORE_ALL, step
 
 
 @links("Gather")
@@ -247,13 +266,12 @@ def _gather(op: Op) -> None:
     for axis in range(rank):
         if axis != along:
             op.link(0, axis, OUT, axis if axis < along else axis + inner - 1)
-    for axis in range(inner):
-        op.ids(1, axis)
     if indices is None or inner > 1 or not isinstance(shape[along], int):
         op.pin(0, along, "entries are looked up by what is computed")
         for axis in range(inner):
             op.link(1, axis, OUT, along + axis)
         return
+    parameters(op, 1)
     places = np.array(indices, np.int64) % max(shape[along], 1)
     if inner == 0:
         ids = op.ids(0, along)

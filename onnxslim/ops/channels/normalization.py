@@ -31,6 +31,9 @@ def _layer_normalization(op: Op) -> None:
     if rank is None:
         return
     axis = op.integer("axis", -1) % rank
+    if any(op.value(slot) is not None and (op.rank(slot) or rank) > rank - axis for slot in (1, 2)):
+        op.pin_all("its scales spread over other axes")
+        return
     merge(op, [0], keep=range(axis))
     for slot in (-2, -3):
         if op.value(slot) is not None and op.rank(slot) == rank:

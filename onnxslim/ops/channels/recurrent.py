@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.ops.channels.kept import Kept
+from onnxslim.ops.channels.links import Contraction
 from onnxslim.ops.channels.operator import OUT, Op, links, update
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -18,7 +19,10 @@ def _recurrent(op: Op) -> None:
         return
     hidden = op.ids(2, 2)
     op.contract(0, 2, 1, 2)
-    op.contract(OUT, 3, 2, 2)  # the recurrence
+    if op.value(OUT) is not None:
+        op.contract(OUT, 3, 2, 2)  # the recurrence
+    else:
+        op.links.contractions.append(Contraction(op.node, OUT, 3, 2, 2))
     # Weights of the recurrence: what a unit reads, and what it adds to each gate; directions share their units.
     for slot, blocks, axis in ((1, gates, 1), (2, gates, 1), (3, 2 * gates, 1), (7, 3, 1)):
         ids = op.ids(slot, axis) if op.value(slot) is not None else None
@@ -31,11 +35,12 @@ def _recurrent(op: Op) -> None:
     for slot, axis in ((5, 2), (6, 2), (-2, 2), (-3, 2)):
         if op.value(slot) is not None:
             op.link(slot, axis, 2, 2)
-    # Time, batch, lengths and directions.
-    for slot, pairs in ((-1, ((0, 0), (1, 2))), *((slot, ((1, 1),)) for slot in (-2, -3, 5, 6))):
+    # The batch; a step of time changes those that follow, and directions stay as they are.
+    for slot, axis in ((-1, 2), (-2, 1), (-3, 1), (5, 1), (6, 1)):
         if op.value(slot) is not None:
-            for own, axis in pairs:
-                op.link(0, own, slot, axis)
+            op.link(0, 1, slot, axis)
+    for slot in (0, OUT):
+        op.pin(slot, 0, "a recurrence runs over it")
     if op.value(4) is not None:
         op.link(0, 1, 4, 0)
 

@@ -6,6 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from onnxslim.ops.channels.kept import Kept
 from onnxslim.ops.channels.links import Option, Size
 from onnxslim.ops.channels.operator import OUT, Op, links, parameters, repeated, update
@@ -100,9 +102,25 @@ def _update_reshape(op: Op, kept: Kept) -> None:
     before = kept.new_sizes(op.value(0))
     if not new and not before:
         return
-    for axis, size in list(new.items()):
-        element = elements[axis] if elements is not None else None
-        copies = isinstance(element, int) and element == 0 and kept.size(op.value(0), axis) == size
-        if (isinstance(element, int) and element == -1) or copies:
-            del new[axis]
+    for axis, element in enumerate(elements or ()):
+        size = kept.size(op.value(OUT), axis)
+        if not isinstance(element, int):
+            continue
+        if element == 0 and size is not None and kept.size(op.value(0), axis) != size:
+            new[axis] = size  # it copied an axis that it does not go with
+        elif element in (0, -1):
+            new.pop(axis, None)
     kept.set_entries(op, 1, new)
+
+
+@update("Squeeze")
+def _update_squeeze(op: Op, kept: Kept) -> None:
+    """Without axes all of size 1 go: a single channel that is left must not."""
+    before, slot = op.shape(0) or (), op.value(1) if op.version >= 13 else None
+    if slot is not None or "axes" in op.node.attributes or 1 not in kept.new_sizes(op.value(0)).values():
+        return
+    axes = [axis for axis, size in enumerate(before) if size == 1]
+    if op.version < 13:
+        kept.set_attribute(op.node, "axes", axes)
+    else:
+        kept.set_input(op.node, 1, np.array(axes, np.int64))
