@@ -19,7 +19,6 @@ from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request, collect
 from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.ops.channels.movers import Uneven
 from onnxslim.pipeline import Context
 from onnxslim.runtime import Reference, Tier, open_session, rank_latency
 
@@ -329,7 +328,7 @@ class Search:
             silence_channels(silent, find_channels(silent), removal)
             reference = Reference(silent, self.feeds[:2], tier=Tier.LOSSY, threads=self.context.threads)
             parity = reference.check(pruned)
-        except (InputError, CheckFailed, CannotRun, Uneven):
+        except (InputError, CheckFailed, CannotRun):
             return False
         return parity.passed and all(not each.sqnr_db < SOUND for each in parity.fidelity)
 
