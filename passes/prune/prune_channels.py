@@ -15,7 +15,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Tier
 
 from .apply import constants_of, remove_channels, set_constant
-from .search import RATIO, Budget, Search
+from .search import RATIO, Budget, Found, Search
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,26 @@ class PruneChannels(Pass):
         key = ("prune", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
         if key not in context.cache:
             context.cache[key] = self.search(model, groups, context).run()
-        removal: dict[str, list[int]] = context.cache[key]
-        if not removal:
+        found: Found = context.cache[key]
+        if not found.removal:
             context.decline("prune", "model", "no group can give up channels within the budget")
             return context.result()
         by_key = {group.key: group for group in groups}
         allowed = {
             name: atoms
-            for name, atoms in removal.items()
+            for name, atoms in found.removal.items()
             if context.allow(Action("prune", (name,), name, f"{len(atoms)} of {len(by_key[name])} channels"))
         }
         if allowed:
-            built = ("pruned", key, tuple(allowed))
-            if built not in context.cache:
-                context.cache[built] = self.search(model, groups, context).weights(removal, allowed)
+            if len(allowed) < len(found.removal):
+                built = (*key, tuple(allowed))
+                if built not in context.cache:
+                    context.cache[built] = self.search(model, groups, context).only(allowed)
+                found = context.cache[built]
             remove_channels(model, channels, allowed)
             for name, value in constants_of(model).items():
-                if name in context.cache[built]:
-                    set_constant(value, context.cache[built][name])
+                if name in found.weights:
+                    set_constant(value, found.weights[name])
         return context.result()
 
     def search(self, model: ir.Model, groups: list[Group], context: Context) -> Search:

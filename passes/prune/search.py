@@ -32,7 +32,7 @@ from .refit import HELD_OUT, Layer, refit
 
 RATIO = 0.3
 """Share of the channels that goes where nothing else is asked for."""
-STAGE = 0.8
+STAGE = 0.6
 """Share of the costs that a stage leaves, at least."""
 STAGES = 16
 PROBED = 8
@@ -77,6 +77,19 @@ class _State:
         return find_channels(self.model)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        removal: Key of a group -> atoms that go.
+        weights: Name -> numbers, of the constants that are not those of the original without these atoms.
+    """
+
+    removal: Mapping[str, Sequence[int]]
+    weights: Mapping[str, npt.NDArray[np.generic]]
+
+
 class Search:
     """One run of the search.
 
@@ -105,34 +118,31 @@ class Search:
         chosen = [sample.feed for sample in itertools.islice(context.selection or (), FITTED // HELD_OUT)]
         self.judging = chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT]
         self.channels = find_channels(model)
-        self._final: _State | None = None
 
-    def run(self) -> dict[str, list[int]]:
-        """Key -> atoms of the original that go."""
+    def run(self) -> Found:
+        """What goes, and the weights of what stays."""
         state = self._start()
         if self.budget.ratio is not None or not (self.budget.macs or self.budget.speedup or self.context.metric):
             state = self._uniform(state)
         else:
             state = self._staged(state)
-        self._final = state
-        return self._checked(self._removal(state))
+        removal = self._removal(state)
+        sound = self._checked(removal)
+        return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
 
-    def weights(self, found: Removal, wanted: Removal) -> dict[str, npt.NDArray[np.generic]]:
-        """Name -> numbers of the constants that mixing and refitting changed.
+    def only(self, removal: Removal) -> Found:
+        """The same for a removal that is given."""
+        if not removal:
+            return Found({}, {})
+        return Found(dict(removal), self._changed(self._fitted(self._without(self._start(), removal))))
 
-        Args:
-            found: What `run` returned.
-            wanted: What of it goes after all.
-        """
-        final = self._final
-        if final is None or wanted != found or self._removal(final) != wanted:
-            state = self._start()
-            final = self._fitted(self._without(state, wanted))
+    def _changed(self, state: _State) -> dict[str, npt.NDArray[np.generic]]:
+        """Name -> numbers of the constants that mixing and refitting changed."""
         plain = self.model.clone()
-        remove_channels(plain, find_channels(plain), wanted)
+        remove_channels(plain, find_channels(plain), self._removal(state))
         before = constants_of(plain)
         changed = {}
-        for name, value in constants_of(final.model).items():
+        for name, value in constants_of(state.model).items():
             tensor, old = constant_tensor(value), constant_tensor(before.get(name))
             if tensor is not None and tensor is not old:
                 changed[name] = tensor.numpy()
