@@ -223,8 +223,6 @@ def _cells(each: dict[str, Any]) -> list[str]:
     if each.get("latency"):
         first = each["latency"]["1"]
         speed = f"{first['ratio']:.2f}x ({first['low']:.2f} to {first['high']:.2f})"
-            ".100", "1.00"
-        )
     score = each["scores"][each["metric"]]
     told = f"{each['metric']} {score['fp32']:.4f} -> {score['int8']:.4f} ({score['low']:+.4f} to {score['high']:+.4f})"
     told += f", {each['items']} items"
