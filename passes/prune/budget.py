@@ -13,22 +13,28 @@ import onnx_ir as ir
 
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import Channels, Group
-from onnxslim.analysis.dims import Expr, evaluate, free_symbols
+from onnxslim.analysis.cost import bound
 from onnxslim.graph.edit import Names
+from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.channels import Ids
 from onnxslim.runtime import Feed, attribute, node_times
 
 from .importance import Ranking
 
-CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+CONTRACTIONS = RECURRENT | {"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"}
 CALL = 1.5
 """Microseconds that a node costs whatever its size."""
 
 
 def steps_of(group: Group, round_to: int) -> int:
-    """Atoms by which the group shrinks, so that its axes keep multiples of ``round_to`` entries."""
-    widest = group.weights[0].positions.shape[1]
-    return round_to // math.gcd(round_to, widest)
+    """Atoms by which the group shrinks, so that the axes of its contractions keep multiples of ``round_to`` entries."""
+    contracted = [
+        site.positions.shape[1]
+        for site in group.weights
+        if any(use.node.op_type in CONTRACTIONS for use in site.value.uses())
+    ]
+    return round_to // math.gcd(round_to, *(contracted or [site.positions.shape[1] for site in group.weights]))
 
 
 def kept_of(group: Group, wanted: float, round_to: int, least: int) -> int:
@@ -67,7 +73,7 @@ class Costs:
         self.total = sum(term.cost for term in terms)
 
     def __call__(self, keep: npt.NDArray[np.bool_]) -> float:
-        """The cost with what ``keep``, ``bool[ids]``, is true for."""
+        """The cost of what ``keep``, ``bool[ids]``, is true for."""
         return sum(self.term(place, keep) for place in range(len(self._terms)))
 
     def terms_of(self, members: Ids) -> list[int]:
@@ -91,16 +97,15 @@ def macs_of(model: ir.Model, channels: Channels, feed: Feed | None) -> Costs:
         channels: Its channels.
         feed: An input: open dims are as large as its.
     """
-    bindings: dict[str, int] = {}
-    for value in model.graph.inputs:
-        shape = channels.facts.shape(value) or ()
-        given = np.shape(feed[value.name]) if feed is not None and value.name in feed else ()
-        for dim, size in zip(shape, given, strict=False):
-            names = list(free_symbols(dim)) if isinstance(dim, Expr) else []
-            if len(names) == 1 and evaluate(dim, {names[0]: size}) == size:
-                bindings[names[0]] = size
-    nodes = model_cost(model, channels.facts, bindings).nodes
-    return Costs([Term(float(each.macs), _axes(node, channels)) for node, each in nodes.items() if each.macs])
+    shapes = {name: np.shape(array) for name, array in (feed or {}).items()}
+    nodes = model_cost(model, channels.facts, bound(model, channels.facts, shapes)).nodes
+    terms = []
+    for node, each in nodes.items():
+        # What bodies and functions cost is told of the nodes in them.
+        whole = node.op_identifier() in model.functions or next(subgraphs(node.attributes.values()), None) is not None
+        if each.macs and not whole:
+            terms += _terms(node, float(each.macs), channels)
+    return Costs(terms)
 
 
 def times_of(model: ir.Model, channels: Channels, feeds: Sequence[Feed], threads: int) -> Costs:
@@ -124,28 +129,40 @@ def times_of(model: ir.Model, channels: Channels, feeds: Sequence[Feed], threads
     terms = []
     for key, microseconds in times.items():
         node = nodes[key]
-        axes = (
-            _axes(node, channels)
-            if key in contractions
-            else tuple(ids for ids in channels.links.ids(node.outputs[0]) or () if ids is not None)
-        )
-        terms += [Term(min(CALL, microseconds), ()), Term(max(0.0, microseconds - CALL), axes)]
+        terms.append(Term(min(CALL, microseconds), ()))
+        rest = max(0.0, microseconds - CALL)
+        terms += _terms(node, rest, channels) if key in contractions else [Term(rest, _axes(node.outputs[0], channels))]
     return Costs(terms)
 
 
-def _axes(node: ir.Node, channels: Channels) -> tuple[Ids, ...]:
-    """The axes whose product the MACs of a contraction are proportional to, of those that have ids."""
-    if node.op_type in ("LSTM", "GRU", "RNN"):
-        # gates x (input + hidden), of which the recurrence is the part that shrinks with its square
-        ids = None if node.inputs[2] is None else channels.links.axis(node.inputs[2], 2)
-        return () if ids is None else (ids,)
+def _terms(node: ir.Node, cost: float, channels: Channels) -> list[Term]:
+    """What a contraction costs, by the axes that its MACs are proportional to the product of."""
+    if node.op_type in RECURRENT:
+        sizes = [_sizes(value, channels) for value in node.inputs[1:3]]
+        shares = [size / max(1, sum(sizes)) for size in sizes]
+        return [
+            Term(cost * share, _axes(value, channels)) for share, value in zip(shares, node.inputs[1:3], strict=True)
+        ]
     second = node.inputs[1] if len(node.inputs) > 1 else None
-    every = list(channels.links.ids(second) or ()) if second is not None else []
-    if node.op_type in ("MatMul", "Einsum"):
-        first = node.inputs[0]
-        left = list(channels.links.ids(first) or ()) if first is not None else []
-        every += left[:-1]  # the last one is what is summed over, counted in the other
-    return tuple(ids for ids in every if ids is not None)
+    if node.op_type not in ("MatMul", "Einsum"):
+        return [Term(cost, _axes(second, channels))]
+    axes = _axes(node.outputs[0], channels)
+    if node.op_type == "MatMul":
+        return [Term(cost, (*axes, *_axes(node.inputs[0], channels, slice(-1, None))))]
+    # Each letter once: an axis that both have is known by what its entries belong to.
+    inputs = [ids for value in node.inputs for ids in _axes(value, channels)]
+    return [Term(cost, tuple({channels.labels[ids].tobytes(): ids for ids in inputs}.values()))]
+
+
+def _axes(value: ir.Value | None, channels: Channels, part: slice = slice(None)) -> tuple[Ids, ...]:
+    """The axes of a value that have ids."""
+    every = (channels.links.ids(value) if value is not None else None) or ()
+    return tuple(ids for ids in list(every)[part] if ids is not None)
+
+
+def _sizes(value: ir.Value | None, channels: Channels) -> int:
+    """Elements of a weight."""
+    return math.prod(len(ids) for ids in _axes(value, channels))
 
 
 def cheapest(

@@ -17,6 +17,7 @@ import numpy as np
 
 from onnxslim.analysis.channels import Channels, Group
 from onnxslim.calibration import Request
+from onnxslim.graph.edit import constant_tensor
 
 from .reads import Matrix, Moments, Read, damped
 
@@ -64,14 +65,14 @@ def rank_channels(
     Args:
         group: Of ``channels``.
         channels: Of the model.
-        reads: All of them; those that read the group count.
+        reads: All of them; those that read the group count. Where none does, its own weights tell.
         moments: Of the reads. Where there are none, and for ``magnitude``, all channels are taken to be alike.
         criterion: ``obs``: see above; ``activation``: the error of each alone, nothing making up for it;
             ``magnitude``: the same, of channels that are alike.
     """
     sights = [sight for read in reads if (sight := _sight(group, channels, read, moments, criterion)) is not None]
     if not sights:
-        return Ranking(np.arange(len(group)), np.linspace(0, 1, len(group) + 1))
+        return _by_weights(group)
     if criterion != "obs" or any(len(sight.inverse) > LARGEST for sight in sights):
         return _alone(sights, len(group))
     return _greedy(sights, len(group))
@@ -100,14 +101,30 @@ def positions_in(group: Group, channels: Channels, read: Read) -> np.ndarray | N
     return None if site is None else site.positions
 
 
+def _by_weights(group: Group) -> Ranking:
+    """By the squares of an atom's own weights, as a share of all: of channels that no constant weight reads."""
+    scores = np.zeros(len(group))
+    for site in group.weights:
+        tensor = constant_tensor(site.value)
+        if tensor is not None:
+            array = np.moveaxis(tensor.numpy(), site.axis, 0).astype(np.float64)
+            squares = np.square(array).reshape(len(array), -1).sum(axis=1)
+            scores += squares[site.positions].sum(axis=1) / max(float(squares.sum()), 1e-300)
+    return _ordered(scores / len(group.weights))
+
+
+def _ordered(scores: np.ndarray) -> Ranking:
+    order = np.argsort(scores, kind="stable")
+    return Ranking(order, np.concatenate([[0.0], np.cumsum(scores[order])]))
+
+
 def _alone(sights: Sequence[_Sight], count: int) -> Ranking:
     """Each atom's error by itself; ``inverse`` holds the Gram matrix."""
     scores = np.zeros(count)
     for sight in sights:
         block = sight.positions[:, :, None], sight.positions[:, None, :]
         scores += np.einsum("aij,aij->a", sight.weights[block], sight.inverse[block]) / sight.energy
-    order = np.argsort(scores, kind="stable")
-    return Ranking(order, np.concatenate([[0.0], np.cumsum(scores[order])]))
+    return _ordered(scores)
 
 
 def _greedy(sights: Sequence[_Sight], count: int) -> Ranking:

@@ -60,8 +60,10 @@ def _fold(read: Read, moments: Moments, stay: npt.NDArray[np.bool_]) -> None:
 
 
 def outputs_of(read: Read) -> int:
-    """Outputs of a Conv, a Gemm or a MatMul; 0 of others, whose weights are not laid out so."""
+    """Outputs of a Conv, a Gemm or a MatMul with the weights on the right; 0 of others, which have no bias."""
     node, shape = read.contraction.node, read.weight.shape
+    if read.contraction.weight != 1:
+        return 0  # weights on the left: their outputs are no last axis, to which a bias could be added
     if shape is None or (node.op_type != "Conv" and (node.op_type not in ("Gemm", "MatMul") or len(shape) != 2)):
         return 0
     count = shape[0 if node.op_type == "Conv" else 1 - read.weight_axis]

@@ -71,7 +71,8 @@ class PruneChannels(Pass):
             context.decline("prune", "model", "no channels can be removed")
             return context.result()
         # A replay of the pass must come to the same choice, whatever the clock says.
-        key = ("prune", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
+        known = fingerprints(model)
+        key = ("prune", self, tuple(known[value] for value in model.graph.outputs), context.refused)
         if key not in context.cache:
             context.cache[key] = self.search(model, groups, context).run()
         found: Found = context.cache[key]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from onnxslim import linalg
 from onnxslim.analysis.channels import Channels
 from onnxslim.calibration import Request, Statistics, Unfold
 from onnxslim.graph.edit import constant_tensor
@@ -85,7 +86,9 @@ class Moments:
     @property
     def centred(self) -> Matrix:
         """The covariance."""
-        return self.second - np.outer(self.mean, self.mean)
+        result = self.second - np.outer(self.mean, self.mean)
+        np.fill_diagonal(result, np.maximum(np.diagonal(result), 0.0))  # rounding, where a channel never varies
+        return result
 
 
 def moments_of(reads: Sequence[Read], statistics: Statistics) -> Mapping[Request, Moments]:
@@ -105,11 +108,12 @@ def damped(matrix: Matrix, rows: int) -> Matrix:
 
     Of p features and n rows, p / (n + p) of what lies beside the diagonal is taken for chance (in the spirit of
     Ledoit & Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004); and `DAMPING` of the
-    mean of the diagonal is added to it.
+    mean of the diagonal is added to it (see `onnxslim.linalg.damped`).
     """
-    count = len(matrix)
     diagonal = np.diagonal(matrix)
-    result = matrix * (rows / (rows + count))
-    floor = DAMPING * float(diagonal.mean()) if count else 0.0
-    result[np.diag_indices_from(result)] = diagonal + max(floor, 1e-12)
+    if not diagonal.any():
+        return np.eye(len(matrix))  # nothing was ever there to be read
+    shrunk = matrix * (rows / (rows + len(matrix)))
+    np.fill_diagonal(shrunk, diagonal)
+    result: Matrix = linalg.damped(shrunk, DAMPING)
     return result

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from onnxslim import linalg
 from onnxslim.calibration import Unfold, unfold_of
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.runtime import Feed
@@ -25,7 +26,7 @@ from .forward import Forward
 
 Matrix = npt.NDArray[np.float64]
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Shares of the mean diagonal of X^T X."""
+"""Shares of the mean diagonal of X^T X, see `onnxslim.linalg.damped`."""
 ROWS = 16
 """Rows of X for each unknown of an output: more change nothing, and cost."""
 LEAST_ROWS = 4096
@@ -33,6 +34,8 @@ HELD_OUT = 4
 """Every so manieth sample is not fitted, but judges."""
 WIDEST = 6144
 """Unknowns of an output beyond which a layer is left: solving costs their cube."""
+MATRICES = 5
+"""Gram matrices that there are at once: two that are summed up, one damped, one factored, one to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,14 @@ class _Normal:
         self.target += float(np.einsum("gro,gro->", y, y, dtype=np.float64))
         self.rows += x.shape[1]
 
+    def solved(self, penalty: float, toward: Matrix) -> Matrix:
+        """See `onnxslim.linalg.ridge`; of groups that are never read, ``toward``."""
+        found = toward.copy()
+        for place, (gram, cross) in enumerate(zip(self.gram, self.cross, strict=True)):
+            if np.diagonal(gram).any():
+                found[place] = linalg.ridge(gram, cross, damping=penalty, toward=toward[place].T).T
+        return found
+
     def error(self, weights: Matrix) -> float:
         """|X W - Y|^2."""
         return float(np.sum(weights * (self.gram @ weights)) - 2 * np.sum(weights * self.cross) + self.target)
@@ -90,7 +101,7 @@ def refit(
         original: The model with all channels; its nodes have the same outputs.
         pruned: Changed in place.
         layers: In the order of the nodes.
-        feeds: Every fourth judges, the others are fitted.
+        feeds: Every fourth judges, the others are fitted; of fewer than four nothing is.
         memory: Bytes that may be held between the layers; where more would be, the last samples are left out.
         threads: Of the sessions.
         progress: Called with a short text now and then.
@@ -101,76 +112,74 @@ def refit(
     Raises:
         CannotRun: The model cannot be run in pieces.
     """
-    sides = Forward(original, feeds, threads), Forward(pruned, feeds, threads)
+    sides = Forward(original, feeds, threads, memory // 2), Forward(pruned, feeds, threads, memory // 2)
     nodes = {node.outputs[0].name: node for node in pruned.graph}
     targets = {node.outputs[0].name: node for node in original.graph}
     changed = 0
     for count, layer in enumerate(layers):
+        sides[1].advance(sides[1].before(layer.key))
+        sides[0].advance(sides[0].before(layer.key) + 1)
+        left = min(len(side.held) for side in sides)
         for side in sides:
-            side.advance(side.before(layer.key))
-        while len(sides[0].held) > HELD_OUT and sum(side.nbytes for side in sides) > memory:
-            for side in sides:
-                side.drop(len(side.held) - max(1, len(side.held) // 8))
-        progress(f"refit layer {count + 1} of {len(layers)} on {len(sides[0].held)} samples")
-        source = nodes[layer.key].inputs[0]
+            side.drop(left)
+        progress(f"refit layer {count + 1} of {len(layers)} on {left} samples")
+        node = nodes[layer.key]
+        source = node.inputs[0]
         assert source is not None
         inputs = [values[source.name or ""] for values in sides[1].held]
-        sides[0].advance(sides[0].before(layer.key) + 1)
-        outputs = [_target(values[layer.key], targets[layer.key], layer.rows) for values in sides[0].held]
-        if _solve(nodes[layer.key], inputs, outputs):
+        outputs = [values[layer.key] for values in sides[0].held]
+        if _solve(node, targets[layer.key], inputs, outputs, layer.rows, memory):
             changed += 1
-            for value in (*nodes[layer.key].inputs[1:], bias_of(nodes[layer.key], outputs[0].shape[-1])):
+            for value in (*node.inputs[1:], _bias(node)):
                 tensor = constant_tensor(value)
                 if value is not None and tensor is not None:
                     sides[1].refresh(value, tensor)
     return changed
 
 
-def _target(array: np.ndarray, node: ir.Node, rows: npt.NDArray[np.bool_] | None) -> np.ndarray:
-    """What the node computed in the original, its bias with it, of the outputs that are left."""
-    if node.op_type == "MatMul":
-        added = constant_tensor(bias_of(node, array.shape[-1]))
-        array = array if added is None else array + added.numpy()
-    axis = 1 if node.op_type == "Conv" else -1
-    return array if rows is None else np.compress(rows, array, axis=axis)
+def _solve(
+    node: ir.Node,
+    original: ir.Node,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    left: npt.NDArray[np.bool_] | None,
+    memory: int,
+) -> bool:
+    """Gives a node the weights that are best on the samples not fitted; False where those are its own.
 
-
-def _solve(node: ir.Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
-    """Gives a node the weights that are best on the samples not fitted; False where those are its own."""
+    Args:
+        node: Of the pruned model.
+        original: The same of the original.
+        inputs: Of ``node``, by sample.
+        outputs: Of ``original``.
+        left: ``bool[outputs]``: those that ``node`` still has; None where it has all.
+        memory: Bytes that matrices may take.
+    """
     unfold, tensor = unfold_of(node), constant_tensor(node.inputs[1])
-    scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    if isinstance(unfold, str) or tensor is None or scaled or unfold.features > WIDEST:
+    if isinstance(unfold, str) or tensor is None or unfold.features > WIDEST or MATRICES * unfold.nbytes > memory:
         return False
     array = tensor.numpy()
-    third = node.inputs[2] if len(node.inputs) > 2 else None
-    own = bias_of(node, outputs[0].shape[1 if node.op_type == "Conv" else -1])
-    constant = constant_tensor(third if own is None else own)
-    if third is not None and constant is None:
-        return False  # a bias that is computed
-    old, offset = _as_columns(node, array, unfold), np.zeros(1, np.float32)
-    if constant is not None:
-        # Fitted is what is added to it.
-        offset = constant.numpy().astype(np.float32)
-        offset = offset.reshape((-1, *[1] * (outputs[0].ndim - 2))) if node.op_type == "Conv" else offset
+    old, own, shift = _as_columns(node, array, unfold), _bias(node), _shift(node, original, left)
+    if shift is None:
+        return False
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (_Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
     wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
     for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
-        rows, targets = paired_rows(unfold, x, y - offset, wanted, seed=number)
+        rows, targets = paired_rows(unfold, x, y, wanted, seed=number)
+        if not np.isfinite(rows).all() or not np.isfinite(targets).all():
+            return False
+        targets = (targets if left is None else targets[:, left]) + shift
         if own is not None:
             rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
-        side = judging if number % HELD_OUT == HELD_OUT - 1 and len(inputs) > HELD_OUT else fitted
-        side.add(rows, targets)
+        side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
+        side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
         return False
     best, weights = judging.error(old), None
-    scale = np.trace(fitted.gram, axis1=1, axis2=2)[:, None, None] / old.shape[1]
-    identity = np.eye(old.shape[1])
-    residual = fitted.cross - fitted.gram @ old
     for penalty in PENALTIES:
-        ridge = fitted.gram + np.maximum(penalty * scale, 1e-9) * identity
-        found = old + np.linalg.solve(ridge, residual)
+        found = fitted.solved(penalty, old)
         error = judging.error(found)
         if error < best:
             best, weights = error, found
@@ -185,20 +194,54 @@ def _solve(node: ir.Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.nda
     return True
 
 
+def _bias(node: ir.Node) -> ir.Value | None:
+    """See `bias_of`."""
+    weight = constant_tensor(node.inputs[1])
+    if weight is None or node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return None
+    return bias_of(node, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+
+
+def _shift(node: ir.Node, original: ir.Node, left: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32] | None:
+    """What to add to the original's outputs so that they are what the weights alone, and a shift, have to make.
+
+    That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. None where
+    a bias is of another form.
+    """
+    own, before = _bias(node), _bias(original)
+    third = node.inputs[2] if len(node.inputs) > 2 else None
+    scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    if scaled or (own is None) != (before is None):
+        return None
+    tensor = constant_tensor(third if own is None else own)
+    if tensor is None:
+        return np.zeros(1, np.float32) if third is None else None  # a bias that is computed
+    if own is None and (len(tensor.shape) > 1 and tensor.size > 1):
+        return None
+    shift: npt.NDArray[np.float32] = -tensor.numpy().astype(np.float32).reshape(-1)
+    old = constant_tensor(before) if node.op_type == "MatMul" else None
+    if old is not None:
+        array = old.numpy().astype(np.float32).reshape(-1)
+        shift += array if left is None else array[left]
+    return shift
+
+
+def _turned(node: ir.Node) -> bool:
+    return node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+
+
 def _as_columns(node: ir.Node, array: np.ndarray, unfold: Unfold) -> Matrix:
     """``float64[groups, features, outputs]``."""
     if node.op_type == "Conv":
         grouped = array.reshape(unfold.groups, array.shape[0] // unfold.groups, unfold.features)
         return grouped.transpose(0, 2, 1).astype(np.float64)
-    turned = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
-    return (array.T if turned else array)[np.newaxis].astype(np.float64)
+    return (array.T if _turned(node) else array)[np.newaxis].astype(np.float64)
 
 
 def _from_columns(node: ir.Node, weights: Matrix, shape: tuple[int, ...]) -> np.ndarray:
     if node.op_type == "Conv":
         return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(shape)
-    turned = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
-    return np.ascontiguousarray(weights[0].T if turned else weights[0])
+    return np.ascontiguousarray(weights[0].T if _turned(node) else weights[0])
 
 
 def paired_rows(
@@ -214,22 +257,21 @@ def paired_rows(
         seed: Of their choice.
 
     Returns:
-        ``float32[groups, places, features]`` and ``float32[groups, places, outputs of a group]``.
+        ``float32[groups, places, features]`` and ``float32[places, outputs]``.
     """
     generator = np.random.default_rng(seed)
     if not unfold.kernel:
         table = np.moveaxis(x, unfold.axis, -1).reshape(-1, unfold.features)
         wanted = y.reshape(-1, y.shape[-1])
         chosen = _some(generator, len(table), count)
-        return table[chosen][np.newaxis].astype(np.float32), wanted[chosen][np.newaxis].astype(np.float32)
+        return table[chosen][np.newaxis].astype(np.float32), wanted[chosen].astype(np.float32)
     windows = unfold.windows(x)  # [N, *out, C, *kernel]
     rank = len(unfold.kernel)
     places = windows.shape[: rank + 1]
     chosen = _some(generator, int(np.prod(places)), count)
     index = np.unravel_index(chosen, places)
     rows = windows[index].reshape(len(chosen), unfold.groups, unfold.features).transpose(1, 0, 2)
-    targets = np.moveaxis(y, 1, -1)[index].reshape(len(chosen), unfold.groups, -1).transpose(1, 0, 2)
-    return rows.astype(np.float32), targets.astype(np.float32)
+    return rows.astype(np.float32), np.moveaxis(y, 1, -1)[index].astype(np.float32)
 
 
 def _some(generator: np.random.Generator, size: int, count: int) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ have. So a large budget is met in stages, each of which ranks, measures and refi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +16,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
-from onnxslim.calibration import Request, collect
-from onnxslim.errors import CannotRun, CheckFailed, InputError
+from onnxslim.calibration import Request, Sample, collect
+from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Reference, Tier, open_session, rank_latency
+from onnxslim.runtime import Feed, Reference, Tier, open_session, rank_latency
 
 from .apply import Removal, constants_of, kept_ids, remove_channels, silence_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
@@ -34,6 +34,8 @@ RATIO = 0.3
 """Share of the channels that goes where nothing else is asked for."""
 STAGE = 0.6
 """Share of the costs that a stage leaves, at least."""
+FINEST = 0.85
+"""The same of the last stages, which the score allows."""
 STAGES = 16
 PROBED = 8
 """Samples that a group's effect on the outputs is measured with."""
@@ -78,6 +80,17 @@ class _State:
 
 
 @dataclass(frozen=True, slots=True)
+class _Measured:
+    """What is known of a state."""
+
+    rankings: Mapping[str, Ranking]
+    moments: Mapping[Request, Moments]
+    weights: Mapping[str, float]
+    """Key of a group -> what the error that its ranking tells is worth at the outputs."""
+    costs: Costs
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The result of a search.
 
@@ -114,18 +127,19 @@ class Search:
         assert context.samples is not None
         self.model, self.keys, self.context, self.budget = model, keys, context, budget
         self.criterion, self.refitting = criterion, refitting
-        self.feeds = [sample.feed for sample in itertools.islice(context.samples, FITTED)]
-        chosen = [sample.feed for sample in itertools.islice(context.selection or (), FITTED // HELD_OUT)]
-        self.judging = chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT]
+        self.feeds = _first(context.samples, FITTED, context.memory // 4)
+        chosen = _first(context.selection or (), FITTED // HELD_OUT, context.memory // 8)
+        self.judging = chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT] or self.feeds
         self.channels = find_channels(model)
 
     def run(self) -> Found:
         """What goes, and the weights of what stays."""
         state = self._start()
-        if self.budget.ratio is not None or not (self.budget.macs or self.budget.speedup or self.context.metric):
-            state = self._uniform(state)
-        else:
+        budget, scored = self.budget, self.context.metric is not None and self.context.selection is not None
+        if budget.macs or budget.speedup or (scored and budget.ratio is None):
             state = self._staged(state)
+        else:
+            state = self._uniform(state)
         removal = self._removal(state)
         sound = self._checked(removal)
         return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
@@ -134,7 +148,9 @@ class Search:
         """The same for a removal that is given."""
         if not removal:
             return Found({}, {})
-        return Found(dict(removal), self._changed(self._fitted(self._without(self._start(), removal))))
+        start = self._start()
+        moments = self._moments(start, reads_of(start.channels))
+        return Found(dict(removal), self._changed(self._fitted(self._without(start, removal, moments))))
 
     def _changed(self, state: _State) -> dict[str, npt.NDArray[np.generic]]:
         """Name -> numbers of the constants that mixing and refitting changed."""
@@ -158,61 +174,78 @@ class Search:
         ratio = RATIO if self.budget.ratio is None else self.budget.ratio
         groups = self._groups(state)
         counts = uniform(groups, ratio, self.budget.round_to, self.budget.least)
-        rankings, _ = self._ranked(state, groups)
-        return self._fitted(self._without(state, _chosen(counts, rankings)))
+        rankings, moments = self._ranked(state, groups)
+        return self._fitted(self._without(state, _chosen(counts, rankings), moments))
 
     def _staged(self, state: _State) -> _State:
-        whole = self._costs(state).total
-        best = self._score(state)
+        """Stage after stage until the budget is met or, without one, as long as the score holds.
+
+        A stage that costs too much of the score is taken back, and smaller ones are tried from there.
+        """
+        whole, step = self._costs(state).total, STAGE
+        least = None if self._unit else self._score(state) - self.context.max_drop
+        measured: _Measured | None = None
         for stage in range(STAGES):
-            left = self._costs(state).total / whole
-            wanted = self._next(state, left)
+            left = self._costs(state).total / max(whole, 1e-9)
+            wanted = self._next(state, left, step)
             if wanted is None:
                 break
-            self.context.progress(f"stage {stage + 1}: {left:.0%} of the {self._unit} are left")
-            after = self._step(state, wanted)
+            self.context.progress(f"stage {stage + 1}: {left:.0%} of the {self._unit or 'MACs'} are left")
+            measured = measured or self._measure(state)
+            after = self._step(state, measured, wanted)
             if after is None:
                 break
-            if self._unit == "score" and best is not None:
-                score = self._score(after)
-                if score is None or score < best - self.context.max_drop:
-                    break
-            state = after
+            if least is None or self._score(after) >= least:
+                state, measured = after, None
+            elif step > FINEST:
+                break
+            else:
+                step = (1 + step) / 2
         return state
 
     @property
     def _unit(self) -> str:
-        return "MACs" if self.budget.macs else "time" if self.budget.speedup else "score"
+        """What the budget is in; empty where the score decides."""
+        return "MACs" if self.budget.macs else "time" if self.budget.speedup else ""
 
     def _costs(self, state: _State) -> Costs:
         if self.budget.speedup and self.context.bench:
             return times_of(state.model, state.channels, self.feeds[:2], self.context.threads)
         return macs_of(state.model, state.channels, self.feeds[0])
 
-    def _next(self, state: _State, left: float) -> float | None:
+    def _next(self, state: _State, left: float, step: float) -> float | None:
         """The share of the costs of now that the next stage leaves; None where there is nothing more to do."""
         if self.budget.macs:
             return None if left <= self.budget.macs * 1.01 else max(STAGE, self.budget.macs / left)
         if self.budget.speedup:
             time = 1.0 if state.model is self.model else self._time(state.model)
             return None if time * self.budget.speedup <= 1 else max(STAGE, 1 / (time * self.budget.speedup)) - 0.01
-        return STAGE
+        return step
 
     def _time(self, model: ir.Model) -> float:
         return rank_latency([self.model, model], self.feeds[:4], seconds=2.0, threads=self.context.threads)[1]
 
-    def _step(self, state: _State, share: float) -> _State | None:
-        """The state after a stage that leaves a share of the costs; None where no group can give more."""
+    def _measure(self, state: _State) -> _Measured:
+        """What the next stage is chosen by."""
         groups = self._groups(state)
         rankings, moments = self._ranked(state, groups)
-        weights = self._sensitivities(state, groups, rankings, moments)
-        costs = self._costs(state)
+        return _Measured(rankings, moments, self._sensitivities(state, groups, rankings, moments), self._costs(state))
+
+    def _step(self, state: _State, found: _Measured, share: float) -> _State | None:
+        """The state after a stage that leaves a share of the costs; None where no group can give more."""
         counts = cheapest(
-            groups, rankings, weights, costs, state.channels, share, self.budget.round_to, self.budget.least
+            self._groups(state),
+            found.rankings,
+            found.weights,
+            found.costs,
+            state.channels,
+            share,
+            self.budget.round_to,
+            self.budget.least,
         )
         if not any(counts.values()):
             return None
-        return self._fitted(self._without(state, _chosen(counts, rankings), moments))
+        return self._fitted(self._without(state, _chosen(counts, found.rankings), found.moments))
 
     # -- measuring -------------------------------------------------------------------------------------------------
 
@@ -249,7 +282,7 @@ class Search:
         moments: Mapping[Request, Moments],
     ) -> dict[str, float]:
         """Key -> what the error that a ranking tells is worth at the outputs: measured with half of each group gone."""
-        noise = Noise(state.model, self.judging[:PROBED], self.context.threads)
+        noise = Noise(state.model, self.judging[:PROBED], self.context.threads, self.context.memory // 4)
         weights = {}
         for count, group in enumerate(groups):
             self.context.progress(f"measure group {count + 1} of {len(groups)}")
@@ -261,21 +294,21 @@ class Search:
 
     @cached_property
     def _distance(self) -> Noise:
-        return Noise(self.model, self.judging, self.context.threads)
+        return Noise(self.model, self.judging, self.context.threads, self.context.memory // 4)
 
-    def _score(self, state: _State) -> float | None:
-        if self.context.metric is None or self.context.selection is None:
-            return None
+    def _score(self, state: _State) -> float:
+        assert self.context.metric is not None
+        assert self.context.selection is not None
         return self.context.metric(open_session(state.model, threads=self.context.threads).run, self.context.selection)
 
     # -- building --------------------------------------------------------------------------------------------------
 
-    def _without(self, state: _State, removal: Removal, moments: Mapping[Request, Moments] | None = None) -> _State:
+    def _without(self, state: _State, removal: Removal, moments: Mapping[Request, Moments]) -> _State:
         """The state without some more atoms, counted in those that are left; what went is mixed into what stays."""
         model = state.model.clone()
         channels = find_channels(model)
         reads = reads_of(channels)
-        mix_channels(reads, self._moments(state, reads) if moments is None else moments, kept_ids(channels, removal))
+        mix_channels(reads, moments, kept_ids(channels, removal))
         remove_channels(model, channels, removal)
         alive = {
             key: np.delete(places, np.asarray(removal.get(key, ()), np.int64)) for key, places in state.alive.items()
@@ -295,12 +328,12 @@ class Search:
                 fitted.model,
                 layers,
                 self.feeds,
-                memory=context.memory,
+                memory=context.memory // 2,
                 threads=context.threads,
                 progress=context.progress,
             )
-        except CannotRun as error:
-            context.decline("refit", "model", str(error))
+        except (InputError, CheckFailed) as error:
+            context.decline("refit", "the model in pieces", str(error))
             return state
         return min((state, fitted), key=lambda each: self._distance(each.model))
 
@@ -338,9 +371,20 @@ class Search:
             silence_channels(silent, find_channels(silent), removal)
             reference = Reference(silent, self.feeds[:2], tier=Tier.LOSSY, threads=self.context.threads)
             parity = reference.check(pruned)
-        except (InputError, CheckFailed, CannotRun):
+        except (InputError, CheckFailed):
             return False
         return parity.passed and all(not each.sqnr_db < SOUND for each in parity.fidelity)
+
+
+def _first(samples: Iterable[Sample], count: int, memory: int) -> list[Feed]:
+    """Inputs of at most so many samples and bytes, but of one at least."""
+    found: list[Feed] = []
+    for sample in itertools.islice(samples, count):
+        memory -= sum(np.asarray(array).nbytes for array in sample.feed.values())
+        if found and memory < 0:
+            break
+        found.append(sample.feed)
+    return found
 
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:
