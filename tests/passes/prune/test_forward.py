@@ -19,7 +19,7 @@ from onnxslim.passes.prune.apply import set_constant
 from onnxslim.passes.prune.forward import Forward
 from onnxslim.runtime import open_session
 from onnxslim.runtime.views import exposed
-from tests.ops.channels.nets import Node, model, node
+from tests.ops.channels.nets import Node, Weight, model, node
 from tests.passes.prune.nets import feeds, loaded, samples
 
 
@@ -30,7 +30,7 @@ def branching() -> onnx.ModelProto:
         "then",
         [],
         [helper.make_tensor_value_info("then_out", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.float32(0.5), "own")],
+        [numpy_helper.from_array(np.array(0.5, np.float32), "own")],
     )
     other = helper.make_graph(
         [node("Neg a -> else_out")], "else", [], [helper.make_tensor_value_info("else_out", TensorProto.FLOAT, None)]
@@ -43,7 +43,7 @@ def branching() -> onnx.ModelProto:
         "Conv b v -> c",
         "Add c a -> y",
     ]
-    weights = {"w": (3, 3, 1, 1), "v": (3, 3, 1, 1), "scale": (3, 1, 1), "zero": np.float32(0)}
+    weights: dict[str, Weight] = {"w": (3, 3, 1, 1), "v": (3, 3, 1, 1), "scale": (3, 1, 1), "zero": np.float32(0)}
     return model(nodes, weights)
 
 
@@ -175,7 +175,7 @@ def test_samples_for_which_there_is_no_memory_are_left_out() -> None:
 
 def test_what_is_no_tensor_cannot_be_held() -> None:
     proto = model(["Conv x w -> a", "SequenceConstruct a a -> s", "SequenceAt s i -> y"], {"w": (4, 3, 1, 1), "i": []})
-    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.int64(0), "i"))
+    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array(0), "i"))
     run = Forward(loaded(proto), feeds(samples(proto, 2)), 1)
     with pytest.raises(CannotRun, match="no tensor"):
         run.advance(2)

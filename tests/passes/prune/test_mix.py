@@ -12,8 +12,8 @@ from onnxslim.passes.prune.mix import mix_channels
 from tests.ops.channels.nets import Node, model, node
 from tests.passes.prune.nets import decibels, loaded, measured, samples
 
-IMAGE = {"x": ["N", 3, 4, 4]}
-ROWS = {"x": ["N", 5]}
+IMAGE: dict[str, list[str | int]] = {"x": ["N", 3, 4, 4]}
+ROWS: dict[str, list[str | int]] = {"x": ["N", 5]}
 
 
 def redundant(

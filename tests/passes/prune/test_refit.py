@@ -251,7 +251,7 @@ def test_a_model_that_cannot_be_cut_says_so() -> None:
         "Add c d -> y",
     ]
     proto = model(nodes, {"w": (4, 3, 1, 1), "v": (4, 4, 1, 1), "i": []}, inputs=IMAGE)
-    proto.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.int64(0), "i"))
+    proto.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.array(0), "i"))
     original = loaded(proto)
     with pytest.raises(CannotRun, match="no tensor"):
         refit(original, original.clone(), [Layer("c", None)], feeds(samples(proto, 8)), memory=1 << 28, threads=1)
