@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim import calibration, runtime
+from onnxslim.analysis import infer_shapes, model_cost
+from onnxslim.analysis.cost import bound
 from onnxslim.api.output import size_of, time_sessions, weigh, write
 from onnxslim.api.quality import hold_to
 from onnxslim.api.result import Result
@@ -125,6 +128,10 @@ def rewrite(
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if score is not None and not trial.scores:
             trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
+    macs: dict[str, int | None] = {}
+    if samples is not None and any(p.name == "prune" for p in lossy):
+        feed = next(iter(samples)).feed
+        macs = {"input": _macs(source.model, feed), "output": _macs(trial.model, feed)}
     session_seconds: dict[str, float] = {}
     if settings.time_sessions:
         settings.progress("measure how long sessions take to open")
@@ -162,6 +169,7 @@ def rewrite(
         notes=trial.notes,
         parallel=trial.parallel,
         scores=trial.scores,
+        macs=macs,
         session_seconds=session_seconds,
         target=settings.elsewhere if lossy else "",
         seconds=time.perf_counter() - started,
@@ -301,6 +309,12 @@ def _affordable(model: ir.Model, feeds: Sequence[Feed], threads: int) -> Sequenc
     started = time.perf_counter()
     session.run(feeds[0])
     return feeds[: max(1, int(WARM_UP / max(time.perf_counter() - started, 1e-6)))]
+
+
+def _macs(model: ir.Model, feed: Feed) -> int | None:
+    facts = infer_shapes(model)
+    shapes = {name: np.shape(array) for name, array in feed.items()}
+    return model_cost(model, facts, bound(model, facts, shapes)).total.macs
 
 
 def _both(before: float, after: float | None) -> dict[str, float]:

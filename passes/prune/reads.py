@@ -56,7 +56,7 @@ def reads_of(channels: Channels) -> list[Read]:
 
 
 def _reads(channels: Channels) -> Iterator[Read]:
-    for contraction in channels.contractions:
+    for contraction in map(_weights_last, channels.contractions):
         node = contraction.node
         weight = node.inputs[contraction.weight]
         slot = contraction.slot
@@ -67,6 +67,14 @@ def _reads(channels: Channels) -> Iterator[Read]:
         tensor = constant_tensor(weight)
         if tensor is not None and tensor.dtype.is_floating_point():
             yield Read(contraction, value, contraction.axis, weight, contraction.weight_axis, ids)
+
+
+def _weights_last(contraction: Contraction) -> Contraction:
+    """The same sum, what is constant being called the weight."""
+    node, slot = contraction.node, contraction.slot
+    if slot < 0 or constant_tensor(node.inputs[slot]) is None:
+        return contraction
+    return Contraction(node, contraction.weight, contraction.weight_axis, slot, contraction.axis)
 
 
 @dataclass(frozen=True, slots=True)
