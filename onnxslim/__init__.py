@@ -1,8 +1,8 @@
 """An ONNX compiler that makes trained models smaller and faster on CPUs, and proves what it did.
 
-The verbs of the command line are functions here: ``slim``, ``quantize``, ``calibrate``, ``compress``, ``verify``,
-``bench``, ``inspect``; ``load`` and ``save`` move models between files and the IR (``onnx_ir.Model``), and ``Pass`` and
-``Pipeline`` are what passes are written with. Everything is imported when it is first used.
+The verbs of the command line are functions here: ``slim``, ``prune``, ``quantize``, ``calibrate``, ``compress``,
+``verify``, ``bench``, ``inspect``; ``load`` and ``save`` move models between files and the IR (``onnx_ir.Model``), and
+``Pass`` and ``Pipeline`` are what passes are written with. Everything is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnxslim.api.compress import compress
     from onnxslim.api.inspect import inspect
     from onnxslim.api.patterns import register_fusion_pattern
+    from onnxslim.api.prune import prune
     from onnxslim.api.quantize import quantize
     from onnxslim.api.result import Result
     from onnxslim.api.slim import slim
@@ -47,6 +48,7 @@ __all__ = [
     "compress",
     "inspect",
     "load",
+    "prune",
     "quantize",
     "register_fusion_pattern",
     "save",
@@ -74,6 +76,7 @@ __getattr__ = lazy_exports(
         "compress": ".api.compress",
         "inspect": ".api.inspect",
         "load": ".graph",
+        "prune": ".api.prune",
         "quantize": ".api.quantize",
         "register_fusion_pattern": ".api.patterns",
         "save": ".graph",

@@ -65,6 +65,23 @@ def model_cost(
     return ModelCost(Cost(macs, parameters, weight_bytes), counter.nodes, tuple(counter.unknown))
 
 
+def bound(model: ir.Model, facts: ShapeFacts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Sizes of symbolic dims, from inputs of these shapes: ``bindings`` of `model_cost`.
+
+    Args:
+        model: The model.
+        facts: Its facts.
+        shapes: By name of the input.
+    """
+    bindings: dict[str, int] = {}
+    for value in model.graph.inputs:
+        for dim, size in zip(facts.shape(value) or (), shapes.get(value.name or "", ()), strict=False):
+            names = list(free_symbols(dim))
+            if len(names) == 1 and evaluate(dim, {names[0]: size}) == size:
+                bindings[names[0]] = size
+    return bindings
+
+
 class _Counter:
     def __init__(self, model: ir.Model, facts: ShapeFacts, bindings: dict[str, int]) -> None:
         self.model, self.facts, self.bindings = model, facts, bindings

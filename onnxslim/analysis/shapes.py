@@ -26,6 +26,8 @@ MAX_FLOATS: Final = 64
 MAX_SEEDS: Final = 8
 MAX_DEPTH: Final = 32
 MAX_CALLS: Final = 10_000
+MAX_PLAIN: Final = 40
+"""Characters of a dim that is kept when an operator's dims become too complex."""
 SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **CONVOLUTION_RULES, **MOVEMENT_RULES}
 MALFORMED: Final = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What a rule raises on a node that is no valid use of its operator."""
@@ -111,7 +113,11 @@ class Inference:
         version = self.opsets.get(domain) or self.opsets.get(node.domain) or (self.opsets.get("ai.onnx", 1))
         op = Operator(node, version, inputs, self.symbols, self.bindings)
         try:
-            found = self.outputs(op, domain)
+            try:
+                found = self.outputs(op, domain)
+            except TooComplex:
+                op.inputs = [None if fact is None else self.plainer(fact) for fact in inputs]
+                found = self.outputs(op, domain)
         except (Undecided, TooComplex):
             found = None
         except MALFORMED as problem:
@@ -119,6 +125,12 @@ class Inference:
             found = None
         for i, value in enumerate(node.outputs):
             self.record(value, found[i] if found is not None and i < len(found) else UNKNOWN)
+
+    def plainer(self, fact: Fact) -> Fact:
+        """The fact with its long expressions replaced by new symbols: less is known, of the other dims all is."""
+        if fact.shape is None:
+            return fact
+        return Fact(fact.dtype, tuple(self.symbols.dim() if len(str(d)) > MAX_PLAIN else d for d in fact.shape))
 
     def outputs(self, op: Operator, domain: str) -> Sequence[Fact] | None:
         """Facts of the outputs of a node, by the first of: a model function, a rule, onnx."""

@@ -1,4 +1,4 @@
-"""What slim, quantize and compress have in common: run passes, weigh the result, keep it or not, write it, report."""
+"""What slim, prune, quantize and compress share: run passes, weigh the result, keep it or not, write it, report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim import calibration, runtime
+from onnxslim.analysis import infer_shapes, model_cost
+from onnxslim.analysis.cost import bound
 from onnxslim.api.output import size_of, time_sessions, weigh, write
 from onnxslim.api.quality import hold_to
 from onnxslim.api.result import Result
@@ -120,11 +123,15 @@ def rewrite(
                 parallel=tried.parallel,
                 scores=tried.scores,
             )
-            trial = replace(trial, decision="kept fp32", reason=tried.veto, notes=tried.notes)
+            trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
         else:
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if score is not None and not trial.scores:
             trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
+    macs: dict[str, int | None] = {}
+    if samples is not None and any(p.name == "prune" for p in lossy):
+        feed = next(iter(samples)).feed
+        macs = {"input": _macs(source.model, feed), "output": _macs(trial.model, feed)}
     session_seconds: dict[str, float] = {}
     if settings.time_sessions:
         settings.progress("measure how long sessions take to open")
@@ -162,6 +169,7 @@ def rewrite(
         notes=trial.notes,
         parallel=trial.parallel,
         scores=trial.scores,
+        macs=macs,
         session_seconds=session_seconds,
         target=settings.elsewhere if lossy else "",
         seconds=time.perf_counter() - started,
@@ -171,7 +179,9 @@ def rewrite(
     return Result(trial.model, report)
 
 
-_DONE = {"slim": "slimmed", "quantize": "quantized", "compress": "compressed"}
+_DONE = {"slim": "slimmed", "prune": "pruned", "quantize": "quantized", "compress": "compressed"}
+_KEPT = {"prune": "kept all channels"}
+"""What is decided where the lossy passes come to nothing; else ``kept fp32``."""
 
 
 def _lossless(source: Source, passes: list[Pass], samples: Samples | None, settings: Settings, command: str) -> _Trial:
@@ -227,7 +237,14 @@ def _lossy(
     )
     if not outcome.modified:
         declined = [each for step in outcome.steps for each in step.result.declined if each.site == "model"]
-        return replace(trial, veto=declined[0].reason if declined else "nothing could be quantized")
+        return replace(
+            trial,
+            veto=declined[0].reason
+            if declined
+            else "nothing could be pruned"
+            if command == "prune"
+            else "nothing could be quantized",
+        )
     if settings.elsewhere:
         here = runtime.host_target().name
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
@@ -252,10 +269,12 @@ def _lossy(
         note = f"{few} that the metric is taken on: more samples are needed to show it"
         trial = replace(trial, notes=(*trial.notes, note))
     trial = replace(trial, parity=parity, scores=scores, veto=veto)
-    return _timed(source, trial, feeds[:MAX_TIMED], settings) if settings.bench and not settings.elsewhere else trial
+    if not settings.bench or settings.elsewhere:
+        return trial
+    return _timed(source, trial, feeds[:MAX_TIMED], settings, "the pruned model" if command == "prune" else "int8")
 
 
-def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings) -> _Trial:
+def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings, what: str) -> _Trial:
     """Measures the latency on the threads asked for and on all CPUs; slower than the original is a veto."""
     found: dict[int, Latency] = {}
     veto = trial.veto
@@ -277,7 +296,8 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
         )
         if found[threads].verdict == "slower":
             where = "here" if threads == settings.threads else f"here on {threads} threads"
-            veto = f"int8 is slower {where}: {1 / found[threads].ratio:.2f}x the speed of fp32"
+            before = "fp32" if what == "int8" else "the original"
+            veto = f"{what} is slower {where}: {1 / found[threads].ratio:.2f}x the speed of {before}"
     others = [latency for threads, latency in found.items() if threads != settings.threads]
     return replace(trial, latency=found.get(settings.threads), parallel=others[0] if others else None, veto=veto)
 
@@ -289,6 +309,12 @@ def _affordable(model: ir.Model, feeds: Sequence[Feed], threads: int) -> Sequenc
     started = time.perf_counter()
     session.run(feeds[0])
     return feeds[: max(1, int(WARM_UP / max(time.perf_counter() - started, 1e-6)))]
+
+
+def _macs(model: ir.Model, feed: Feed) -> int | None:
+    facts = infer_shapes(model)
+    shapes = {name: np.shape(array) for name, array in feed.items()}
+    return model_cost(model, facts, bound(model, facts, shapes)).total.macs
 
 
 def _both(before: float, after: float | None) -> dict[str, float]:

@@ -88,6 +88,20 @@ class Unfold:
         return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
 
     def _patches(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        windows = self.windows(x)
+        rest = math.prod(windows.shape[2 : len(self.kernel) + 1]) * self.features * self.groups
+        step = max(1, CHUNK // max(1, rest))
+        for image in windows:
+            for start in range(0, len(image), step):
+                table = image[start : start + step].astype(np.float64).reshape(-1, self.groups, self.features)
+                yield table.transpose(1, 0, 2)
+
+    def windows(self, x: np.ndarray) -> np.ndarray:
+        """The patches under the kernel: a view ``[N, *out, C, *kernel]`` of the padded input.
+
+        Raises:
+            Uneven: ``x`` has not the channels or axes that the weights have.
+        """
         rank = len(self.kernel)
         channels = self.features * self.groups // math.prod(self.kernel)
         if x.ndim != rank + 2 or x.shape[1] != channels:
@@ -96,18 +110,12 @@ class Unfold:
         padded = np.pad(x, [(0, 0), (0, 0), *zip(begins, ends, strict=True)])
         extents = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
         if any(size < extent for size, extent in zip(padded.shape[2:], extents, strict=True)):
-            return
+            return np.empty((0,) * (rank + 1) + (channels, *self.kernel), x.dtype)
         windows = np.lib.stride_tricks.sliding_window_view(padded, extents, axis=tuple(range(2, rank + 2)))
         steps = (1, 1, *self.strides, *self.dilations)
         windows = windows[tuple(slice(None, None, step) for step in steps)]
         # [N, C, *out, *kernel] -> [N, *out, C, *kernel]: the columns are in the order of a flattened weight.
-        windows = np.moveaxis(windows, 1, rank + 1)
-        rest = math.prod(windows.shape[2 : rank + 1]) * self.features * self.groups
-        step = max(1, CHUNK // max(1, rest))
-        for image in windows:
-            for start in range(0, len(image), step):
-                table = image[start : start + step].astype(np.float64).reshape(-1, self.groups, self.features)
-                yield table.transpose(1, 0, 2)
+        return np.moveaxis(windows, 1, rank + 1)
 
     def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         rank = len(self.kernel)

@@ -12,6 +12,7 @@ from onnxslim.errors import InputError, did_you_mean
 
 VERBS: dict[str, str] = {
     "slim": "Make a graph smaller without changing what it computes",
+    "prune": "Remove channels and refit what reads them, from sample inputs",
     "quantize": "Quantize a model to int8 (static, QDQ) from sample inputs",
     "calibrate": "Measure ranges on samples once, for quantize --stats",
     "compress": "Slim, quantize, verify and measure: the whole job",

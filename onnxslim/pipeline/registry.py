@@ -74,6 +74,7 @@ BUILT_IN: dict[str, str] = {
     "set-input-shapes": "onnxslim.passes.slim.set_input_shapes:SetInputShapes",
     "convert-float": "onnxslim.passes.slim.convert_float:ConvertFloat",
     "lift-opset": "onnxslim.passes.quantize.lift_opset:LiftOpset",
+    "prune": "onnxslim.passes.prune.prune_channels:PruneChannels",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
 }
 

@@ -38,6 +38,8 @@ class Report:
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it has one; ``notes`` is what a reader should know besides.
+    ``macs`` is the multiply-accumulates of a run on the first sample, by model (``input``, ``output``), where channels
+    were to be removed; None where they are unknown.
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
@@ -60,6 +62,7 @@ class Report:
     notes: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""
+    macs: Mapping[str, int | None] = field(default_factory=dict)
     session_seconds: Mapping[str, float] = field(default_factory=dict)
     target: str = ""
     seconds: float = 0.0

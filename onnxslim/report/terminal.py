@@ -57,7 +57,9 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         _say(console, " -> ".join(filter(None, (report.input.path, report.output.path))))
         if not report.output.path:
             _say(console, "nothing was written: name an output", "yellow")
-        console.print(_slim_table(report) if report.command == "slim" else _before_after(report.input, report.output))
+        console.print(
+            _slim_table(report) if report.command == "slim" else _before_after(report.input, report.output, report.macs)
+        )
     else:
         print_facts(report.input, console)
     ranks = ranks_of(report.output or report.input)
@@ -139,12 +141,17 @@ def _slim_table(report: Report) -> Table:
     return side_by_side(columns)
 
 
-def _before_after(before: ModelFacts, after: ModelFacts) -> Table:
+def _before_after(before: ModelFacts, after: ModelFacts, macs: Mapping[str, int | None]) -> Table:
     table = _table("", "before", "after", "change")
     old_marks, new_marks = (sum(facts.ops.get(name, 0) for name in QDQ) for facts in (before, after))
     table.add_row("bytes", size(before.bytes), size(after.bytes), _judged(before.bytes, after.bytes))
     old, new = before.weight_bytes, after.weight_bytes
     table.add_row("weights", size(old), size(new), _judged(old, new))
+    if macs:  # channels were to go
+        counts = {"parameters": (before.parameters, after.parameters), "MACs": (macs["input"], macs["output"])}
+        for label, (old_count, new_count) in counts.items():
+            shown = ("unknown" if count is None else f"{count:,}" for count in (old_count, new_count))
+            table.add_row(label, *shown, _judged(old_count, new_count))
     table.add_row("opsets", _opsets(before), _opsets(after), "")
     old, new = before.nodes - old_marks, after.nodes - new_marks
     table.add_row("operators", f"{old:,}", f"{new:,}", _judged(old, new))
@@ -187,8 +194,8 @@ def _print_steps(
         _say(console, f"{indent}pass {step.name} ({step.seconds:.1f} s): {done}")
         if explain:
             for rule, count in counts:
-                places = [action.site or ", ".join(action.outputs) for action in rules[rule]]
-                _say(console, f"{indent}  {rule} {count:,}x: {_examples(places, EXAMPLES)}")
+                places = [_place(action) for action in rules[rule]]
+                _say(console, f"{indent}  {rule} {count:,}x: {_examples(places, EXAMPLES, 88)}")
     back = {(each.action.rule, each.action.site or ",".join(each.action.outputs)): each.reason for each in guilty}
     for line in _grouped([(rule, place, reason) for (rule, place), reason in back.items()], EXAMPLES if explain else 1):
         _say(console, f"{indent}taken back: {line}", "yellow")
@@ -218,9 +225,13 @@ def _grouped(entries: Iterable[tuple[str, str, str]], examples: int) -> Iterator
         yield f"{len(found):>5,} x {rule}: {why}: {_examples([place for place, _ in found], examples)}"
 
 
-def _examples(places: Sequence[str], count: int) -> str:
+def _place(action: Action) -> str:
+    return (action.site or ", ".join(action.outputs)) + (f" ({action.detail})" if action.detail else "")
+
+
+def _examples(places: Sequence[str], count: int, width: int = 56) -> str:
     more = ", ..." if len(places) > count else ""
-    return ("e.g. " if more else "") + ", ".join(map(shorten, places[:count])) + more
+    return ("e.g. " if more else "") + ", ".join(shorten(place, width) for place in places[:count]) + more
 
 
 def _say(console: Console, line: str, style: str = "") -> None:

@@ -11,6 +11,7 @@ from onnxslim.lazy import lazy_exports
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
+    from onnxslim.runtime.attribution import attribute
     from onnxslim.runtime.compare import Difference
     from onnxslim.runtime.feeds import Feed, Outputs, Run
     from onnxslim.runtime.findings import Parity
@@ -42,6 +43,7 @@ __all__ = [
     "Target",
     "Tier",
     "Tried",
+    "attribute",
     "child_environment",
     "compare_latency",
     "cosine",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    ".attribution": ("attribute",),
     ".compare": ("Difference",),
     ".feeds": ("Feed", "Outputs", "Run"),
     ".findings": ("Parity",),

@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from onnxslim.calibration import Histogram
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed, NodeTime, node_times
+from onnxslim.runtime import Feed, NodeTime, attribute, node_times
 
-from .cost import Costs, attribute, conversions
+from .cost import Costs, conversions
 from .grid import TINY
 from .group import Group
 from .qdq import Built

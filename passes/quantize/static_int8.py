@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
@@ -17,8 +16,9 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
-from onnxslim.errors import InputError, did_you_mean
+from onnxslim.errors import InputError
 from onnxslim.graph.edit import site
+from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -233,7 +233,7 @@ class QuantizeStatic(Pass):
                 # Who moves integers expects nothing, and is not mentioned.
                 context.decline("quantize", site(node), group)
         for matcher in (included, excluded):
-            for pattern in matcher.check(model):
+            for pattern in matcher.check(model, _has_kernel):
                 context.decline("quantize", matcher.option, f"{pattern!r} matches no node of the slimmed model")
         return found, tables
 
@@ -361,40 +361,5 @@ def known(model: ir.Model, requests: Sequence[Request], statistics: Sequence[Sta
     return result
 
 
-class Matcher:
-    """Whether a node's name, or its output's, is one of the names or matches one of the ``re:`` patterns."""
-
-    def __init__(self, patterns: Sequence[str], option: str) -> None:
-        self.option = option
-        self.names = {pattern for pattern in patterns if not pattern.startswith("re:")}
-        try:
-            self.expressions = [re.compile(pattern[3:]) for pattern in patterns if pattern.startswith("re:")]
-        except re.error as error:
-            raise InputError(
-                f"{error.pattern!r} is no regular expression", why=str(error), mend="escape special characters with \\"
-            ) from error
-
-    def __call__(self, node: ir.Node) -> bool:
-        """Whether one of them is a name of the node or of its outputs."""
-        return any(name in self.names or any(e.search(name) for e in self.expressions) for name in _names(node))
-
-    def check(self, model: ir.Model) -> list[str]:
-        """Refuses names that the model does not have; the patterns that match nothing."""
-        known = {name for node in nodes(model) for name in _names(node)}
-        for name in sorted(self.names - known):
-            quantizable = {each for node in nodes(model) if _has_kernel(node) for each in _names(node)}
-            mend = did_you_mean(name, quantizable)
-            if any(sign in name for sign in "*?[^$|"):
-                pattern = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
-                mend = f"names are taken literally; for a pattern write {self.option} 're:{pattern}'"
-            raise InputError(f"{self.option} names no node: {name!r}", mend=mend)
-        return [f"re:{each.pattern}" for each in self.expressions if not any(map(each.search, known))]
-
-
 def _has_kernel(node: ir.Node) -> bool:
     return not node.domain and node.op_type in OPERATORS
-
-
-def _names(node: ir.Node) -> list[str]:
-    """What a user may call a node: its name, and its outputs'."""
-    return [name for name in (node.name, *(value.name for value in node.outputs)) if name]

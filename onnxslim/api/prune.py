@@ -1,0 +1,35 @@
+"""Remove whole channels of a model, and keep what it computes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from onnxslim.api.result import Result
+from onnxslim.api.rewriting import rewrite
+from onnxslim.api.settings import SETTINGS, Settings
+from onnxslim.api.source import AnyModel
+from onnxslim.pipeline import get_pass, make_pass
+
+
+def prune(model: AnyModel, output: str | os.PathLike[str] | None = None, **options: Any) -> Result:
+    """Removes channels from a model, after slimming it, and refits what reads them to what the original computed.
+
+    Args:
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
+        output: Where to write the result; the input's own path needs ``in_place=True``.
+        options: ``samples`` (needed: a path, ``module:function`` or an iterable of ``Sample``), the other fields of
+            `onnxslim.api.settings.Settings`, and the fields of the ``prune`` pass: ``ratio``, ``macs`` or ``speedup``
+            says how much goes.
+
+    Returns:
+        The model and the report. Where the pruned model is wrong, larger or slower, the model is the slimmed one and
+        ``report.decision`` is ``kept all channels``.
+
+    Raises:
+        InputError: The model, the samples or an option cannot be used.
+        CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
+    """
+    settings = Settings(**{name: options.pop(name) for name in SETTINGS & set(options)})
+    passes = [get_pass("slim")(), make_pass(get_pass("prune"), options)]
+    return rewrite("prune", model, output, passes, settings)

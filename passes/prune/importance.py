@@ -1,0 +1,174 @@
+"""In which order the channels of a group go, and what each costs: greedy Optimal Brain Surgeon on the Gram matrix.
+
+A read computes y = W x. Without the channels P, and with the others making up for them as well as they can, the mean
+squared error of y is tr(W_P S W_P^T), S the Schur complement of the kept block of E[x x^T]. Removing one channel p at a
+time, that is W_p^T W_p / [H^-1]_pp with H = E[x x^T], after which W and H^-1 take a rank-one step (Hassibi & Stork,
+Second order derivatives for network pruning: Optimal Brain Surgeon, 1993, section 3; Frantar & Alistarh, Optimal Brain
+Compression, 2022, section 4). Only Q = W^T W is needed of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from onnxslim.analysis.channels import Channels, Group
+from onnxslim.calibration import Request
+from onnxslim.graph.edit import constant_tensor
+
+from .reads import Matrix, Moments, Read, damped
+
+Criterion = Literal["obs", "activation", "magnitude"]
+LARGEST = 4096
+"""Channels of a read beyond which the order is that of ``activation``: the greedy one costs their cube."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The channels of a group in the order in which they go.
+
+    Attributes:
+        order: ``int64[atoms]``.
+        errors: ``float64[atoms + 1]``: the squared error after so many are gone, as a share of what the reads compute,
+            added up over them.
+    """
+
+    order: np.ndarray
+    errors: Matrix
+
+
+@dataclass
+class _Sight:
+    """What one read sees of a group: the products of its weights, and the inverse of its Gram matrix."""
+
+    weights: Matrix
+    """``float64[channels, channels]``: W^T W."""
+    inverse: Matrix
+    energy: float
+    """Mean square of what the read computes."""
+    positions: np.ndarray
+    """``int64[atoms, k]``: the channels of each atom."""
+
+
+def rank_channels(
+    group: Group,
+    channels: Channels,
+    reads: Sequence[Read],
+    moments: Mapping[Request, Moments],
+    criterion: Criterion = "obs",
+) -> Ranking:
+    """The order of a group's channels.
+
+    Args:
+        group: Of ``channels``.
+        channels: Of the model.
+        reads: All of them; those that read the group count. Where none does, its own weights tell.
+        moments: Of the reads. Where there are none, and for ``magnitude``, all channels are taken to be alike.
+        criterion: ``obs``: see above; ``activation``: the error of each alone, nothing making up for it;
+            ``magnitude``: the same, of channels that are alike.
+    """
+    sights = [sight for read in reads if (sight := _sight(group, channels, read, moments, criterion)) is not None]
+    if not sights:
+        return _by_weights(group)
+    if criterion != "obs" or any(len(sight.inverse) > LARGEST for sight in sights):
+        return _alone(sights, len(group))
+    return _greedy(sights, len(group))
+
+
+def _sight(
+    group: Group, channels: Channels, read: Read, moments: Mapping[Request, Moments], criterion: Criterion
+) -> _Sight | None:
+    places = positions_in(group, channels, read)
+    if places is None:
+        return None
+    matrix = read.matrix()
+    weights = (matrix.T @ matrix).astype(np.float64)
+    found = moments.get(read.request) if criterion != "magnitude" else None
+    second = np.eye(len(read.ids)) if found is None else damped(found.second, found.rows)
+    energy = float(np.einsum("ij,ij->", weights, second))
+    inverse: Matrix = second
+    if criterion == "obs" and len(second) <= LARGEST:
+        inverse = np.linalg.inv(second).astype(np.float64)
+    return _Sight(weights, inverse, max(energy, 1e-30), places)
+
+
+def positions_in(group: Group, channels: Channels, read: Read) -> np.ndarray | None:
+    """``int64[atoms, k]``: the entries of the read's axis that each atom takes; None where it takes none."""
+    site = next((s for s in group.weights if s.value is read.weight and s.axis == read.weight_axis), None)
+    return None if site is None else site.positions
+
+
+def _by_weights(group: Group) -> Ranking:
+    """By the squares of an atom's own weights, as a share of all: of channels that no constant weight reads."""
+    scores = np.zeros(len(group))
+    for site in group.weights:
+        tensor = constant_tensor(site.value)
+        if tensor is not None:
+            array = np.moveaxis(tensor.numpy(), site.axis, 0).astype(np.float64)
+            squares = np.square(array).reshape(len(array), -1).sum(axis=1)
+            scores += squares[site.positions].sum(axis=1) / max(float(squares.sum()), 1e-300)
+    return _ordered(scores / len(group.weights))
+
+
+def _ordered(scores: np.ndarray) -> Ranking:
+    order = np.argsort(scores, kind="stable")
+    return Ranking(order, np.concatenate([[0.0], np.cumsum(scores[order])]))
+
+
+def _alone(sights: Sequence[_Sight], count: int) -> Ranking:
+    """Each atom's error by itself; ``inverse`` holds the Gram matrix."""
+    scores = np.zeros(count)
+    for sight in sights:
+        block = sight.positions[:, :, None], sight.positions[:, None, :]
+        scores += np.einsum("aij,aij->a", sight.weights[block], sight.inverse[block]) / sight.energy
+    return _ordered(scores)
+
+
+def _greedy(sights: Sequence[_Sight], count: int) -> Ranking:
+    alive = np.ones(count, bool)
+    order = np.empty(count, np.int64)
+    errors = np.zeros(count + 1)
+    for step in range(count):
+        scores = np.zeros(count)
+        for sight in sights:
+            scores += _scores(sight, alive) / sight.energy
+        scores[~alive] = np.inf
+        gone = int(np.argmin(scores))
+        order[step], alive[gone] = gone, False
+        errors[step + 1] = errors[step] + max(float(scores[gone]), 0.0)
+        if step + 1 < count:
+            for sight in sights:
+                _remove(sight, sight.positions[gone])
+    return Ranking(order, errors)
+
+
+def _scores(sight: _Sight, alive: np.ndarray) -> Matrix:
+    """tr(Q_pp [H^-1]_pp^-1) of each atom p."""
+    places = sight.positions
+    if places.shape[1] == 1:
+        p = places[:, 0]
+        scores: Matrix = sight.weights[p, p] / np.maximum(sight.inverse[p, p], 1e-300)
+        return scores
+    found = np.zeros(len(places))
+    left = places[alive]
+    block = left[:, :, None], left[:, None, :]
+    solved = np.linalg.solve(sight.inverse[block], sight.weights[block])
+    found[alive] = np.trace(solved, axis1=1, axis2=2)
+    return found
+
+
+def _remove(sight: _Sight, gone: np.ndarray) -> None:
+    """W and H^-1 after the channels ``gone`` are no more: W <- W - W_p B, H^-1 <- H^-1 - [H^-1]_:p B, B below."""
+    inverse, weights = sight.inverse, sight.weights
+    columns = inverse[:, gone]
+    ratio = np.linalg.solve(inverse[np.ix_(gone, gone)], columns.T)  # B = [H^-1]_pp^-1 [H^-1]_p:
+    cross = weights[:, gone] @ ratio
+    weights += ratio.T @ weights[np.ix_(gone, gone)] @ ratio - cross - cross.T
+    inverse -= columns @ ratio
+    # What is gone is exactly that, whatever rounding left.
+    weights[gone, :] = weights[:, gone] = 0.0
+    inverse[gone, :] = inverse[:, gone] = 0.0
+    inverse[gone, gone] = 1.0

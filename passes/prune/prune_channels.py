@@ -1,0 +1,151 @@
+"""Structured channel pruning: whole channels leave, what reads them is refitted, and samples say what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import onnx_ir as ir
+
+from onnxslim.analysis.channels import Channels, Group, find_channels
+from onnxslim.calibration import fingerprints
+from onnxslim.errors import InputError
+from onnxslim.graph.matcher import Matcher
+from onnxslim.pipeline import Action, Context, Pass, PassResult
+from onnxslim.runtime import Tier
+
+from .apply import constants_of, remove_channels, set_constant
+from .search import RATIO, Budget, Found, Search
+
+
+@dataclass(frozen=True)
+class PruneChannels(Pass):
+    """Remove channels from a model, and let what reads them make up for them.
+
+    Channels that go are those that the others can best stand for (greedy OBS on the Gram matrix of what is read); what
+    they told is folded into their readers, whose weights are then refitted, layer by layer, to what the original
+    computed.
+    """
+
+    name: ClassVar[str] = "prune"
+    tier: ClassVar[Tier] = Tier.LOSSY
+    needs_samples: ClassVar[bool] = True
+
+    ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": f"share of the channels to remove from each group; {RATIO} where no budget and no metric is given"
+        },
+    )
+    macs: float | None = field(
+        default=None,
+        metadata={"help": "share of the multiply-accumulates to keep; groups give up what costs least at the outputs"},
+    )
+    speedup: float | None = field(
+        default=None, metadata={"help": "how many times as fast the model shall be on this machine, measured"}
+    )
+    round_to: int = field(
+        default=4, metadata={"help": "channels stay a multiple of this: other numbers have slower kernels"}
+    )
+    min_channels: int = field(default=4, metadata={"help": "channels that each group keeps"})
+    protect: tuple[str, ...] = field(
+        default=(), metadata={"help": 'nodes whose outputs keep all channels: names, or "re:PATTERN"'}
+    )
+    importance: Literal["obs", "activation", "magnitude"] = field(
+        default="obs", metadata={"help": "which channels go first"}
+    )
+    refit: bool = field(
+        default=True, metadata={"help": "refit the weights that read pruned channels; without, they are only mixed"}
+    )
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Prunes ``model`` in place.
+
+        Raises:
+            InputError: There are no samples, or an option is wrong.
+        """
+        self.check(context)
+        channels = find_channels(model)
+        groups = self.eligible(model, channels, context)
+        if not groups:
+            context.decline("prune", "model", "no channels can be removed")
+            return context.result()
+        # A replay of the pass must come to the same choice, whatever the clock says.
+        known = fingerprints(model)
+        key = ("prune", self, tuple(known[value] for value in model.graph.outputs), context.refused)
+        if key not in context.cache:
+            context.cache[key] = self.search(model, groups, context).run()
+        found: Found = context.cache[key]
+        if not found.removal:
+            context.decline("prune", "model", "no group can give up channels within the budget")
+            return context.result()
+        by_key = {group.key: group for group in groups}
+        allowed = {
+            name: atoms
+            for name, atoms in found.removal.items()
+            if context.allow(Action("prune", (name,), name, f"{len(atoms)} of {len(by_key[name])} channels"))
+        }
+        if allowed:
+            if len(allowed) < len(found.removal):
+                built = (*key, tuple(allowed))
+                if built not in context.cache:
+                    context.cache[built] = self.search(model, groups, context).only(allowed)
+                found = context.cache[built]
+            remove_channels(model, channels, allowed)
+            for name, value in constants_of(model).items():
+                if name in found.weights:
+                    set_constant(value, found.weights[name])
+        return context.result()
+
+    def search(self, model: ir.Model, groups: list[Group], context: Context) -> Search:
+        """The search for what goes."""
+        return Search(
+            model,
+            {group.key for group in groups},
+            context,
+            Budget(self.ratio, self.macs, self.speedup, self.round_to, self.min_channels),
+            self.importance,
+            self.refit,
+        )
+
+    def check(self, context: Context) -> None:
+        """Refuses options that cannot be met.
+
+        Raises:
+            InputError: Which, and what to give instead.
+        """
+        if context.samples is None:
+            raise InputError("pruning needs samples", mend="give --samples, or samples= in Python")
+        budgets = {"ratio": self.ratio, "macs": self.macs, "speedup": self.speedup}
+        given = [name for name, value in budgets.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} are both given", mend="give one of them")
+        for name in ("ratio", "macs"):
+            value = budgets[name]
+            if value is not None and not 0 < value < 1:
+                raise InputError(f"{name} is {value:g}", mend="give a share between 0 and 1")
+        if self.speedup is not None and self.speedup <= 1:
+            raise InputError(f"speedup is {self.speedup:g}", mend="give more than 1, such as 1.5")
+        if self.speedup is not None and not context.bench:
+            raise InputError("speedup needs measurements, which are switched off", mend="give macs or ratio instead")
+        for name, number in (("round_to", self.round_to), ("min_channels", self.min_channels)):
+            if number < 1:
+                raise InputError(f"{name} is {number}", mend="give 1 or more")
+
+    def eligible(self, model: ir.Model, channels: Channels, context: Context) -> list[Group]:
+        """The groups that may lose channels; for the others the reason is put on record."""
+        protected = Matcher(self.protect, "--protect")
+        for pattern in protected.check(model):
+            context.decline("prune", protected.option, f"{pattern!r} matches no node of the slimmed model")
+        found = []
+        for group in channels.groups:
+            nodes = {node for site in group.activations if (node := site.value.producer()) is not None}
+            if any(protected(node) for node in nodes):
+                context.decline("prune", group.key, "protected")
+            elif Action("prune", (group.key,), group.key).key in context.refused:
+                context.decline("prune", group.key, "a check failed with this rewrite")
+            else:
+                found.append(group)
+        for (operator, reason), rows in channels.histogram().most_common():
+            context.decline("prune", operator, f"{reason}: {rows} rows of weights stay")
+        return found

@@ -1,0 +1,422 @@
+"""Which channels go, in stages: each removes a little of where it costs least, refits, and measures anew.
+
+What is removed at once is chosen by how the model is before; what the others can make up for is known only once they
+have. So a large budget is met in stages, each of which ranks, measures and refits the model that the last one left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxslim.analysis.channels import Channels, Group, find_channels
+from onnxslim.calibration import Request, Sample, collect
+from onnxslim.errors import CheckFailed, InputError
+from onnxslim.graph.edit import constant_tensor
+from onnxslim.pipeline import Context
+from onnxslim.runtime import Feed, Reference, Tier, open_session, rank_latency
+
+from .apply import Removal, constants_of, kept_ids, remove_channels, silence_channels
+from .budget import Costs, cheapest, macs_of, times_of, uniform
+from .importance import Criterion, Ranking, rank_channels
+from .mix import mix_channels
+from .noise import Noise
+from .reads import Moments, Read, moments_of, reads_of
+from .refit import HELD_OUT, Layer, refit
+
+RATIO = 0.3
+"""Share of the channels that goes where nothing else is asked for."""
+STAGE = 0.6
+"""Share of the costs that a stage leaves, at least."""
+FINEST = 0.85
+"""The same of the last stages, which the score allows."""
+STAGES = 16
+PROBED = 8
+"""Samples that a group's effect on the outputs is measured with."""
+FITTED = 256
+"""Samples that layers are refitted on, at most."""
+LEAST_FITTED = 8
+"""Samples under which nothing is refitted."""
+SOUND = 40.0
+"""dB between a model without channels and one that does not read them: what is more than rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much goes: one of the first three; with none of them, what the metric allows, or `RATIO`.
+
+    Attributes:
+        ratio: Share of each group that goes.
+        macs: Share of the multiply-accumulates that is left.
+        speedup: Of the measured time.
+        round_to: Channels stay a multiple of it.
+        least: Channels that each group keeps.
+    """
+
+    ratio: float | None
+    macs: float | None
+    speedup: float | None
+    round_to: int
+    least: int
+
+
+@dataclass
+class _State:
+    """A model on its way: the original's nodes, some channels less."""
+
+    model: ir.Model
+    alive: dict[str, npt.NDArray[np.int64]]
+    """Key of a group -> the atoms of the original that are left."""
+
+    @cached_property
+    def channels(self) -> Channels:
+        return find_channels(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What is known of a state."""
+
+    rankings: Mapping[str, Ranking]
+    moments: Mapping[Request, Moments]
+    weights: Mapping[str, float]
+    """Key of a group -> what the error that its ranking tells is worth at the outputs."""
+    costs: Costs
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        removal: Key of a group -> atoms that go.
+        weights: Name -> numbers, of the constants that are not those of the original without these atoms.
+    """
+
+    removal: Mapping[str, Sequence[int]]
+    weights: Mapping[str, npt.NDArray[np.generic]]
+
+
+class Search:
+    """One run of the search.
+
+    Args:
+        model: The original; not changed.
+        keys: Of the groups that may lose channels.
+        context: Samples, and what may be measured.
+        budget: How much goes.
+        criterion: See `rank_channels`.
+        refitting: Whether weights are refitted.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        keys: set[str],
+        context: Context,
+        budget: Budget,
+        criterion: Criterion,
+        refitting: bool,
+    ) -> None:
+        assert context.samples is not None
+        self.model, self.keys, self.context, self.budget = model, keys, context, budget
+        self.criterion, self.refitting = criterion, refitting
+        self.feeds = _first(context.samples, FITTED, context.memory // 4)
+        chosen = _first(context.selection or (), FITTED // HELD_OUT, context.memory // 8)
+        self.judging = chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT] or self.feeds
+        self.channels = find_channels(model)
+
+    def run(self) -> Found:
+        """What goes, and the weights of what stays."""
+        state = self._start()
+        budget, scored = self.budget, self.context.metric is not None and self.context.selection is not None
+        if budget.macs or budget.speedup or (scored and budget.ratio is None):
+            state = self._staged(state)
+        else:
+            state = self._uniform(state)
+        removal = self._removal(state)
+        sound = self._checked(removal)
+        return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
+
+    def only(self, removal: Removal) -> Found:
+        """The same for a removal that is given."""
+        if not removal:
+            return Found({}, {})
+        start = self._start()
+        moments = self._moments(start, reads_of(start.channels))
+        return Found(dict(removal), self._changed(self._fitted(self._without(start, removal, moments))))
+
+    def _changed(self, state: _State) -> dict[str, npt.NDArray[np.generic]]:
+        """Name -> numbers of the constants that mixing and refitting changed."""
+        plain = self.model.clone()
+        remove_channels(plain, find_channels(plain), self._removal(state))
+        before = constants_of(plain)
+        changed = {}
+        for name, value in constants_of(state.model).items():
+            tensor, old = constant_tensor(value), constant_tensor(before.get(name))
+            if tensor is not None and tensor is not old:
+                changed[name] = tensor.numpy()
+        return changed
+
+    # -- stages ----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> _State:
+        groups = (group for group in self.channels.groups if group.key in self.keys)
+        return _State(self.model, {group.key: np.arange(len(group)) for group in groups})
+
+    def _uniform(self, state: _State) -> _State:
+        ratio = RATIO if self.budget.ratio is None else self.budget.ratio
+        groups = self._groups(state)
+        counts = uniform(groups, ratio, self.budget.round_to, self.budget.least)
+        rankings, moments = self._ranked(state, groups)
+        return self._fitted(self._without(state, _chosen(counts, rankings), moments))
+
+    def _staged(self, state: _State) -> _State:
+        """Stage after stage until the budget is met or, without one, as long as the score holds.
+
+        A stage that costs too much of the score is taken back, and smaller ones are tried from there.
+        """
+        whole, step = self._costs(state).total, STAGE
+        least = None if self._unit else self._score(state) - self.context.max_drop
+        measured: _Measured | None = None
+        for stage in range(STAGES):
+            left = self._costs(state).total / max(whole, 1e-9)
+            wanted = self._next(state, left, step)
+            if wanted is None:
+                break
+            self.context.progress(f"stage {stage + 1}: {left:.0%} of the {self._unit or 'MACs'} are left")
+            measured = measured or self._measure(state)
+            after = self._step(state, measured, wanted)
+            if after is None:
+                break
+            if least is None or self._score(after) >= least:
+                state, measured = after, None
+            elif step > FINEST:
+                break
+            else:
+                step = (1 + step) / 2
+        return state
+
+    @property
+    def _unit(self) -> str:
+        """What the budget is in; empty where the score decides."""
+        return "MACs" if self.budget.macs else "time" if self.budget.speedup else ""
+
+    def _costs(self, state: _State) -> Costs:
+        if self.budget.speedup and self.context.bench:
+            return times_of(state.model, state.channels, self.feeds[:2], self.context.threads)
+        return macs_of(state.model, state.channels, self.feeds[0])
+
+    def _next(self, state: _State, left: float, step: float) -> float | None:
+        """The share of the costs of now that the next stage leaves; None where there is nothing more to do."""
+        if self.budget.macs:
+            return None if left <= self.budget.macs * 1.01 else max(STAGE, self.budget.macs / left)
+        if self.budget.speedup:
+            time = 1.0 if state.model is self.model else self._time(state.model)
+            return None if time * self.budget.speedup <= 1 else max(STAGE, 1 / (time * self.budget.speedup)) - 0.01
+        return step
+
+    def _time(self, model: ir.Model) -> float:
+        return rank_latency([self.model, model], self.feeds[:4], seconds=2.0, threads=self.context.threads)[1]
+
+    def _measure(self, state: _State) -> _Measured:
+        """What the next stage is chosen by."""
+        groups = self._groups(state)
+        rankings, moments = self._ranked(state, groups)
+        return _Measured(rankings, moments, self._sensitivities(state, groups, rankings, moments), self._costs(state))
+
+    def _step(self, state: _State, found: _Measured, share: float) -> _State | None:
+        """The state after a stage that leaves a share of the costs; None where no group can give more."""
+        counts = cheapest(
+            self._groups(state),
+            found.rankings,
+            found.weights,
+            found.costs,
+            state.channels,
+            share,
+            self.budget.round_to,
+            self.budget.least,
+        )
+        if not any(counts.values()):
+            return None
+        return self._fitted(self._without(state, _chosen(counts, found.rankings), found.moments))
+
+    # -- measuring -------------------------------------------------------------------------------------------------
+
+    def _groups(self, state: _State) -> list[Group]:
+        # Two groups may have become one: what is no longer what it was stays.
+        return [
+            group
+            for group in state.channels.groups
+            if group.key in state.alive and len(group) == len(state.alive[group.key])
+        ]
+
+    def _ranked(self, state: _State, groups: Sequence[Group]) -> tuple[dict[str, Ranking], Mapping[Request, Moments]]:
+        reads = reads_of(state.channels)
+        moments = self._moments(state, reads)
+        self.context.progress(f"rank the channels of {len(groups)} groups")
+        return {
+            group.key: rank_channels(group, state.channels, reads, moments, self.criterion) for group in groups
+        }, moments
+
+    def _moments(self, state: _State, reads: Sequence[Read]) -> Mapping[Request, Moments]:
+        requests = list(dict.fromkeys(read.request for read in reads))
+        if not requests:
+            return {}
+        assert self.context.samples is not None
+        self.context.progress(f"measure {len(requests)} Gram matrices")
+        found = collect(
+            state.model, self.context.samples, requests, memory=self.context.memory, threads=self.context.threads
+        )
+        if state.model is self.model:
+            for request, reason in found.declined.items():
+                self.context.decline("measure", request.value, reason)
+        return moments_of(reads, found)
+
+    def _sensitivities(
+        self,
+        state: _State,
+        groups: Sequence[Group],
+        rankings: Mapping[str, Ranking],
+        moments: Mapping[Request, Moments],
+    ) -> dict[str, float]:
+        """Key -> what the error that a ranking tells is worth at the outputs: measured with half of each group gone."""
+        noise = Noise(state.model, self.judging[:PROBED], self.context.threads, self.context.memory // 4)
+        weights = {}
+        for count, group in enumerate(groups):
+            self.context.progress(f"measure group {count + 1} of {len(groups)}")
+            ranking, half = rankings[group.key], max(1, len(group) // 2)
+            probe = self._without(state, {group.key: np.sort(ranking.order[:half]).tolist()}, moments)
+            told = max(float(ranking.errors[half]), 1e-12)
+            weights[group.key] = noise(probe.model) / told
+        return weights
+
+    @cached_property
+    def _distance(self) -> Noise:
+        return Noise(self.model, self.judging, self.context.threads, self.context.memory // 4)
+
+    def _score(self, state: _State) -> float:
+        assert self.context.metric is not None
+        assert self.context.selection is not None
+        return self.context.metric(open_session(state.model, threads=self.context.threads).run, self.context.selection)
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def _without(self, state: _State, removal: Removal, moments: Mapping[Request, Moments]) -> _State:
+        """The state without some more atoms, counted in those that are left; what went is mixed into what stays."""
+        model = state.model.clone()
+        channels = find_channels(model)
+        reads = reads_of(channels)
+        mix_channels(reads, moments, kept_ids(channels, removal))
+        remove_channels(model, channels, removal)
+        alive = {
+            key: np.delete(places, np.asarray(removal.get(key, ()), np.int64)) for key, places in state.alive.items()
+        }
+        return _State(model, alive)
+
+    def _fitted(self, state: _State) -> _State:
+        """The state with its weights refitted to the original, where that is better on samples not fitted."""
+        layers = list(_layers(self.model, self.channels, kept_ids(self.channels, self._removal(state))))
+        if not self.refitting or not layers or len(self.feeds) < LEAST_FITTED:
+            return state
+        fitted = _State(state.model.clone(), state.alive)
+        context = self.context
+        try:
+            refit(
+                self.model,
+                fitted.model,
+                layers,
+                self.feeds,
+                memory=context.memory // 2,
+                threads=context.threads,
+                progress=context.progress,
+            )
+        except (InputError, CheckFailed) as error:
+            context.decline("refit", "the model in pieces", str(error))
+            return state
+        return min((state, fitted), key=lambda each: self._distance(each.model))
+
+    def _removal(self, state: _State) -> dict[str, list[int]]:
+        """What is gone of the original."""
+        removal = {}
+        for group in self.channels.groups:
+            if group.key in state.alive and len(state.alive[group.key]) < len(group):
+                removal[group.key] = np.setdiff1d(np.arange(len(group)), state.alive[group.key]).tolist()
+        return removal
+
+    # -- the oracle ------------------------------------------------------------------------------------------------
+
+    def _checked(self, removal: dict[str, list[int]]) -> dict[str, list[int]]:
+        """What of it agrees with the original whose readers do not see the channels."""
+        if not removal or self._agrees(removal):
+            return removal
+        reason = "the model without these channels does not compute what it should"
+        sound = {}
+        for key, atoms in removal.items():
+            if self._agrees({key: atoms}):
+                sound[key] = atoms
+            else:
+                self.context.decline("prune", key, reason)
+        if sound and not self._agrees(sound):
+            self.context.decline("prune", "model", reason)
+            return {}
+        return sound
+
+    def _agrees(self, removal: Removal) -> bool:
+        """Whether removing is the same as not reading: structure only, no weight is mixed or refitted."""
+        pruned, silent = self.model.clone(), self.model.clone()
+        try:
+            remove_channels(pruned, find_channels(pruned), removal)
+            silence_channels(silent, find_channels(silent), removal)
+            reference = Reference(silent, self.feeds[:2], tier=Tier.LOSSY, threads=self.context.threads)
+            parity = reference.check(pruned)
+        except (InputError, CheckFailed):
+            return False
+        return parity.passed and all(not each.sqnr_db < SOUND for each in parity.fidelity)
+
+
+def _first(samples: Iterable[Sample], count: int, memory: int) -> list[Feed]:
+    """Inputs of at most so many samples and bytes, but of one at least."""
+    found: list[Feed] = []
+    for sample in itertools.islice(samples, count):
+        memory -= sum(np.asarray(array).nbytes for array in sample.feed.values())
+        if found and memory < 0:
+            break
+        found.append(sample.feed)
+    return found
+
+
+def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:
+    return {key: np.sort(rankings[key].order[:count]).tolist() for key, count in counts.items() if count}
+
+
+def _layers(model: ir.Model, channels: Channels, keep: np.ndarray) -> list[Layer]:
+    """Contractions of the main graph whose inputs change, with the outputs that stay."""
+    changed: set[ir.Value] = set()
+    found = []
+    for node in model.graph:
+        inputs = [value for value in node.inputs if value is not None]
+        lost = any(
+            ids is not None and not keep[ids].all()
+            for value in inputs
+            if constant_tensor(value) is None
+            for ids in channels.links.ids(value) or ()
+        )
+        if not lost and not any(value in changed for value in inputs):
+            continue
+        changed.update(node.outputs)
+        if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        weight, out = node.inputs[1], node.outputs[0]
+        rank = channels.facts.rank(out)
+        if weight is None or constant_tensor(weight) is None or len(weight.uses()) > 1 or rank is None:
+            continue
+        ids = channels.links.axis(out, 1 if node.op_type == "Conv" else rank - 1)
+        found.append(Layer(out.name or "", None if ids is None or keep[ids].all() else keep[ids]))
+    return found

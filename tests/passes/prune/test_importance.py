@@ -1,0 +1,134 @@
+"""Greedy OBS against brute force: what is told is the least squares error, and each step is the best one."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxslim.analysis.channels import Channels, Group
+from onnxslim.calibration import Request
+from onnxslim.passes.prune import importance
+from onnxslim.passes.prune.importance import positions_in, rank_channels
+from onnxslim.passes.prune.reads import Moments, Read, damped
+from tests.ops.channels.nets import model, node
+from tests.passes.prune.nets import loaded, measured, samples
+
+DENSE = model(["MatMul x w -> a", "Relu a -> b", "MatMul b v -> y"], {"w": (5, 7), "v": (7, 4)}, inputs={"x": ["N", 5]})
+TWO_READS = model(
+    ["MatMul x w -> a", "Relu a -> b", "MatMul b u -> c", "MatMul b v -> d", node("Concat c d -> y", axis=1)],
+    {"w": (5, 7), "u": (7, 2), "v": (7, 4)},
+    inputs={"x": ["N", 5]},
+)
+BLOCKS = model(  # each channel takes four columns of v
+    ["Conv x w -> a", "Relu a -> b", "Flatten b -> c", "MatMul c v -> y"],
+    {"w": (6, 2, 1, 1), "v": (24, 3)},
+    inputs={"x": ["N", 2, 2, 2]},
+)
+NETS = {"dense": DENSE, "two reads": TWO_READS, "blocks": BLOCKS}
+
+
+def best_error(
+    group: Group, channels: Channels, reads: list[Read], moments: dict[Request, Moments], gone: list[int]
+) -> float:
+    """The least squares error of all reads without some atoms, as a share of what they compute."""
+    total = 0.0
+    for read in reads:
+        places = positions_in(group, channels, read)
+        if places is None:
+            continue
+        found, weights = moments[read.request], read.matrix().astype(np.float64)
+        root = np.linalg.cholesky(damped(found.second, found.rows)).T  # rows that have this Gram matrix
+        kept = np.setdiff1d(np.arange(len(root)), places[gone])
+        wanted = root @ weights.T
+        fitted = np.linalg.lstsq(root[:, kept], wanted, rcond=None)[0]
+        total += np.square(root[:, kept] @ fitted - wanted).sum() / np.square(wanted).sum()
+    return total
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_told_is_the_error_of_the_best_replacement(name: str) -> None:
+    channels, reads, moments = measured(loaded(NETS[name]), samples(NETS[name], size=16))
+    (group,) = channels.groups
+    ranking = rank_channels(group, channels, reads, moments)
+    assert sorted(ranking.order.tolist()) == list(range(len(group)))
+    for gone in range(len(group)):
+        expected = best_error(group, channels, reads, dict(moments), ranking.order[:gone].tolist())
+        assert ranking.errors[gone] == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_each_step_takes_what_costs_least_then(name: str) -> None:
+    channels, reads, moments = measured(loaded(NETS[name]), samples(NETS[name], size=16))
+    (group,) = channels.groups
+    order = rank_channels(group, channels, reads, moments).order.tolist()
+    for step in range(len(group) - 1):
+        errors = {
+            atom: best_error(group, channels, reads, dict(moments), [*order[:step], atom]) for atom in order[step:]
+        }
+        assert order[step] == min(errors, key=lambda atom: errors[atom])
+
+
+def test_a_channel_that_another_stands_for_goes_first_however_large_it_is() -> None:
+    proto = onnx.ModelProto.FromString(DENSE.SerializeToString())
+    w = onnx.numpy_helper.to_array(proto.graph.initializer[0]).copy()
+    w[:, 2] = 3 * w[:, 5]
+    proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(w, "w"))
+    channels, reads, moments = measured(loaded(proto), samples(proto, size=64))
+    (group,) = channels.groups
+    obs = rank_channels(group, channels, reads, moments).order
+    alone = rank_channels(group, channels, reads, moments, "activation").order
+    assert obs[0] in (2, 5)
+    assert obs[1] not in (2, 5)  # what is left of the two is no longer told by any other
+    assert alone[-1] == 2  # by itself it is the loudest of all
+
+
+def test_activations_and_magnitude_add_up_what_each_channel_makes_alone() -> None:
+    channels, reads, moments = measured(loaded(DENSE), samples(DENSE))
+    (group,) = channels.groups
+    (read,) = reads
+    weights, found = read.matrix().astype(np.float64), moments[read.request]
+    for criterion, second in (("activation", damped(found.second, found.rows)), ("magnitude", np.eye(7))):
+        scores = np.square(weights).sum(axis=0) * np.diagonal(second)
+        ranking = rank_channels(group, channels, reads, moments, criterion)  # type: ignore[arg-type]
+        assert ranking.order.tolist() == np.argsort(scores, kind="stable").tolist()
+        share = np.cumsum(np.sort(scores)) / np.einsum("oi,ij,oj->", weights, second, weights)
+        np.testing.assert_allclose(ranking.errors[1:], share, rtol=1e-4)
+
+
+def test_reads_that_are_too_wide_for_cubes_are_ranked_by_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    channels, reads, moments = measured(loaded(DENSE), samples(DENSE))
+    (group,) = channels.groups
+    expected = rank_channels(group, channels, reads, moments, "activation")
+    monkeypatch.setattr(importance, "LARGEST", 6)
+    found = rank_channels(group, channels, reads, moments)
+    assert found.order.tolist() == expected.order.tolist()
+    assert found.errors.tolist() == expected.errors.tolist()
+
+
+def test_channels_that_no_constant_reads_are_ranked_by_their_own_weights() -> None:
+    proto = model(
+        ["MatMul x q -> a", "MatMul x k -> b", node("Transpose b -> c", perm=[0, 2, 1]), "MatMul a c -> y"],
+        {"q": (5, 6), "k": (5, 6)},
+        inputs={"x": ["N", 3, 5]},
+    )
+    for tensor in proto.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        scaled = array / np.linalg.norm(array, axis=0) * np.array([3, 1, 6, 2, 5, 4], np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(scaled, tensor.name))
+    channels, reads, moments = measured(loaded(proto), samples(proto))
+    (group,) = channels.groups
+    ranking = rank_channels(group, channels, reads, moments)
+    assert ranking.order.tolist() == [1, 3, 0, 5, 4, 2]
+    assert ranking.errors[-1] == pytest.approx(1)
+
+
+def test_a_shrunk_matrix_keeps_its_diagonal_and_can_be_inverted() -> None:
+    x = np.random.default_rng(0).normal(size=(3, 8))
+    second = x.T @ x / 3
+    found = damped(second, 3)
+    assert np.linalg.eigvalsh(found).min() > 1e-2
+    beside = ~np.eye(8, dtype=bool)
+    np.testing.assert_allclose(found[beside], second[beside] * 3 / 11)
+    np.testing.assert_allclose(np.diagonal(found), np.diagonal(second) + 1e-3 * np.diagonal(second).mean())
+    assert np.linalg.matrix_rank(damped(np.zeros((4, 4)), 10)) == 4
