@@ -119,7 +119,7 @@ class PruneChannels(Pass):
         budgets = {"ratio": self.ratio, "macs": self.macs, "speedup": self.speedup}
         given = [name for name, value in budgets.items() if value is not None]
         if len(given) > 1:
-            raise InputError(f"{' and '.join(given)} are both given", mend="give one of them")
+            raise InputError(f"{', '.join(given[:-1])} and {given[-1]} exclude each other", mend="give one of them")
         for name in ("ratio", "macs"):
             value = budgets[name]
             if value is not None and not 0 < value < 1:
