@@ -152,7 +152,7 @@ class QuantizeStatic(Pass):
     def migrate_scales(self, model: ir.Model, context: Context) -> None:
         """Migrates scales where the model that is quantized by rule is better for it, on samples of the selection."""
         if context.statistics:
-            context.decline("migrate", "model", "the statistics that are given are of the channels as they are")
+            context.decline("migrate", "activations", "the statistics that are given are of the channels as they are")
             return
         migrations, reasons = migrations_of(model, infer_shapes(model))
         for name, reason in reasons.items():
@@ -168,8 +168,8 @@ class QuantizeStatic(Pass):
             quality = Quality(replace(self, migrate=False, search=False), model, context)
             context.cache[key] = best_exponent(migrations, ranges, quality)
         factors, exponent, before, after = context.cache[key]
-        if not factors:
-            context.decline("migrate", "model", f"no exponent brings {WORTH_DB:g} dB over {before:.1f} dB")
+        if not factors and math.isfinite(before):
+            context.decline("migrate", "activations", f"no exponent brings {WORTH_DB:g} dB over {before:.1f} dB")
         for each in migrations:
             detail = f"exponent {exponent:g}, all together {before:.1f} -> {after:.1f} dB"
             if each.key in factors and context.allow(Action("migrate", (each.key,), each.key, detail)):
