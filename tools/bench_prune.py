@@ -68,6 +68,7 @@ RUNS = (
     Run("silero_vad_16k_op15", ("--macs", "0.5"), samples=64),
     Run("dnsmos_sig", ("--macs", "0.5"), samples=64),
     Run("ppocr_cls", ("--macs", "0.7")),
+    Run("ppocr_cls", ("--macs", "0.6")),
     Run("ppocr_cls", ("--speedup", "1.7")),
     Run("ppocr_cls", ("--speedup", "1.7", "--no-refit")),
     Run("ppocrv4_rec", ("--macs", "0.85")),

@@ -42,7 +42,7 @@ class PruneChannels(Pass):
         metadata={"help": "share of the multiply-accumulates to keep; groups give up what costs least at the outputs"},
     )
     speedup: float | None = field(
-        default=None, metadata={"help": "how many times as fast the model shall be on this machine, measured"}
+        default=None, metadata={"help": "how many times as fast as the slimmed model it shall be here, measured"}
     )
     round_to: int = field(
         default=4, metadata={"help": "channels stay a multiple of this: other numbers have slower kernels"}
