@@ -33,9 +33,16 @@ def list_(as_json: bool) -> None:
         _print(rows)
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("name", "opset", "task", "items", "source")
+    # `fetch` and `score` take the name: it is never cut.
+    table = Table(
+        Column("name", no_wrap=True, min_width=max(len(row["name"]) for row in rows)),
+        "opset",
+        "task",
+        "items",
+        "source",
+    )
     for row in rows:
         task = row["task"]
         what = f"{task['title']} ({task['metric']})" if task else "none yet: fetch only"

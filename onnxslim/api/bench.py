@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
-from onnxslim.runtime import Latency, compare_latency, random_feeds
+from onnxslim.errors import InputError
+from onnxslim.runtime import Latency, compare_latency, open_session, random_feeds
 
 MAX_FEEDS = 8
 
@@ -47,6 +48,14 @@ def bench(
         feeds = random_feeds(first.model)[:1]
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
+    for source in (first, second):
+        try:
+            open_session(source.model, threads=threads).run(feeds[0])
+        except InputError as error:
+            mend = "time each alone" if found is None else "give samples that both take"
+            raise InputError(
+                "the model does not take the inputs", where=source.path or "", why=str(error), mend=mend
+            ) from error
     alone = b is None
     return compare_latency(
         first.model,

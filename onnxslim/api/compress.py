@@ -8,9 +8,9 @@ from typing import Any
 
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import Settings
+from onnxslim.api.settings import SETTINGS, Settings
 from onnxslim.api.source import AnyModel
-from onnxslim.pipeline import Pass, get_pass, load_recipe
+from onnxslim.pipeline import Pass, get_pass, load_recipe, make_pass
 
 
 def compress(
@@ -26,7 +26,8 @@ def compress(
         model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
         output: Where to write the result; the input's own path needs ``in_place=True``.
         recipe: A TOML file or a list of passes to run instead of slim and quantize.
-        settings: Fields of `onnxslim.api.settings.Settings`; ``samples`` is needed where a pass needs them.
+        settings: Fields of `onnxslim.api.settings.Settings`; ``samples`` is needed where a pass needs them. Without a
+            recipe also the fields of the ``quantize`` pass.
 
     Returns:
         The model and the report.
@@ -36,10 +37,11 @@ def compress(
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
     if recipe is None:
-        passes: list[Pass] = [get_pass("slim")(), get_pass("quantize")()]
+        options = {name: settings.pop(name) for name in set(settings) - SETTINGS}
+        passes: list[Pass] = [get_pass("slim")(), make_pass(get_pass("quantize"), options)]
     elif isinstance(recipe, str | os.PathLike):
         passes = load_recipe(recipe)
         settings["recipe_path"] = recipe
     else:
         passes = list(recipe)
-    return rewrite("compress", model, output, passes, Settings(**settings))
+    return rewrite("compress", model, output, passes, Settings.of(settings))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any
 
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import Settings
+from onnxslim.api.settings import SETTINGS, Settings
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import get_pass, make_pass
-
-_SETTINGS = {field.name for field in dataclasses.fields(Settings)}
 
 
 def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **options: Any) -> Result:
@@ -32,6 +29,6 @@ def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
         InputError: The model, the samples or an option cannot be used.
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
-    settings = Settings(**{name: options.pop(name) for name in _SETTINGS & set(options)})
+    settings = Settings(**{name: options.pop(name) for name in SETTINGS & set(options)})
     passes = [get_pass("slim")(), make_pass(get_pass("quantize"), options)]
     return rewrite("quantize", model, output, passes, settings)

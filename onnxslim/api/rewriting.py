@@ -264,6 +264,10 @@ def _lossy(
         if settings.max_drop is not None and score - scores["output"] > settings.max_drop:
             told = f"{score:.4g} -> {scores['output']:.4g}"
             veto = f"the metric falls by more than {settings.max_drop:g} on held-back samples: {told}"
+    if score is not None and held_back is not None and 0 < (settings.max_drop or 0) * len(held_back) < 1:
+        few = f"a drop of {settings.max_drop:g} is less than one of the {len(held_back)} samples"
+        note = f"{few} that the metric is taken on: more samples are needed to show it"
+        trial = replace(trial, notes=(*trial.notes, note))
     trial = replace(trial, parity=parity, scores=scores, veto=veto)
     if not settings.bench or settings.elsewhere:
         return trial

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
 
 import onnx_ir as ir
 
@@ -55,12 +55,29 @@ class Settings:
     """Whether to measure how long onnxruntime takes to open the model before and after."""
     progress: Progress = lambda _: None
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The settings that a caller names.
+
+        Raises:
+            InputError: A name is none of a setting; the message offers the nearest.
+        """
+        for name in given:
+            if name not in SETTINGS:
+                raise InputError(f"there is no option {name!r}", mend=did_you_mean(name, SETTINGS))
+        return cls(**given)
+
     def __post_init__(self) -> None:
         """Refuses what the command line would refuse.
 
         Raises:
             InputError: A number is none, or out of its range.
         """
+        if self.metric is not None and not callable(self.metric):
+            raise InputError(
+                f"the metric is a {type(self.metric).__name__}, no function",
+                mend="give metric(run, samples) -> float, such as onnxslim.calibration.load_metric('top1')",
+            )
         if math.isnan(self.min_sqnr):
             raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
         if self.max_drop is not None and not self.max_drop >= 0:
@@ -77,3 +94,7 @@ class Settings:
     def elsewhere(self) -> str:
         """The name of the target where it is another machine than this one; else empty."""
         return self.target if self.target is not None and self.target != runtime.host_target().name else ""
+
+
+SETTINGS = frozenset(field.name for field in fields(Settings))
+"""Their names."""

@@ -9,8 +9,9 @@ import os
 import onnx_ir as ir
 
 from onnxslim.api.quality import MIN_SQNR, hold_to
-from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
+from onnxslim.api.source import AnyModel, AnySamples, Source, open_samples, open_source
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.graph.edit import constant_tensor
 from onnxslim.runtime import Feed, Parity, Reference, Tier, random_feeds
 from onnxslim.runtime.findings import Evidence
 
@@ -23,7 +24,7 @@ def verify(
     *,
     samples: AnySamples | None = None,
     tier: Tier | str | None = None,
-    min_sqnr: float = MIN_SQNR,
+    min_sqnr: float | None = None,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
 ) -> Parity:
@@ -33,9 +34,9 @@ def verify(
         reference: The model that is right.
         candidate: The model to judge.
         samples: Representative inputs; without them random ones give structural evidence.
-        tier: ``exact``, ``numeric`` or ``lossy``. None means lossy where the candidate has quantized nodes that the
-            reference has not, else numeric.
-        min_sqnr: dB that every float output must keep at the lossy tier, on samples; on random inputs it is not asked.
+        tier: ``exact``, ``numeric`` or ``lossy``. None means lossy where the candidate has quantized nodes or weights
+            that the reference has not, else numeric.
+        min_sqnr: dB that every float output must keep at the lossy tier, on samples; None means `MIN_SQNR`.
         threads: Threads of the sessions.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
 
@@ -43,10 +44,16 @@ def verify(
         What was found; ``parity.passed`` says whether the candidate may stand for the reference.
 
     Raises:
-        InputError: A model, the samples or the tier cannot be used.
+        InputError: A model, the samples or the tier cannot be used, or ``min_sqnr`` is given without samples.
     """
-    if math.isnan(min_sqnr):
+    if min_sqnr is not None and math.isnan(min_sqnr):
         raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
+    if min_sqnr is not None and samples is None:
+        raise InputError(
+            "min_sqnr needs samples",
+            why="what a lossy model does on random inputs says nothing of its quality",
+            mend="give samples, or leave min_sqnr out",
+        )
     first = open_source(reference, trust_data_dir=trust_data_dir)
     second = open_source(candidate, trust_data_dir=trust_data_dir)
     if isinstance(tier, str):
@@ -55,12 +62,23 @@ def verify(
             raise InputError(f"there is no tier {tier!r}", mend=did_you_mean(tier, names))
         tier = names[tier]
     if tier is None:
-        quantized = [any("Quantize" in op for op in source.facts.ops) for source in (first, second)]
+        quantized = [_is_quantized(source) for source in (first, second)]
         tier = Tier.LOSSY if quantized == [False, True] else Tier.NUMERIC
     feeds = feeds_of(first.model, samples)
     evidence: Evidence = "random inputs" if samples is None else "samples"
     parity = Reference(first.model, feeds, tier=tier, threads=threads, evidence=evidence).check(second.model)
-    return parity if evidence == "random inputs" else hold_to(parity, min_sqnr)
+    return parity if evidence == "random inputs" else hold_to(parity, MIN_SQNR if min_sqnr is None else min_sqnr)
+
+
+def _is_quantized(source: Source) -> bool:
+    """Whether it computes in integers, or keeps weights in them that it casts to floats."""
+    if any("Quantize" in op for op in source.facts.ops):
+        return True
+    for node in source.model.graph:
+        tensor = constant_tensor(node.inputs[0]) if node.op_type == "Cast" and node.inputs else None
+        if tensor is not None and tensor.dtype in (ir.DataType.INT8, ir.DataType.UINT8) and len(tensor.shape) > 1:
+            return True
+    return False
 
 
 def feeds_of(model: ir.Model, samples: AnySamples | None) -> list[Feed]:

@@ -25,7 +25,9 @@ def top1(run: Run, samples: Iterable[Sample]) -> float:
     for sample in samples:
         if sample.label is None:
             raise InputError(
-                f"sample {sample.id!r} has no label", where="metric top1", mend="add __label__ to the .npz files"
+                f"sample {sample.id!r} has no label",
+                where="metric top1",
+                mend="give samples as .npz with the key __label__, or as Sample(id, feed, label); images have none",
             )
         found = np.argmax(_output(run(sample.feed), None), axis=-1).reshape(-1)
         label = np.asarray(sample.label).reshape(-1)
@@ -33,7 +35,8 @@ def top1(run: Run, samples: Iterable[Sample]) -> float:
             raise InputError(
                 f"the label of sample {sample.id!r} is {label.dtype}[{label.size}]",
                 where="metric top1",
-                why=f"the output gives {found.size} classes",
+                why=f"the first output gives {found.size} positions to label",
+                mend="give that many integers, counted along its last axis, or a metric of your own: module:function",
             )
         hits += int((found == label).sum())
         count += found.size

@@ -31,7 +31,8 @@ def load_samples(
     - one ``.npz`` or ``.npy``: axis 0 counts the samples and stays as a batch of 1;
     - a folder of images (with those below it), one image, or a text file that lists images;
     - ``module:function``: called anew for each reading; yields `Sample`, dicts, or arrays for a model of one input;
-    - in Python such a function itself, or a list (anything that can be read more than once) of what it would yield.
+    - in Python such a function itself, or a list (anything that can be read more than once) of what it would yield, or
+      an array, whose axis 0 counts the samples as that of a ``.npy`` does.
 
     An array without a name is for the only input of the model.
 
@@ -55,6 +56,8 @@ def load_samples(
 
 def _given(source: Callable[[], Any] | Iterable[Any], inputs: Sequence[PortLike] | None) -> Samples:
     """Samples that the caller holds in memory or makes."""
+    if isinstance(source, np.ndarray):
+        return FunctionSamples(lambda: (row[np.newaxis] for row in source), "samples", inputs)
     if isinstance(source, Indexed) and not isinstance(source, list | tuple | dict):
         return source
     if callable(source):

@@ -127,7 +127,7 @@ min_sqnr_option = click.option(
     "--min-sqnr",
     type=finite,
     metavar="DB",
-    help="SQNR under which a lossy result does not pass and is dropped  [default: 5]",
+    help="SQNR on samples under which a lossy result does not pass; random inputs are not held to it  [default: 5]",
 )
 
 max_drop_option = click.option(

@@ -36,12 +36,15 @@ class Matcher:
         """Whether one of them is a name of the node or of its outputs."""
         return any(name in self.names or any(e.search(name) for e in self.expressions) for name in names_of(node))
 
-    def check(self, model: ir.Model, likely: Callable[[ir.Node], bool] = lambda _: True) -> None:
-        """Refuses names that the model does not have; a pattern may match nothing.
+    def check(self, model: ir.Model, likely: Callable[[ir.Node], bool] = lambda _: True) -> list[str]:
+        """Refuses names that the model does not have.
 
         Args:
             model: Whose nodes are named.
             likely: The nodes among which the user will have meant one.
+
+        Returns:
+            The patterns that match nothing.
 
         Raises:
             InputError: A name is none of a node; the message offers the nearest.
@@ -53,6 +56,7 @@ class Matcher:
                 pattern = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
                 mend = f"names are taken literally; for a pattern write {self.option} 're:{pattern}'"
             raise InputError(f"{self.option} names no node: {name!r}", mend=mend)
+        return [f"re:{each.pattern}" for each in self.expressions if not any(map(each.search, known))]
 
 
 def names_of(node: ir.Node) -> list[str]:

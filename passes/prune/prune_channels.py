@@ -135,7 +135,8 @@ class PruneChannels(Pass):
     def eligible(self, model: ir.Model, channels: Channels, context: Context) -> list[Group]:
         """The groups that may lose channels; for the others the reason is put on record."""
         protected = Matcher(self.protect, "--protect")
-        protected.check(model)
+        for pattern in protected.check(model):
+            context.decline("prune", protected.option, f"{pattern!r} matches no node of the slimmed model")
         found = []
         for group in channels.groups:
             nodes = {node for site in group.activations if (node := site.value.producer()) is not None}

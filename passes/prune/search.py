@@ -250,7 +250,12 @@ class Search:
     # -- measuring -------------------------------------------------------------------------------------------------
 
     def _groups(self, state: _State) -> list[Group]:
-        return [group for group in state.channels.groups if group.key in state.alive]
+        # Two groups may have become one: what is no longer what it was stays.
+        return [
+            group
+            for group in state.channels.groups
+            if group.key in state.alive and len(group) == len(state.alive[group.key])
+        ]
 
     def _ranked(self, state: _State, groups: Sequence[Group]) -> tuple[dict[str, Ranking], Mapping[Request, Moments]]:
         reads = reads_of(state.channels)

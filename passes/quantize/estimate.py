@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.calibration import Histogram
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed, attribute, node_times
+from onnxslim.runtime import Feed, NodeTime, attribute, node_times
 
 from .cost import Costs, conversions
 from .grid import TINY
@@ -28,6 +28,9 @@ GAIN = 0.9
 """Another range than the full one must leave no more than this share of the noise."""
 PEAK = 1.1
 """... and no more than this multiple of the largest error: what clips the score of a rare hit is quiet on average."""
+
+TURNS = 3
+"""Profiles of each form."""
 
 
 def judge_ranges(
@@ -148,11 +151,18 @@ def measure_costs(
         for output in (ir.Value(name=group.key), *(node.outputs[0] for node in group.absorbed))
     }
     first = {group.key for group in built.groups if group.is_contraction}
-    in_float = attribute(node_times(plain, feeds, config=config), plain, owners, first)
-    times = node_times(built.model, feeds, config=config)
+    # In turns, so that a machine that is busy for a while slows both, and the least of each counts.
+    turns = [[node_times(each, feeds, config=config) for each in (plain, built.model)] for _ in range(TURNS)]
+    before, times = (least([turn[side] for turn in turns]) for side in range(2))
+    in_float = attribute(before, plain, owners, first)
     in_int8 = attribute(times, built.model, built.owners, first)
     quantize, dequantize = conversions(times, sizes, built.quantized)
     return Costs(in_float, in_int8, quantize, dequantize)
+
+
+def least(profiles: Sequence[Sequence[NodeTime]]) -> list[NodeTime]:
+    """Of several profiles of one model the least time of each node."""
+    return [min(times, key=lambda each: each.microseconds) for times in zip(*profiles, strict=True)]
 
 
 def name_nodes(model: ir.Model) -> None:

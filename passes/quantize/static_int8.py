@@ -6,7 +6,8 @@ Integer-Arithmetic-Only Inference (CVPR 2018), section 2.1. Which groups become 
 
 from __future__ import annotations
 
-import re
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
@@ -15,23 +16,28 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
-from onnxslim.errors import InputError, did_you_mean
+from onnxslim.errors import InputError
 from onnxslim.graph.edit import site
+from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.runtime import Target, Tier, host_target
+from onnxslim.runtime import Reference, Target, Tier, host_target
 
 from .bias import Means, mean_request
 from .group import OPERATORS, Group, group_of, rebound
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
+from .migrate import WORTH_DB, Factors, best_exponent, migrate, migrations_of
 from .qdq import Built, insert
 from .rounding import NEAREST, Rounding, compensated
 from .search import Chosen, Search
 from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, merged, span_of
 from .weights_only import is_large, store_weights
+
+JUDGED = 16
+"""Samples that migrations are judged by."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,10 @@ class QuantizeStatic(Pass):
     correct_bias: bool = field(
         default=True, metadata={"help": "biases take back what rounding the weights does to the mean of an output"}
     )
+    migrate: bool = field(
+        default=True,
+        metadata={"help": "even out the channels of activations by factors that weights take up, where that helps"},
+    )
     search: bool = field(
         default=True,
         metadata={"help": "choose nodes by measured time and error; without, contractions are chosen by rule"},
@@ -98,6 +108,8 @@ class QuantizeStatic(Pass):
             raise InputError("static quantization needs samples", mend="give --samples, or samples= in Python")
         if not 50 < self.percentile <= 100:
             raise InputError(f"a percentile of {self.percentile} is no share to keep", mend="give one in (50, 100]")
+        if self.migrate and self.search and not self.weights_only and not self.keep_slow:
+            self.migrate_scales(model, context)
         candidates, tables = self.candidates(model, context)
         if not candidates and not tables:
             return context.result()
@@ -136,6 +148,32 @@ class QuantizeStatic(Pass):
         chosen.rounding.explain(allowed, context)
         self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, chosen.rounding, target)
         return context.result()
+
+    def migrate_scales(self, model: ir.Model, context: Context) -> None:
+        """Migrates scales where the model that is quantized by rule is better for it, on samples of the selection."""
+        if context.statistics:
+            context.decline("migrate", "activations", "the statistics that are given are of the channels as they are")
+            return
+        migrations, reasons = migrations_of(model, infer_shapes(model))
+        for name, reason in reasons.items():
+            context.decline("migrate", name, reason)
+        if not migrations:
+            return
+        key = ("migrate", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
+        if key not in context.cache:
+            assert context.samples is not None
+            context.progress(f"try to migrate the scales of {len(migrations)} activations")
+            requests = [each.request for each in migrations]
+            ranges = collect(model, context.samples, requests, memory=context.memory, threads=context.threads)
+            quality = Quality(replace(self, migrate=False, search=False), model, context)
+            context.cache[key] = best_exponent(migrations, ranges, quality)
+        factors, exponent, before, after = context.cache[key]
+        if not factors and math.isfinite(before):
+            context.decline("migrate", "activations", f"no exponent brings {WORTH_DB:g} dB over {before:.1f} dB")
+        for each in migrations:
+            detail = f"exponent {exponent:g}, all together {before:.1f} -> {after:.1f} dB"
+            if each.key in factors and context.allow(Action("migrate", (each.key,), each.key, detail)):
+                migrate(each, factors[each.key])
 
     def store(self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context) -> PassResult:
         """Stores weights and tables in int8; nothing is computed in int8."""
@@ -194,8 +232,9 @@ class QuantizeStatic(Pass):
             ):
                 # Who moves integers expects nothing, and is not mentioned.
                 context.decline("quantize", site(node), group)
-        included.check(model)
-        excluded.check(model)
+        for matcher in (included, excluded):
+            for pattern in matcher.check(model, _has_kernel):
+                context.decline("quantize", matcher.option, f"{pattern!r} matches no node of the slimmed model")
         return found, tables
 
     def measure(self, model: ir.Model, groups: Sequence[Group], context: Context) -> Statistics:
@@ -256,6 +295,37 @@ class QuantizeStatic(Pass):
         return built
 
 
+class Quality:
+    """dB of the outputs of a model that is quantized by rule, once some scales are migrated.
+
+    Args:
+        options: The pass that quantizes.
+        model: The float model; not changed.
+        context: Of the pass that asks.
+    """
+
+    def __init__(self, options: QuantizeStatic, model: ir.Model, context: Context) -> None:
+        self._options, self._model, self._context = options, model, context
+        samples = context.selection if context.selection is not None else context.samples
+        feeds = [sample.feed for sample in itertools.islice(samples or (), JUDGED)]
+        self._reference = Reference(model, feeds, tier=Tier.LOSSY, threads=context.threads)
+
+    def __call__(self, factors: Mapping[str, Factors]) -> float:
+        """Of the worst output; minus infinity where the model fails."""
+        model, given = self._model.clone(), self._context
+        for each in migrations_of(model, infer_shapes(model))[0] if factors else ():
+            if each.key in factors:
+                migrate(each, factors[each.key])
+        # The cache is shared: what is measured of the model as it is need not be measured again.
+        context = Context(
+            samples=given.samples, target=given.target, memory=given.memory, threads=given.threads, cache=given.cache
+        )
+        self._options.run(model, context)
+        parity = self._reference.check(model)
+        worst = min((each.sqnr_db for each in parity.fidelity), default=math.inf)
+        return worst if parity.passed and not math.isnan(worst) else -math.inf
+
+
 def requests_of(groups: Sequence[Group], means: bool) -> list[Request]:
     """A histogram of every value around the groups, and the means that correct biases."""
     names = dict.fromkeys(value.name or "" for group in groups for value in group.measured)
@@ -291,39 +361,5 @@ def known(model: ir.Model, requests: Sequence[Request], statistics: Sequence[Sta
     return result
 
 
-class Matcher:
-    """Whether a node's name, or its output's, is one of the names or matches one of the ``re:`` patterns."""
-
-    def __init__(self, patterns: Sequence[str], option: str) -> None:
-        self.option = option
-        self.names = {pattern for pattern in patterns if not pattern.startswith("re:")}
-        try:
-            self.expressions = [re.compile(pattern[3:]) for pattern in patterns if pattern.startswith("re:")]
-        except re.error as error:
-            raise InputError(
-                f"{error.pattern!r} is no regular expression", why=str(error), mend="escape special characters with \\"
-            ) from error
-
-    def __call__(self, node: ir.Node) -> bool:
-        """Whether one of them is a name of the node or of its outputs."""
-        return any(name in self.names or any(e.search(name) for e in self.expressions) for name in _names(node))
-
-    def check(self, model: ir.Model) -> None:
-        """Refuses names that the model does not have; a pattern may match nothing."""
-        known = {name for node in nodes(model) for name in _names(node)}
-        for name in sorted(self.names - known):
-            quantizable = {each for node in nodes(model) if _has_kernel(node) for each in _names(node)}
-            mend = did_you_mean(name, quantizable)
-            if any(sign in name for sign in "*?[^$|"):
-                pattern = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
-                mend = f"names are taken literally; for a pattern write {self.option} 're:{pattern}'"
-            raise InputError(f"{self.option} names no node: {name!r}", mend=mend)
-
-
 def _has_kernel(node: ir.Node) -> bool:
     return not node.domain and node.op_type in OPERATORS
-
-
-def _names(node: ir.Node) -> list[str]:
-    """What a user may call a node: its name, and its outputs'."""
-    return [name for name in (node.name, *(value.name for value in node.outputs)) if name]

@@ -149,6 +149,29 @@ def test_settings_are_checked_as_the_command_line_does(settings: dict[str, Any])
         onnxslim.quantize(DIGITS.path(), samples=SAMPLES, **settings)
 
 
+def test_misspelt_and_misplaced_options_are_named() -> None:
+    with pytest.raises(InputError, match="did you mean 'search'"):
+        onnxslim.compress(DIGITS.path(), samples=SAMPLES, sarch=False)
+    with pytest.raises(InputError, match="did you mean 'samples'"):
+        onnxslim.compress(DIGITS.path(), recipe=[], sampels=SAMPLES)
+    with pytest.raises(InputError, match=r"load_metric\('top1'\)"):
+        onnxslim.quantize(DIGITS.path(), samples=SAMPLES, metric="top1")
+
+
+def test_compress_takes_the_options_of_quantize_and_samples_as_an_array() -> None:
+    array = np.concatenate([next(iter(sample.feed.values())) for sample in SAMPLES])
+    made = onnxslim.compress(DIGITS.path(), samples=array, weights_only=True, bench=False)
+    assert made.report.decision == "compressed"
+    assert made.report.calibrated + made.report.held_back < len(array)
+
+
+def test_a_drop_that_the_samples_cannot_show_is_noted() -> None:
+    result = onnxslim.quantize(
+        DIGITS.path(), samples=SAMPLES, metric=lambda run, samples: 1.0, max_drop=0.01, bench=False, search=False
+    )
+    assert any("is less than one of the" in note for note in result.report.notes)
+
+
 def test_slimming_the_slimmed_writes_the_very_same_bytes(digits: Path, tmp_path: Path) -> None:
     onnxslim.slim(digits, tmp_path / "once.onnx")
     result = simplify(tmp_path / "once.onnx", tmp_path / "twice.onnx")

@@ -67,6 +67,26 @@ def test_a_wrecked_quantized_candidate_does_not_pass() -> None:
     assert onnxslim.verify(DIGITS.path(), quantized, samples=SAMPLES, min_sqnr=-100).passed
 
 
+def test_a_model_with_int8_weights_only_is_judged_as_lossy() -> None:
+    stored = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, weights_only=True).model
+    parity = onnxslim.verify(DIGITS.path(), stored, samples=SAMPLES)
+    assert parity.tier is Tier.LOSSY
+    assert parity.passed
+    assert onnxslim.verify(stored, stored, samples=SAMPLES).tier is Tier.NUMERIC
+
+
+def test_a_floor_without_samples_is_refused(slimmed: onnx.ModelProto) -> None:
+    with pytest.raises(InputError, match="min_sqnr needs samples"):
+        onnxslim.verify(DIGITS.path(), slimmed, min_sqnr=80)
+
+
+def test_bench_names_the_model_that_takes_other_inputs() -> None:
+    other = models_zoo.get("mtcnn_pnet").path()
+    with pytest.raises(InputError, match="the model does not take the inputs") as caught:
+        onnxslim.bench(DIGITS.path(), other)
+    assert str(other) in str(caught.value)
+
+
 def test_an_unknown_tier_is_named(slimmed: onnx.ModelProto) -> None:
     with pytest.raises(InputError, match="did you mean 'numeric'"):
         onnxslim.verify(DIGITS.path(), slimmed, tier="numerik")
