@@ -24,6 +24,8 @@ from .reads import Matrix, Moments, Read, damped
 Criterion = Literal["obs", "activation", "magnitude"]
 LARGEST = 4096
 """Channels of a read beyond which the order is that of ``activation``: the greedy one costs their cube."""
+BLOCK = 64
+"""Channels that go before their steps are taken of whole matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,74 @@ class Ranking:
     errors: Matrix
 
 
-@dataclass
 class _Sight:
-    """What one read sees of a group: the products of its weights, and the inverse of its Gram matrix."""
+    """What one read sees of a group: the products of its weights, and the inverse of its Gram matrix.
 
-    weights: Matrix
-    """``float64[channels, channels]``: W^T W."""
-    inverse: Matrix
-    energy: float
-    """Mean square of what the read computes."""
-    positions: np.ndarray
-    """``int64[atoms, k]``: the channels of each atom."""
+    Both take a step of low rank with each atom that goes. Of the whole matrices the steps of `BLOCK` channels are taken
+    at once, as products of matrices; in between only the block of each atom is kept up to date, and the columns of the
+    atom that goes next (the blocked updates of LAPACK and GPTQ).
+
+    Args:
+        weights: ``float64[channels, channels]``: W^T W. Overwritten.
+        inverse: ``float64[channels, channels]``: H^-1; H itself where atoms are only weighed alone. Overwritten.
+        energy: Mean square of what the read computes.
+        positions: ``int64[atoms, k]``: the channels of each atom.
+    """
+
+    def __init__(self, weights: Matrix, inverse: Matrix, energy: float, positions: np.ndarray) -> None:
+        self.inverse, self.energy, self._weights, self._positions = inverse, energy, weights, positions
+        block = positions[:, :, None], positions[:, None, :]
+        self.own_weights, self.own_inverse = weights[block], inverse[block]
+        self._dead = np.zeros(len(weights), bool)
+        self._filled = 0
+        # W^T W falls by U B + (U B)^T and H^-1 by C B.
+        self._c, self._u, self._b = (np.zeros((len(weights), BLOCK + positions.shape[1])) for _ in range(3))
+
+    def alone(self) -> Matrix:
+        """What each atom makes of the read by itself, ``inverse`` being H."""
+        scores: Matrix = np.einsum("aij,aij->a", self.own_weights, self.own_inverse) / self.energy
+        return scores
+
+    def scores(self, alive: np.ndarray) -> Matrix:
+        """tr(Q_pp [H^-1]_pp^-1) of each atom p that is left, as a share of the energy."""
+        found = np.zeros(len(alive))
+        if self._positions.shape[1] == 1:
+            found[alive] = self.own_weights[alive, 0, 0] / np.maximum(self.own_inverse[alive, 0, 0], 1e-300)
+        else:
+            solved = np.linalg.solve(self.own_inverse[alive], self.own_weights[alive])
+            found[alive] = np.trace(solved, axis1=1, axis2=2)
+        result: Matrix = found / self.energy
+        return result
+
+    def remove(self, atom: int) -> None:
+        """Q <- Q - Q_p B - (Q_p B)^T + B^T Q_pp B and H^-1 <- H^-1 - [H^-1]_:p B, with B = [H^-1]_pp^-1 [H^-1]_p:."""
+        gone = self._positions[atom]
+        c, u, b = (pending[:, : self._filled] for pending in (self._c, self._u, self._b))
+        columns = self.inverse[:, gone] - c @ b[gone].T
+        seen = self._weights[:, gone] - u @ b[gone].T - b @ u[gone].T
+        self._dead[gone] = True
+        columns[self._dead & ~np.isin(np.arange(len(columns)), gone)] = 0.0  # whatever rounding left
+        step = np.linalg.solve(self.own_inverse[atom], columns.T).T
+        half = seen - step @ self.own_weights[atom] / 2
+        places = self._positions
+        turned = step[places].transpose(0, 2, 1)
+        self.own_inverse -= columns[places] @ turned
+        fall = half[places] @ turned
+        self.own_weights -= fall + fall.transpose(0, 2, 1)
+        end = self._filled + len(gone)
+        for pending, made in ((self._c, columns), (self._u, half), (self._b, step)):
+            pending[:, self._filled : end] = made
+        self._filled = end
+        if end >= BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        c, u, b = (pending[:, : self._filled] for pending in (self._c, self._u, self._b))
+        self.inverse -= c @ b.T
+        fall = u @ b.T
+        self._weights -= fall
+        self._weights -= fall.T
+        self._filled = 0
 
 
 def rank_channels(
@@ -119,11 +178,10 @@ def _ordered(scores: np.ndarray) -> Ranking:
 
 
 def _alone(sights: Sequence[_Sight], count: int) -> Ranking:
-    """Each atom's error by itself; ``inverse`` holds the Gram matrix."""
+    """Each atom's error by itself."""
     scores = np.zeros(count)
     for sight in sights:
-        block = sight.positions[:, :, None], sight.positions[:, None, :]
-        scores += np.einsum("aij,aij->a", sight.weights[block], sight.inverse[block]) / sight.energy
+        scores += sight.alone()
     return _ordered(scores)
 
 
@@ -134,41 +192,12 @@ def _greedy(sights: Sequence[_Sight], count: int) -> Ranking:
     for step in range(count):
         scores = np.zeros(count)
         for sight in sights:
-            scores += _scores(sight, alive) / sight.energy
+            scores += sight.scores(alive)
         scores[~alive] = np.inf
         gone = int(np.argmin(scores))
         order[step], alive[gone] = gone, False
         errors[step + 1] = errors[step] + max(float(scores[gone]), 0.0)
         if step + 1 < count:
             for sight in sights:
-                _remove(sight, sight.positions[gone])
+                sight.remove(gone)
     return Ranking(order, errors)
-
-
-def _scores(sight: _Sight, alive: np.ndarray) -> Matrix:
-    """tr(Q_pp [H^-1]_pp^-1) of each atom p."""
-    places = sight.positions
-    if places.shape[1] == 1:
-        p = places[:, 0]
-        scores: Matrix = sight.weights[p, p] / np.maximum(sight.inverse[p, p], 1e-300)
-        return scores
-    found = np.zeros(len(places))
-    left = places[alive]
-    block = left[:, :, None], left[:, None, :]
-    solved = np.linalg.solve(sight.inverse[block], sight.weights[block])
-    found[alive] = np.trace(solved, axis1=1, axis2=2)
-    return found
-
-
-def _remove(sight: _Sight, gone: np.ndarray) -> None:
-    """W and H^-1 after the channels ``gone`` are no more: W <- W - W_p B, H^-1 <- H^-1 - [H^-1]_:p B, B below."""
-    inverse, weights = sight.inverse, sight.weights
-    columns = inverse[:, gone]
-    ratio = np.linalg.solve(inverse[np.ix_(gone, gone)], columns.T)  # B = [H^-1]_pp^-1 [H^-1]_p:
-    cross = weights[:, gone] @ ratio
-    weights += ratio.T @ weights[np.ix_(gone, gone)] @ ratio - cross - cross.T
-    inverse -= columns @ ratio
-    # What is gone is exactly that, whatever rounding left.
-    weights[gone, :] = weights[:, gone] = 0.0
-    inverse[gone, :] = inverse[:, gone] = 0.0
-    inverse[gone, gone] = 1.0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,65 @@ def test_quantize_takes_the_fields_of_its_pass(here: Path, capsys: Output) -> No
     assert report["decision"] == "quantized"
     assert report["latency"] is None
     assert report["output"]["bytes"] < DIGITS.stat().st_size / 2
+
+
+def test_prune_tells_what_went_and_what_it_cost(here: Path, capsys: Output) -> None:
+    report = run_json(
+        capsys, "prune", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench", "--macs", "0.6",
+        "--round-to", "8", "--min-channels", "16", "--metric", "agreement", "--min-sqnr", "0",
+    )  # fmt: skip
+    assert report["decision"] == "pruned"
+    (step,) = (step for step in report["steps"] if step["name"] == "prune")
+    assert (step["options"]["macs"], step["options"]["round_to"], step["options"]["min_channels"]) == (0.6, 8, 16)
+    counts = [re.fullmatch(r"(\d+) of (\d+) channels", each["detail"]) for each in step["result"]["actions"]]
+    assert counts
+    for count in counts:
+        assert count is not None
+        gone, all_ = int(count[1]), int(count[2])
+        assert gone % 8 == 0 < gone
+        assert all_ - gone >= 16
+    declined = step["result"]["declined"]
+    assert [each["site"] for each in declined if "10 rows of weights stay" in each["reason"]] == ["graph"]
+    assert 0.3 < report["macs"]["output"] / report["macs"]["input"] <= 0.606
+    assert report["output"]["parameters"] < report["input"]["parameters"]
+    assert report["output"]["weight_bytes"] < report["input"]["weight_bytes"]
+    assert report["parity"]["fidelity"][0]["sqnr_db"] > 0
+    assert report["scores"]["input"] == 1.0
+    assert report["output"]["bytes"] == (here / "out.onnx").stat().st_size < DIGITS.stat().st_size
+
+
+def test_a_pruned_model_for_a_person(here: Path, capsys: Output) -> None:
+    arguments = "prune model.onnx -o out.onnx --samples samples --no-bench --ratio 0.5 --min-sqnr 0 --explain"
+    assert main(arguments.split()) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^MACs +2,523,072 +\d{3},\d{3} +-\d\d %$", said, re.MULTILINE)
+    assert re.search(r"^parameters +138,634 +\d\d,\d{3} +-\d\d %$", said, re.MULTILINE)
+    assert "  prune 5x: " in said
+    assert "(16 of 32 channels)" in said
+    assert "an output of the model keeps its shape: 10 rows of weights stay: graph" in said
+
+
+def test_a_pruned_model_that_is_too_far_off_keeps_its_channels(here: Path, capsys: Output) -> None:
+    report = run_json(
+        capsys, "prune", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench", "--ratio", "0.9",
+        "--no-refit", "--min-sqnr", "60",
+    )  # fmt: skip
+    assert report["decision"] == "kept all channels"
+    assert "60 dB" in report["reason"]
+    assert report["macs"]["input"] == report["macs"]["output"]
+    assert report["attempt"]["steps"]
+    assert run_json(capsys, "verify", "model.onnx", "out.onnx")["parity"]["passed"] is True
+
+
+def test_prune_refuses_what_it_cannot_do(here: Path, capsys: Output) -> None:
+    common = ("prune", "model.onnx", "-o", "out.onnx", "--samples", "samples")
+    assert run_json_error(capsys, *common, "--ratio", "0.5", "--macs", "0.5")["error"] == (
+        "ratio and macs exclude each other"
+    )
+    assert run_json_error(capsys, *common, "--macs", "2")["error"] == "macs is 2"
+    assert "switched off" in run_json_error(capsys, *common, "--speedup", "2", "--no-bench")["error"]
+    assert "samples" in run_json_error(capsys, "prune", "model.onnx", "-o", "out.onnx")["error"]
+    assert not (here / "out.onnx").exists()
 
 
 def test_compress_measures_and_never_writes_something_larger(here: Path, capsys: Output) -> None:

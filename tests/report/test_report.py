@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -78,6 +79,24 @@ def test_the_terminal_shows_before_after_and_the_evidence() -> None:
     assert "taken back:     1 x fold: output 'y' differs: Add b" in said
     assert "BatchNormalization" in said
     assert "no drop can be claimed" in said
+
+
+def test_macs_and_parameters_are_shown_where_channels_were_to_go() -> None:
+    assert "MACs" not in text(REPORT)
+    assert "parameters" not in text(REPORT)
+    pruned = dataclasses.replace(REPORT, macs={"input": 5_000_000, "output": 1_250_000})
+    assert re.search(r"^MACs +5,000,000 +1,250,000 +-75 %$", text(pruned), re.MULTILINE)
+    assert re.search(r"^parameters +2,700,000 +2,700,000 *$", text(pruned), re.MULTILINE)
+    assert to_json(pruned)["macs"] == {"input": 5_000_000, "output": 1_250_000}
+    unknown = dataclasses.replace(REPORT, macs={"input": None, "output": None})
+    assert re.search(r"^MACs +unknown +unknown *$", text(unknown), re.MULTILINE)
+
+
+def test_what_a_rewrite_says_of_itself_is_explained() -> None:
+    step = Step("prune", {}, PassResult(True, (Action("prune", ("w[0]",), "w[0]", "4 of 16 channels"),)), 1.0)
+    said = dataclasses.replace(REPORT, steps=(step,))
+    assert "prune 1x: w[0] (4 of 16 channels)" in text(said, explain=True)
+    assert "of 16 channels" not in text(said)
 
 
 def test_declined_are_grouped_by_reason_and_shown_on_demand() -> None:

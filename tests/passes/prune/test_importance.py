@@ -58,6 +58,20 @@ def test_what_is_told_is_the_error_of_the_best_replacement(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 8])
+def test_steps_may_be_taken_of_whole_matrices_at_any_time(
+    name: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels, reads, moments = measured(loaded(NETS[name]), samples(NETS[name], size=16))
+    (group,) = channels.groups
+    expected = rank_channels(group, channels, reads, moments)
+    monkeypatch.setattr(importance, "BLOCK", block)
+    found = rank_channels(group, channels, reads, moments)
+    assert found.order.tolist() == expected.order.tolist()
+    np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", NETS)
 def test_each_step_takes_what_costs_least_then(name: str) -> None:
     channels, reads, moments = measured(loaded(NETS[name]), samples(NETS[name], size=16))
     (group,) = channels.groups
