@@ -76,6 +76,7 @@ RUNS = (
     Run("digits_cnn", ("--macs", "0.25"), quantized=True),
     Run("mtcnn_onet", ("--macs", "0.35"), quantized=True),
     Run("mtcnn_onet", ("--ratio", "0.5"), quantized=True),
+    Run("mtcnn_onet", ("--ratio", "0.6"), quantized=True),
     Run("dnsmos_sig", ("--macs", "0.5"), quantized=True, samples=64),
     Run("ppocr_cls", ("--macs", "0.7"), quantized=True),
     Run("ppocrv4_rec", ("--macs", "0.85"), quantized=True),
