@@ -23,6 +23,7 @@ from onnxslim.runtime import Feed
 from .apply import set_constant
 from .bias import bias_of, shift_bias
 from .forward import Forward
+from .layers import Layer
 
 Matrix = npt.NDArray[np.float64]
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -36,19 +37,6 @@ WIDEST = 6144
 """Unknowns of an output beyond which a layer is left: solving costs their cube."""
 MATRICES = 5
 """Gram matrices that there are at once: two that are summed up, one damped, one factored, one to spare."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A contraction that is refitted.
-
-    Attributes:
-        key: Name of its output.
-        rows: ``bool[outputs]``: which outputs of the original are left; None where all are.
-    """
-
-    key: str
-    rows: npt.NDArray[np.bool_] | None
 
 
 @dataclass

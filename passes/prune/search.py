@@ -20,15 +20,17 @@ from onnxslim.calibration import Request, Sample, collect
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Feed, Reference, Tier, open_session, rank_latency
+from onnxslim.runtime import Feed, open_session, rank_latency
 
-from .apply import Removal, constants_of, kept_ids, remove_channels, silence_channels
+from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
 from .importance import Criterion, Ranking, rank_channels
+from .layers import layers_of
 from .mix import mix_channels
 from .noise import Noise
+from .oracle import Oracle
 from .reads import Moments, Read, moments_of, reads_of
-from .refit import HELD_OUT, Layer, refit
+from .refit import HELD_OUT, refit
 
 RATIO = 0.3
 """Share of the channels that goes where nothing else is asked for."""
@@ -43,8 +45,6 @@ FITTED = 256
 """Samples that layers are refitted on, at most."""
 LEAST_FITTED = 8
 """Samples under which nothing is refitted."""
-SOUND = 40.0
-"""dB between a model without channels and one that does not read them: what is more than rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Search:
         else:
             state = self._uniform(state)
         removal = self._removal(state)
-        sound = self._checked(removal)
+        sound = Oracle(self.model, self.feeds[:2], self.context).sound(removal)
         return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
 
     def only(self, removal: Removal) -> Found:
@@ -322,7 +322,7 @@ class Search:
 
     def _fitted(self, state: _State) -> _State:
         """The state with its weights refitted to the original, where that is better on samples not fitted."""
-        layers = list(_layers(self.model, self.channels, kept_ids(self.channels, self._removal(state))))
+        layers = list(layers_of(self.model, self.channels, kept_ids(self.channels, self._removal(state))))
         if not self.refitting or not layers or len(self.feeds) < LEAST_FITTED:
             return state
         fitted = _State(state.model.clone(), state.alive)
@@ -350,36 +350,6 @@ class Search:
                 removal[group.key] = np.setdiff1d(np.arange(len(group)), state.alive[group.key]).tolist()
         return removal
 
-    # -- the oracle ------------------------------------------------------------------------------------------------
-
-    def _checked(self, removal: dict[str, list[int]]) -> dict[str, list[int]]:
-        """What of it agrees with the original whose readers do not see the channels."""
-        if not removal or self._agrees(removal):
-            return removal
-        reason = "the model without these channels does not compute what it should"
-        sound = {}
-        for key, atoms in removal.items():
-            if self._agrees({key: atoms}):
-                sound[key] = atoms
-            else:
-                self.context.decline("prune", key, reason)
-        if sound and not self._agrees(sound):
-            self.context.decline("prune", "model", reason)
-            return {}
-        return sound
-
-    def _agrees(self, removal: Removal) -> bool:
-        """Whether removing is the same as not reading: structure only, no weight is mixed or refitted."""
-        pruned, silent = self.model.clone(), self.model.clone()
-        try:
-            remove_channels(pruned, find_channels(pruned), removal)
-            silence_channels(silent, find_channels(silent), removal)
-            reference = Reference(silent, self.feeds[:2], tier=Tier.LOSSY, threads=self.context.threads)
-            parity = reference.check(pruned)
-        except (InputError, CheckFailed):
-            return False
-        return parity.passed and all(not each.sqnr_db < SOUND for each in parity.fidelity)
-
 
 def _first(samples: Iterable[Sample], count: int, memory: int) -> list[Feed]:
     """Inputs of at most so many samples and bytes, but of one at least."""
@@ -394,29 +364,3 @@ def _first(samples: Iterable[Sample], count: int, memory: int) -> list[Feed]:
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:
     return {key: np.sort(rankings[key].order[:count]).tolist() for key, count in counts.items() if count}
-
-
-def _layers(model: ir.Model, channels: Channels, keep: np.ndarray) -> list[Layer]:
-    """Contractions of the main graph whose inputs change, with the outputs that stay."""
-    changed: set[ir.Value] = set()
-    found = []
-    for node in model.graph:
-        inputs = [value for value in node.inputs if value is not None]
-        lost = any(
-            ids is not None and not keep[ids].all()
-            for value in inputs
-            if constant_tensor(value) is None
-            for ids in channels.links.ids(value) or ()
-        )
-        if not lost and not any(value in changed for value in inputs):
-            continue
-        changed.update(node.outputs)
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul"):
-            continue
-        weight, out = node.inputs[1], node.outputs[0]
-        rank = channels.facts.rank(out)
-        if weight is None or constant_tensor(weight) is None or len(weight.uses()) > 1 or rank is None:
-            continue
-        ids = channels.links.axis(out, 1 if node.op_type == "Conv" else rank - 1)
-        found.append(Layer(out.name or "", None if ids is None or keep[ids].all() else keep[ids]))
-    return found

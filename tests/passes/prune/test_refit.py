@@ -13,8 +13,8 @@ from onnx import TensorProto, numpy_helper
 from onnxslim.errors import CannotRun
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.passes.prune.apply import constants_of, kept_ids, remove_channels, set_constant
-from onnxslim.passes.prune.refit import Layer, refit
-from onnxslim.passes.prune.search import _layers
+from onnxslim.passes.prune.layers import Layer, layers_of
+from onnxslim.passes.prune.refit import refit
 from tests.ops.channels.nets import IMAGE, Node, Weight, model, node
 from tests.passes.prune.nets import decibels, feeds, loaded, measured, samples
 
@@ -116,7 +116,7 @@ def test_what_redundant_channels_told_is_found_again(name: str) -> None:
     original, pruned, given = loaded(proto), loaded(proto), samples(proto, 32, size=2)
     channels, _, _ = measured(original, given)
     removal = {next(group.key for group in channels.groups if group.weights[0].value.name == "w"): [3]}
-    layers = list(_layers(original, channels, kept_ids(channels, removal)))
+    layers = list(layers_of(original, channels, kept_ids(channels, removal)))
     channels, _, _ = measured(pruned, given)
     remove_channels(pruned, channels, removal)
     assert decibels(original, pruned, given) < 20
@@ -279,7 +279,7 @@ def test_layers_are_those_whose_inputs_change() -> None:
     key = {group.weights[0].value.name: group.key for group in channels.groups}
 
     def told(removal: dict[str, list[int]]) -> dict[str, list[bool] | None]:
-        found = _layers(whole, channels, kept_ids(channels, removal))
+        found = layers_of(whole, channels, kept_ids(channels, removal))
         return {layer.key: None if layer.rows is None else layer.rows.tolist() for layer in found}
 
     assert told({key["w"]: [0]}) == {"d": None, "y": None}

@@ -12,7 +12,7 @@ from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import find_channels
 from onnxslim.calibration import Sample
 from onnxslim.graph import load
-from onnxslim.passes.prune import apply, search
+from onnxslim.passes.prune import apply, oracle, search
 from onnxslim.passes.prune.apply import Removal, constants_of
 from onnxslim.passes.prune.noise import Noise
 from onnxslim.passes.prune.prune_channels import PruneChannels
@@ -151,28 +151,28 @@ def test_refitting_that_is_no_better_is_not_taken(monkeypatch: pytest.MonkeyPatc
 
 def test_what_does_not_agree_with_the_oracle_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, context = loaded(SMALL), Context(samples=samples(SMALL))
-    monkeypatch.setattr(Search, "_agrees", lambda self, removal: "w[0]" not in removal)
+    monkeypatch.setattr(oracle.Oracle, "agrees", lambda self, removal: "w[0]" not in removal)
     assert set(searching(whole, context, ratio=0.5).run().removal) == {"v[0]"}
     assert [(each.site, each.reason) for each in context.declined] == [
         ("w[0]", "the model without these channels does not compute what it should")
     ]
-    monkeypatch.setattr(Search, "_agrees", lambda self, removal: len(removal) == 1)
+    monkeypatch.setattr(oracle.Oracle, "agrees", lambda self, removal: len(removal) == 1)
     assert not searching(whole, context, ratio=0.5).run().removal
     assert context.declined[-1].site == "model"
 
 
 def test_the_oracle_itself_sees_a_wrong_removal(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, context = loaded(SMALL), Context(samples=samples(SMALL))
-    made = searching(whole, context)
+    made = oracle.Oracle(whole, [sample.feed for sample in samples(SMALL)][:2], context)
     right = {"v[0]": [0, 5]}
-    assert made._agrees(right)
+    assert made.agrees(right)
     remove = apply.remove_channels
 
     def other(victim: ir.Model, channels: object, removal: Removal) -> None:
         remove(victim, channels, {key: [1 + atom for atom in atoms] for key, atoms in removal.items()})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(search, "remove_channels", other)
-    assert not made._agrees(right)
+    monkeypatch.setattr(oracle, "remove_channels", other)
+    assert not made.agrees(right)
 
 
 def test_inputs_that_are_held_are_bounded_by_the_memory() -> None:

@@ -1,0 +1,50 @@
+"""The contractions that are refitted once channels are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxslim.analysis.channels import Channels
+from onnxslim.graph.edit import constant_tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A contraction that is refitted.
+
+    Attributes:
+        key: Name of its output.
+        rows: ``bool[outputs]``: which outputs of the original are left; None where all are.
+    """
+
+    key: str
+    rows: npt.NDArray[np.bool_] | None
+
+
+def layers_of(model: ir.Model, channels: Channels, keep: npt.NDArray[np.bool_]) -> Iterator[Layer]:
+    """Contractions of the main graph whose inputs change, with the outputs that stay."""
+    changed: set[ir.Value] = set()
+    for node in model.graph:
+        inputs = [value for value in node.inputs if value is not None]
+        lost = any(
+            ids is not None and not keep[ids].all()
+            for value in inputs
+            if constant_tensor(value) is None
+            for ids in channels.links.ids(value) or ()
+        )
+        if not lost and not any(value in changed for value in inputs):
+            continue
+        changed.update(node.outputs)
+        if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        weight, out = node.inputs[1], node.outputs[0]
+        rank = channels.facts.rank(out)
+        if weight is None or constant_tensor(weight) is None or len(weight.uses()) > 1 or rank is None:
+            continue
+        ids = channels.links.axis(out, 1 if node.op_type == "Conv" else rank - 1)
+        yield Layer(out.name or "", None if ids is None or keep[ids].all() else keep[ids])
