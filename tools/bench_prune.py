@@ -79,6 +79,7 @@ RUNS = (
     Run("mtcnn_onet", ("--ratio", "0.6"), quantized=True),
     Run("dnsmos_sig", ("--macs", "0.5"), quantized=True, samples=64),
     Run("ppocr_cls", ("--macs", "0.7"), quantized=True),
+    Run("minilm_l3", ("--macs", "0.7"), quantized=True, samples=64),
     Run("ppocrv4_rec", ("--macs", "0.85"), quantized=True),
     *(Run(model, ("--ratio", ratio)) for ratio in ("0.1", "0.25", "0.5") for model in ("mtcnn_pnet", "mtcnn_rnet")),
 )
