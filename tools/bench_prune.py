@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 import models_zoo
 import onnxslim
 from onnxslim.runtime import compare_latency
@@ -83,7 +85,9 @@ def prepare(model: str, folder: Path) -> dict[str, str]:
     """Writes the samples for a model and what slimming alone makes of it: ``source``, ``slimmed``, ``samples``."""
     folder.mkdir()
     asked = ask(sys.executable, do="prepare", model=model, calibration=SAMPLES, folder=str(folder))
-    onnxslim.slim(asked["source"], folder / "slimmed.onnx", verify=False)
+    slimmed = onnxslim.slim(asked["source"], verify=False)
+    assert slimmed is not None
+    onnx.save(slimmed, folder / "slimmed.onnx")
     return {"source": asked["source"], "slimmed": str(folder / "slimmed.onnx"), "samples": str(folder / "ours")}
 
 

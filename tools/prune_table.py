@@ -41,12 +41,12 @@ def share(each: Row) -> float:
 
 def _reach_summary(found: Row) -> str:
     above = sum(share(each) >= ENOUGH for each in found.values())
-    good = [each for each in found.values() if not each["problems"] and "error" in each]
+    good = [each for each in found.values() if each["groups"] and not each["problems"] and "error" in each]
     free, rows = (sum(each[key] for each in found.values()) for key in ("free", "rows"))
     lines = [
         f"- at least {ENOUGH:.0%} of the inner rows can go in {above} of {len(found)} models; "
         f"of the rows of all models {free / rows:.0%}",
-        f"- without a random half: {len(good)} of {len(found)} valid and run, at most "
+        f"- without a random half of each group: {len(good)} of {len(found)} lose channels, are valid and run, at most "
         f"{max((each['error'] for each in good), default=0.0):.1e} off the oracle",
     ]
     return "\n".join(lines)
