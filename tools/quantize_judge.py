@@ -72,7 +72,8 @@ def judge(entry: Entry, candidate: Path, options: dict[str, Any]) -> dict[str, A
         entry: Its model in the zoo.
         candidate: What a tool made of it.
         options: ``items`` caps the items scored (None: `ITEMS`), ``seconds`` and ``processes`` are for the latency (0
-            seconds: not measured), ``cache`` is where the original's tallies are kept.
+            seconds: not measured), on ``threads`` (where not given, on one and on all), ``cache`` is where the
+            original's tallies are kept.
     """
     source = entry.path()
     made: dict[str, Any] = {"bytes": _bytes(candidate), "size_ratio": _bytes(source) / _bytes(candidate)}
@@ -87,7 +88,7 @@ def judge(entry: Entry, candidate: Path, options: dict[str, Any]) -> dict[str, A
         made["sqnr_db"] = Reference(source, feeds, tier=Tier.LOSSY, evidence="samples").check(candidate).sqnr
         made |= _scores(entry, session.run, data, Path(options["cache"]))
         if options["seconds"]:
-            for count in sorted({1, threads()}):
+            for count in options.get("threads", sorted({1, threads()})):
                 latency = compare_latency(
                     source,
                     candidate,
@@ -119,8 +120,8 @@ def kernels(optimized: onnx.ModelProto) -> dict[str, int]:
 
 def items(entry: Entry, cap: int | None) -> int:
     """How many items of the report split are scored."""
-    usual = ITEMS.get(entry.name, entry.scored().sizes["report"])
-    return usual if cap is None else min(cap, usual)
+    size = entry.scored().sizes["report"]
+    return ITEMS.get(entry.name, size) if cap is None else min(cap, size)
 
 
 def threads() -> int:

@@ -81,4 +81,5 @@ def brief(log: str) -> dict[str, Any]:
         "notes": report["notes"],
         "calibrated": report["calibrated"],
         "actions": counts,
+        "macs": report.get("macs", {}),
     }
