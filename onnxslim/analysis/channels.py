@@ -9,21 +9,26 @@ network of known operators is covered, and what is not known is pinned with a re
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from onnxslim.analysis.dims import Dim
 from onnxslim.analysis.facts import ShapeFacts
+from onnxslim.analysis.ones import sizes_of_one
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.edit import Names, constant_tensor
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.channels import LINKS, Choice, Contraction, Ids, Links, Op, Option
 
 Labels = npt.NDArray[np.int64]
+
+KEEPS: Final = "an input of the model keeps its shape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +100,7 @@ class Channels:
 
     def rows(self) -> Iterator[tuple[ir.Value, int, Ids]]:
         """The output rows of constant weights of contractions: weight, axis, ids."""
-        seen = set()
-        for contraction in self.contractions:
-            value = contraction.node.inputs[contraction.weight]
-            rank = None if value is None else self.facts.rank(value)
-            if value is None or value in seen or rank is None or constant_tensor(value) is None:
-                continue
-            seen.add(value)
-            axis = _row_axis(contraction, rank)
-            ids = None if axis is None else self.links.axis(value, axis)
-            if ids is not None and axis is not None:
-                yield value, axis, ids
+        yield from _rows(self.links)
 
     def histogram(self) -> Counter[tuple[str, str]]:
         """(operator, reason) -> weight rows that it pins."""
@@ -114,6 +109,20 @@ class Channels:
             for label in self.labels[ids[self.pinned[ids]]].tolist():
                 counts[self.reasons[label]] += 1
         return counts
+
+
+def _rows(links: Links) -> Iterator[tuple[ir.Value, int, Ids]]:
+    seen = set()
+    for contraction in links.contractions:
+        value = contraction.node.inputs[contraction.weight]
+        shape = None if value is None or value in seen else links.shape_of(value)
+        if value is None or shape is None or constant_tensor(value) is None:
+            continue
+        seen.add(value)
+        axis = _row_axis(contraction, len(shape))
+        ids = None if axis is None else links.axis(value, axis)
+        if ids is not None and axis is not None:
+            yield value, axis, ids
 
 
 def _row_axis(contraction: Contraction, rank: int) -> int | None:
@@ -129,12 +138,20 @@ def find_channels(model: ir.Model) -> Channels:
     Linear in the number of entries of all axes, times a logarithm.
     """
     facts = infer_shapes(model)
-    links = Links(facts.shape, lambda value: _integers(facts, value))
+    ones = sizes_of_one(model, facts)
+    links = Links(lambda value: _shape(facts, value, ones), lambda value: _integers(facts, value))
     _link_all(model, links)
     labels, pinned = _decide(links)
     return Channels(
         facts, links, labels, pinned, tuple(_groups(links, labels, pinned)), _reasons(links, labels, pinned)
     )
+
+
+def _shape(facts: ShapeFacts, value: ir.Value, ones: Mapping[ir.Graph, frozenset[Dim]]) -> Sequence[Dim] | None:
+    shape, producer = facts.shape(value), value.producer()
+    graph = value.graph if producer is None else producer.graph
+    known = ones.get(graph) if isinstance(graph, ir.Graph) else None
+    return shape if shape is None or not known else tuple(1 if size in known else size for size in shape)
 
 
 def _integers(facts: ShapeFacts, value: ir.Value) -> list[object] | None:
@@ -150,7 +167,11 @@ def _integers(facts: ShapeFacts, value: ir.Value) -> list[object] | None:
 
 def _link_all(model: ir.Model, links: Links) -> None:
     """Asks every node of the main graph and of the subgraphs below it. Bodies of functions are not followed."""
-    _pin_values(links, model.graph.inputs, "an input of the model keeps its shape")
+    for value in model.graph.inputs:
+        if value.name in model.graph.initializers:
+            _pin_values(links, (value,), KEEPS)  # whose numbers are there, and may be given anew
+        else:
+            links.given += [ids for ids in links.ids(value) or () if ids is not None]
     _pin_values(links, model.graph.outputs, "an output of the model keeps its shape")
     version = model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 1))
     queue: list[ir.Graph] = [model.graph]
@@ -205,7 +226,9 @@ def _pin_values(links: Links, values: Iterable[ir.Value], reason: str, node: ir.
 
 def _decide(links: Links) -> tuple[Labels, npt.NDArray[np.bool_]]:
     """Takes the options that a first solution leaves free, then solves again."""
+    rows = [ids for _, _, ids in _rows(links)]
     labels, pinned = _solve(links, links.pairs, [pin.ids for pin in links.pins])
+    pinned |= _only_given(links, labels, rows)
     batched = np.zeros(links.count, bool)
     for ids in links.batched:
         batched[labels[ids]] = True
@@ -221,7 +244,21 @@ def _decide(links: Links) -> tuple[Labels, npt.NDArray[np.bool_]]:
         for ids in option.pins:
             links.pin(ids, choice.reason, choice.node)
             pins.append(ids)
-    return _solve(links, pairs, pins)
+    labels, pinned = _solve(links, pairs, pins)
+    alone = _only_given(links, labels, rows)
+    for ids in links.given:
+        links.pin(ids[alone[ids]], KEEPS, None)
+    return labels, pinned | alone
+
+
+def _only_given(links: Links, labels: Labels, rows: list[Ids]) -> npt.NDArray[np.bool_]:
+    """``bool[links.count]``: what an input of the model holds and no layer makes: nothing would be saved but data."""
+    given, made = np.zeros(links.count, bool), np.zeros(links.count, bool)
+    for ids in links.given:
+        given[labels[ids]] = True
+    for ids in rows:
+        made[labels[ids]] = True
+    return (given & ~made)[labels]
 
 
 def _best(choice: Choice, pinned: npt.NDArray[np.bool_], batched: npt.NDArray[np.bool_]) -> Option | None:

@@ -62,11 +62,30 @@ def remove_channels(model: ir.Model, channels: Channels, removal: Removal) -> No
     for value, axes in changed.items():
         if constant_tensor(value) is not None:
             slice_constant(value, {axis: kept.mask_of(_ids(channels, value, axis)) for axis in axes})
+        elif value.is_graph_input() and value.graph is model.graph:
+            _read_less(value, axes, kept)
         elif value.shape is not None and len(value.shape) == channels.facts.rank(value):
             dims = list(value.shape)
             for axis in axes:
                 dims[axis] = kept.size(value, axis) or 0
             value.shape = ir.Shape(dims)
+
+
+def _read_less(value: ir.Value, axes: Sequence[int], kept: Kept) -> None:
+    """An input of the model stays as it is: what is left of it is gathered once."""
+    uses, read = list(value.uses()), value
+    assert value.graph is not None
+    first = next(iter(value.graph))
+    for axis in axes:
+        mask = kept.mask(value, axis)
+        assert mask is not None
+        places = kept.constant(f"{value.name}_places", np.flatnonzero(mask))
+        made = ir.node("Gather", [read, places], {"axis": axis})
+        made.name = made.outputs[0].name = kept.names.fresh(f"{value.name}_kept")
+        first.prepend(made)
+        read = made.outputs[0]
+    for use in uses:
+        use.node.replace_input_with(use.idx, read)
 
 
 def slice_constant(value: ir.Value, masks: Mapping[int, npt.NDArray[np.bool_]]) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 import networkx as nx
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from onnxslim.analysis.channels import components, coupling
+from onnxslim.analysis.channels import components, coupling, find_channels
+from onnxslim.graph import load
+from onnxslim.passes.prune.apply import remove_channels
+from tests.fuzz.prune_check import check
 from tests.ops.channels.nets import (
+    IMAGE,
     STEM,
     assert_removable,
     channels_of,
@@ -108,6 +114,55 @@ def test_an_initializer_that_is_an_input_too_stays() -> None:
     proto.graph.input.append(helper.make_tensor_value_info("m", 1, [8, 1, 1]))
     assert groups(proto) == {}
     assert reasons(proto, "w", 0) == {("graph", "an input of the model keeps its shape")}
+
+
+STATE: Mapping[str, Sequence[str | int]] = {"r": ["T", "N", 5], "h": [1, "N", 4]}
+LSTM = {"w": (1, 16, 5), "u": (1, 16, 4), "v": (4, 3)}
+
+
+def test_a_state_that_is_an_input_is_read_in_part() -> None:
+    layer = node("LSTM r w u - - h h -> a", hidden_size=4)
+    proto = model([layer, "MatMul a v -> y"], LSTM, inputs=STATE)
+    assert_removable(proto, {"u[1]": 4})
+    pruned = load(proto)
+    remove_channels(pruned, find_channels(pruned), {"u[1]": [0, 2]})
+    (state,) = (value for value in pruned.graph.inputs if value.name == "h")
+    assert ir.serde.serialize_value(state) == proto.graph.input[1]
+    (gather,) = (each for each in pruned.graph if each.op_type == "Gather")
+    assert gather.inputs[0] is state
+    assert [use.node.op_type for use in state.uses()] == ["Gather"]
+
+
+def test_what_no_layer_makes_is_not_taken_from_an_input() -> None:
+    assert groups(model(["Add x m -> a", "Conv a v -> y"], {"m": (3, 1, 1), "v": (5, 3, 1, 1)})) == {}
+
+
+def test_a_layer_added_to_an_input() -> None:
+    nodes = ["Conv x w -> a", "Add a x2 -> b", "Conv b v -> y"]
+    weights = {"w": (6, 3, 1, 1), "v": (5, 6, 1, 1)}
+    assert_removable(model(nodes, weights, inputs={**IMAGE, "x2": ["N", 6, 4, 4]}), {"w[0]": 6})
+
+
+@pytest.mark.parametrize(("batch", "found"), [("N", {"w[0]": 5, "u[1]": 4}), ("M", {"u[1]": 4})])
+def test_steps_in_the_batch_of_a_recurrence_are_one(batch: str, found: dict[str, int]) -> None:
+    """[N, 5, T] becomes [1, N * T, 5]: with a state for each of N the layer runs only where T is 1."""
+    proto = model(
+        [
+            "Conv r w -> a",
+            "Reshape a s -> b",
+            node("LSTM b m u - - h h -> c", hidden_size=4),
+            "MatMul c v -> y",
+        ],
+        {"w": (5, 3, 1), "s": [1, -1, 5], "m": (1, 16, 5), "u": (1, 16, 4), "v": (4, 3)},
+        inputs={"r": ["N", 3, "T"], "h": [1, batch, 4]},
+    )
+    assert groups(proto) == found
+    if found != {"u[1]": 4}:
+        one = {"r": np.ones((2, 3, 1), np.float32), "h": np.ones((1, 2, 4), np.float32)}
+        one["r"][1] *= np.array([[0.5], [-2.0], [3.0]], np.float32)
+        finding = check(proto, [one], 0)
+        assert not finding.wrong, finding
+        assert finding.removed
 
 
 def test_a_value_that_is_used_and_an_output() -> None:

@@ -344,11 +344,14 @@ def _layer(net: Net, x: Tensor, kind: str) -> Tensor:
 
 
 def _state(net: Net, x: Tensor, ways: int, hidden: int) -> Tensor:
-    """Zeros of a computed shape, or weights that are spread over the batch."""
+    """Zeros of a computed shape, or weights or an input of the model that are spread over the batch."""
     b = net.b
     target = b.op("Concat", net.ints(ways), net.dim(x, 1), net.ints(hidden), axis=0)
     if b.maybe(0.6):
         return b.op("ConstantOfShape", target)
+    if b.parent is None and b.maybe():
+        net.built["a state that is an input"] += 1
+        return b.op("Expand", b.input("float32", [ways, 1, hidden]), target)
     return b.op("Expand", b.const(net.numbers(ways, 1, hidden)), target)
 
 

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from onnxslim.analysis.channels import Channels, Group, find_channels
+from onnxslim.analysis.channels import Channels, Group, Site, find_channels
 from onnxslim.errors import CannotRun, OnnxSlimError
 from onnxslim.graph import load, problems, to_bytes
-from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor
 from onnxslim.passes.prune.apply import Removal, remove_channels, set_constant, silence_channels
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.session import open_session
@@ -112,7 +113,7 @@ def _check(data: bytes, before: list[Outputs], feeds: Sequence[Feed], rng: np.ra
     for group in again.groups:
         order = rng.permutation(len(group))
         if is_automorphism(again, group, order):
-            permute_atoms(group, order)
+            permute_atoms(permuted, again, group, order)
             turned += 1
     wrong = difference(before, _run(to_bytes(permuted), feeds))
     if wrong:
@@ -193,8 +194,16 @@ def random_removal(channels: Channels, rng: np.random.Generator) -> Removal:
 
 
 def zero_atoms(model: ir.Model, channels: Channels, removal: Removal) -> None:
-    """Sets the weights of channels to zero wherever they lie."""
+    """Sets the weights of channels to zero wherever they lie, and what inputs of the model give them."""
     for group in channels.groups:
+        for site in _given(group):
+            ids = channels.links.axis(site.value, site.axis)
+            assert ids is not None
+            mask = np.ones(
+                [len(ids) if i == site.axis else 1 for i in range(channels.facts.rank(site.value) or 0)], "f"
+            )
+            np.moveaxis(mask, site.axis, 0)[site.positions[list(removal.get(group.key, ()))].reshape(-1)] = 0
+            _after_input(model, site.value, "Mul", mask)
         for site in group.weights:
             array = _array(site.value)
             places = site.positions[list(removal.get(group.key, ()))].reshape(-1)
@@ -214,13 +223,33 @@ def _zero_point(value: ir.Value, shape: tuple[int, ...]) -> npt.NDArray[np.gener
     return np.zeros(shape, np.int8)
 
 
-def permute_atoms(group: Group, order: npt.NDArray[np.int64]) -> None:
-    """Puts channel ``order[i]`` where channel i is, at all weights of a group."""
+def permute_atoms(model: ir.Model, channels: Channels, group: Group, order: npt.NDArray[np.int64]) -> None:
+    """Puts channel ``order[i]`` where channel i is, at all weights of a group and inputs of the model."""
+    for site in _given(group):
+        ids = channels.links.axis(site.value, site.axis)
+        assert ids is not None
+        places = np.arange(len(ids))
+        places[site.positions.reshape(-1)] = site.positions[order].reshape(-1)
+        _after_input(model, site.value, "Gather", places, axis=site.axis)
     for site in group.weights:
         array = _array(site.value)
         view = np.moveaxis(array, site.axis, 0)
         view[site.positions.reshape(-1)] = view[site.positions[order].reshape(-1)]
         set_constant(site.value, array)
+
+
+def _given(group: Group) -> list[Site]:
+    return [site for site in group.activations if site.value.is_graph_input()]
+
+
+def _after_input(model: ir.Model, value: ir.Value, op_type: str, array: npt.NDArray[Any], **attributes: int) -> None:
+    """Lets all that reads an input of the model read it through an operator."""
+    uses, names = list(value.uses()), Names.of(model)
+    made = ir.node(op_type, [value, add_initializer(model.graph, names.fresh("given"), array)], attributes)
+    made.name = made.outputs[0].name = names.fresh("read")
+    next(iter(model.graph)).prepend(made)
+    for use in uses:
+        use.node.replace_input_with(use.idx, made.outputs[0])
 
 
 def _array(value: ir.Value | None) -> npt.NDArray[np.generic]:

@@ -95,6 +95,8 @@ class Links:
         self.pins: list[Pin] = []
         self.choices: list[Choice] = []
         self.contractions: list[Contraction] = []
+        self.given: list[Ids] = []
+        """Ids of the axes of the model's inputs, of which it can read less than it is given."""
         self.grouped: list[Contraction] = []
         """Sums of grouped convolutions; an axis of the weights may have the places of one group only."""
         self.batched: list[Ids] = []
