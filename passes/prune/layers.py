@@ -1,4 +1,4 @@
-"""The contractions that are refitted once channels are gone."""
+"""What is refitted once channels are gone: contractions, and the batch normalizations that slimming could not fold."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels
 from onnxslim.graph.edit import constant_tensor
 
+from .affine import parameters_of
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A contraction that is refitted.
+    """A contraction or a normalization that is refitted.
 
     Attributes:
         key: Name of its output.
@@ -27,7 +29,7 @@ class Layer:
 
 
 def layers_of(model: ir.Model, channels: Channels, keep: npt.NDArray[np.bool_]) -> Iterator[Layer]:
-    """Contractions of the main graph whose inputs change, with the outputs that stay."""
+    """Those of the main graph whose inputs change, with the outputs that stay, in the order of the nodes."""
     changed: set[ir.Value] = set()
     for node in model.graph:
         inputs = [value for value in node.inputs if value is not None]
@@ -40,6 +42,9 @@ def layers_of(model: ir.Model, channels: Channels, keep: npt.NDArray[np.bool_]) 
         if not lost and not any(value in changed for value in inputs):
             continue
         changed.update(node.outputs)
+        if parameters_of(node) is not None:
+            ids = channels.links.axis(node.outputs[0], 1)
+            yield Layer(node.outputs[0].name or "", None if ids is None or keep[ids].all() else keep[ids])
         if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         weight, out = node.inputs[1], node.outputs[0]

@@ -20,9 +20,11 @@ from onnxslim.calibration import Unfold, unfold_of
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.runtime import Feed
 
+from .affine import refit_affine
 from .apply import set_constant
 from .bias import bias_of, shift_bias
 from .forward import Forward
+from .held_out import HELD_OUT
 from .layers import Layer
 
 Matrix = npt.NDArray[np.float64]
@@ -31,8 +33,6 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 ROWS = 16
 """Rows of X for each unknown of an output: more change nothing, and cost."""
 LEAST_ROWS = 4096
-HELD_OUT = 4
-"""Every so manieth sample is not fitted, but judges."""
 WIDEST = 6144
 """Unknowns of an output beyond which a layer is left: solving costs their cube."""
 MATRICES = 5
@@ -116,7 +116,9 @@ def refit(
         assert source is not None
         inputs = [values[source.name or ""] for values in sides[1].held]
         outputs = [values[layer.key] for values in sides[0].held]
-        if _solve(node, targets[layer.key], inputs, outputs, layer.rows, memory):
+        if refit_affine(node, inputs, outputs, layer.rows) or _solve(
+            node, targets[layer.key], inputs, outputs, layer.rows, memory
+        ):
             changed += 1
             for value in (*node.inputs[1:], _bias(node)):
                 tensor = constant_tensor(value)

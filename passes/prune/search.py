@@ -24,13 +24,14 @@ from onnxslim.runtime import Feed, open_session, rank_latency
 
 from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
+from .held_out import HELD_OUT
 from .importance import Criterion, Ranking, rank_channels
 from .layers import layers_of
 from .mix import mix_channels
 from .noise import Noise
 from .oracle import Oracle
 from .reads import Moments, Read, moments_of, reads_of
-from .refit import HELD_OUT, refit
+from .refit import refit
 
 RATIO = 0.3
 """Share of the channels that goes where nothing else is asked for."""

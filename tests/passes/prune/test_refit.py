@@ -15,6 +15,7 @@ from onnxslim.graph.edit import constant_tensor
 from onnxslim.passes.prune.apply import constants_of, kept_ids, remove_channels, set_constant
 from onnxslim.passes.prune.layers import Layer, layers_of
 from onnxslim.passes.prune.refit import refit
+from onnxslim.runtime import open_session
 from tests.ops.channels.nets import IMAGE, Node, Weight, model, node
 from tests.passes.prune.nets import decibels, feeds, loaded, measured, samples
 
@@ -168,6 +169,63 @@ def test_weights_that_cannot_be_bettered_stay_to_the_bit() -> None:
     same = original.clone()
     refit(original, same, [Layer("y", None)], feeds(samples(proto, 32)), memory=1 << 28, threads=1)
     assert decibels(original, same, samples(proto, 4)) > 100
+
+
+NORMAL: Mapping[str, Weight] = {
+    "w": (6, 4, 1, 1),
+    "s": np.linspace(0.5, 2, 6, dtype=np.float32),
+    "t": (6,),
+    "m": (6,),
+    "q": np.linspace(0.3, 3, 6, dtype=np.float32),
+}
+
+
+def normalized() -> onnx.ModelProto:
+    return model(
+        ["Conv x w -> a", "Relu a -> r", "BatchNormalization r s t m q -> n", "Relu n -> y"], NORMAL, inputs=PIXELS
+    )
+
+
+@pytest.mark.parametrize("change", ["its own", "what comes in", "a channel less"])
+def test_a_normalization_that_stands_alone_is_fitted(change: str) -> None:
+    proto = normalized()
+    original, pruned, given = loaded(proto), loaded(proto), samples(proto, 32)
+    kept = None
+    weights = constants_of(pruned)
+    for name, factor in (("s", 0.5), ("t", -2.0)) if change == "its own" else (("w", 1.7),):
+        tensor = constant_tensor(weights[name])
+        assert tensor is not None
+        set_constant(weights[name], tensor.numpy() * np.float32(factor))
+    if change == "a channel less":
+        kept = np.arange(6) != 2
+        for name in NORMAL:
+            tensor = constant_tensor(weights[name])
+            assert tensor is not None
+            set_constant(weights[name], np.compress(kept, tensor.numpy(), axis=0))
+    assert refit(original, pruned, [Layer("n", kept)], feeds(given), memory=1 << 28, threads=1) == 1
+    for sample in feeds(samples(proto, 40)[32:]):
+        before, after = (open_session(each).run(sample)["y"] for each in (original, pruned))
+        np.testing.assert_allclose(after, before if kept is None else before[:, kept], atol=2e-2)
+    again = pruned.clone()
+    assert refit(pruned, again, [Layer("n", None)], feeds(given), memory=1 << 28, threads=1) == 0
+
+
+def test_a_normalization_behind_lost_channels_is_a_layer() -> None:
+    proto = normalized()
+    original = loaded(proto)
+    channels, _, _ = measured(original, samples(proto, 4))
+    assert not channels.groups  # all end in the output
+    proto = model(
+        ["Conv x w -> a", "Relu a -> r", "BatchNormalization r s t m q -> n", "Relu n -> b", "Conv b v -> y"],
+        {**NORMAL, "v": (2, 6, 1, 1)},
+        inputs=PIXELS,
+    )
+    original = loaded(proto)
+    channels, _, _ = measured(original, samples(proto, 4))
+    found = list(layers_of(original, channels, kept_ids(channels, {"w[0]": [1]})))
+    assert [layer.key for layer in found] == ["n", "y"]
+    assert found[0].rows is not None
+    assert found[0].rows.tolist() == [True, False, True, True, True, True]
 
 
 OTHERS: dict[str, Case] = {
