@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from onnxslim.ops.channels.operator import OUT, Op, links, merge
+import numpy as np
+
+from onnxslim.ops.channels.kept import Kept
+from onnxslim.ops.channels.operator import OUT, Op, links, merge, update
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
 WHOLE = "what is computed over the axis would change"
@@ -23,6 +26,32 @@ def _instance_normalization(op: Op) -> None:
     merge(op, [0], keep=(0, 1))
     for slot in (1, 2):
         op.link(slot, 0, 0, 1)
+
+
+@links("GroupNormalization")
+def _group_normalization(op: Op) -> None:
+    """Channels of a group are seen together, so that they go together."""
+    merge(op, [0], keep=(0, 1))
+    ids, groups = op.ids(0, 1), op.integer("num_groups", 0)
+    if ids is None or groups < 1 or len(ids) % groups:
+        op.pin_ids(ids, "its groups are not known")
+        return
+    table = ids.reshape(groups, -1)
+    op.links.unite(table[:, 1:].reshape(-1), np.repeat(table[:, 0], table.shape[1] - 1))
+    for slot in (1, 2):  # one number for each channel, and before opset 21 for each group
+        own = op.ids(slot, 0)
+        if own is not None and len(own) in (len(ids), groups):
+            op.links.unite(own, ids if len(own) == len(ids) else table[:, 0])
+        else:
+            op.pin_ids(own, "its size is that neither of the channels nor of the groups")
+
+
+@update("GroupNormalization")
+def _update_groups(op: Op, kept: Kept) -> None:
+    mask = kept.mask(op.value(0), 1)
+    if mask is not None and not mask.all():
+        each = len(mask) // op.integer("num_groups", 1)
+        kept.set_attribute(op.node, "num_groups", int(mask.sum()) // each)
 
 
 @links("LayerNormalization", "RMSNormalization")

@@ -99,6 +99,15 @@ CASES = {
     # -- normalizations
     "BatchNormalization": between("BatchNormalization a m m m n -> b", m=(8,), n=EIGHT),
     "InstanceNormalization": between("InstanceNormalization a m m -> b", m=(8,)),
+    "GroupNormalization, a number for each group": between(
+        node("GroupNormalization a m m -> b", num_groups=4), m=(4,), groups={"w[0]": 4}, opset=18
+    ),
+    "GroupNormalization, a number for each channel": between(
+        node("GroupNormalization a m m -> b", num_groups=4), m=(8,), groups={"w[0]": 4}, opset=21
+    ),
+    "GroupNormalization of single channels": between(
+        node("GroupNormalization a m m -> b", num_groups=8), m=(8,), opset=21
+    ),
     "Softmax over another axis": between(node("Softmax a -> b", axis=-1)),
     "ReduceMean over other axes": between(node("ReduceMean a -> b", axes=[-1, 2])),
     "ReduceMax without the axes": between(
