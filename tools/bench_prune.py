@@ -60,10 +60,10 @@ def _runs(model: str, *texts: str, quantized: bool = False) -> list[Run]:
 RUNS = (
     *_runs("digits_cnn", "--macs 0.10", "--macs 0.10 --no-refit"),
     *_runs("mtcnn_onet", "--speedup 1.67", "--speedup 1.67 --no-refit"),
-    *_runs("ppocr_cls", "--speedup 1.67", "--speedup 1.67 --no-refit", "--macs 0.7", "--macs 0.6", "--macs 0.5"),
-    *_runs("dnsmos_sig", "--macs 0.5", "--macs 0.5 --no-refit"),
+    *_runs("ppocr_cls", "--speedup 1.67", "--speedup 1.67 --no-refit", "--macs 0.7", "--macs 0.65", "--macs 0.6"),
+    *_runs("dnsmos_sig", "--macs 0.5"),
     *_runs("silero_vad_16k_op15", "--macs 0.5", "--macs 0.5 --no-refit"),
-    *_runs("ppocrv4_rec", "--speedup 1.34", "--speedup 1.34 --no-refit", "--macs 0.85", "--macs 0.75", "--macs 0.65"),
+    *_runs("ppocrv4_rec", "--speedup 1.34", "--macs 0.85", "--macs 0.75"),
     *_runs("digits_cnn", "--macs 0.25", quantized=True),
     *_runs("mtcnn_onet", "--macs 0.35", "--ratio 0.5", "--ratio 0.6", quantized=True),
     *_runs("ppocr_cls", "--macs 0.7", quantized=True),
