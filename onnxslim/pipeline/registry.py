@@ -76,6 +76,8 @@ BUILT_IN: dict[str, str] = {
     "lift-opset": "onnxslim.passes.quantize.lift_opset:LiftOpset",
     "prune": "onnxslim.passes.prune.prune_channels:PruneChannels",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
+    "encode": "onnxslim.passes.sparse.encode:Encode",
+    "decode": "onnxslim.passes.sparse.decode:Decode",
 }
 
 

@@ -1,0 +1,24 @@
+"""Tensors of zeros and few values, in fewer bytes: what they hold, the ways to store it, and nodes that unpack it."""
+
+from .content import CAN_BE_PACKED, MOST, Content, bound
+from .decoder import OPSET, PREFIX, Kit
+from .groups import Together, together
+from .packing import Packing, packings
+from .restore import behind, decoded_values, restored
+
+__all__ = [
+    "CAN_BE_PACKED",
+    "MOST",
+    "OPSET",
+    "PREFIX",
+    "Content",
+    "Kit",
+    "Packing",
+    "Together",
+    "behind",
+    "bound",
+    "decoded_values",
+    "packings",
+    "restored",
+    "together",
+]

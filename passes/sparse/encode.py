@@ -1,0 +1,299 @@
+"""Each tensor in the form that takes fewest bytes, exactly: dense, sparse, or packed with nodes that unpack it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from onnxslim.errors import OnnxSlimError
+from onnxslim.graph.edit import Names, constant_tensor
+from onnxslim.graph.sparse import MARK, Layout
+from onnxslim.packing import CAN_BE_PACKED, OPSET, PREFIX, Content, Kit, Packing, behind, restored, sizes, together
+from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
+from onnxslim.runtime import optimized_graph
+from onnxslim.runtime.tier import Tier
+
+Encoding = Literal["auto", "standard", "strict", "folded", "dense"]
+RECORD = "onnxslim.encoding"
+"""Key of the model's metadata: how many tensors are stored how."""
+LEAST = 256
+"""Bytes of a tensor from which on it is looked at."""
+GAIN = 0.03
+"""Share of its bytes that another form must save."""
+SPARSE_OPSET = 11
+"""Of ``Constant.sparse_value``; a runtime that knows it knows sparse initializers."""
+
+
+@dataclass(frozen=True)
+class Encode(Pass):
+    """Store tensors of zeros or few values in fewer bytes, bit for bit.
+
+    1. *standard*: an entry of ``graph.sparse_initializer`` whose indices are varints. onnx.checker takes it.
+    2. *strict*: ``Constant.sparse_value``, which also passes the checker's full check.
+    3. *folded*: a mask or gaps, and a codebook, with nodes that onnxruntime computes once when it loads the model.
+
+    Every tensor is unpacked again by onnxruntime and compared; onnxruntime's optimized graph is searched for nodes that
+    it would run each time. Tensors for which either fails are stored dense or sparse.
+    """
+
+    name: ClassVar[str] = "encode"
+    tier: ClassVar[Tier] = Tier.EXACT
+
+    encoding: Encoding = field(
+        default="auto",
+        metadata={
+            "help": "how zeros and few values are stored: standard and strict are sparse tensors of the ONNX standard, "
+            "folded is unpacked by onnxruntime when it loads, auto is the smallest of them"
+        },
+    )
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Encodes the tensors of the main graph and of the bodies below it."""
+        if self.encoding == "dense":
+            return context.result()
+        if model.opset_imports.get("", 0) < OPSET:
+            found = get_pass("lift-opset")().run(model, context)
+            if not found.modified:
+                context.decline("encode", "model", f"opset {model.opset_imports.get('', 0)} knows no sparse tensors")
+                return context.result()
+        if model.ir_version < 6:  # sparse tensors came with opset 11
+            model.ir_version = 6
+        names, done = Names.of(model), []
+        for graph in list(model.graphs()):
+            done += _encode_graph(graph, Kit(graph, names), self.encoding, context)
+        folded = [each for each in done if isinstance(each.form, Packing)]
+        reasons = wrong(folded, model)
+        undo(folded, reasons, sparse=self.encoding == "auto")
+        for each, reason in reasons.items():
+            context.decline("encode", each.name, reason)
+        record(model, done)
+        return context.result()
+
+
+@dataclass(eq=False)
+class Stored:
+    """A tensor that is stored in another form.
+
+    Attributes:
+        graph: That it is read in.
+        name: Which it keeps.
+        tensor: As it was.
+        content: What it holds.
+        form: A packing, ``standard``, ``strict`` or, where that came to nothing, ``dense``.
+        value: What is read: before it is stored anew the constant, after it what the nodes give.
+    """
+
+    graph: ir.Graph
+    name: str
+    tensor: ir.TensorProtocol
+    content: Content
+    form: Packing | str
+    value: ir.Value
+
+    def read(self, value: ir.Value) -> None:
+        """Lets all that read the tensor read another value, which takes over its name."""
+        old = self.value
+        if old.is_initializer():
+            self.graph.initializers.pop(self.name)
+        else:
+            node = old.producer()
+            assert node is not None
+            old.name = None
+            if node.op_type == "Constant":
+                self.graph.remove(node)
+        value.name = self.name
+        value.shape, value.type = ir.Shape(self.tensor.shape.numpy()), ir.TensorType(self.tensor.dtype)
+        if value.const_value is not None:
+            self.graph.register_initializer(value)
+        ir.convenience.replace_all_uses_with(old, value)
+        self.value = value
+
+    def as_sparse(self) -> ir.Tensor[np.ndarray]:
+        """The tensor with the mark by which it is written as a sparse one, its indices as varints."""
+        made = ir.Tensor(
+            self.tensor.numpy(), dtype=self.tensor.dtype, name=self.name, doc_string=self.tensor.doc_string
+        )
+        made.meta[MARK] = Layout(
+            linear=True,
+            index_type=ir.DataType.INT64,
+            raw_indices=False,
+            raw_values=True,
+            positions=self.content.places,
+        )
+        return made
+
+
+def _encode_graph(graph: ir.Graph, kit: Kit, encoding: Encoding, context: Context) -> list[Stored]:
+    chosen = []
+    for value in candidates(graph, context):
+        tensor = constant_tensor(value)
+        assert tensor is not None
+        content = Content.of(tensor.numpy())
+        form = choose(content, encoding)
+        if form is None:
+            context.decline("encode", value.name or "", "no other form is smaller")
+        else:
+            chosen.append(Stored(graph, value.name or "", tensor, content, form, value))
+    done, packed = [], [each for each in chosen if isinstance(each.form, Packing)]
+    groups = together(
+        [each.content for each in packed],
+        [each.tensor.dtype.name for each in packed],
+        [each.form for each in packed if isinstance(each.form, Packing)],
+    )
+    for group in groups:
+        members = [packed[place] for place in group.members]
+        for each in members:
+            each.form = group.packing
+        if not worthwhile(members, group.packing):
+            for each in members:
+                each.form = choose(each.content, "standard" if encoding == "auto" else "dense") or "dense"
+    allowed = {each for each in chosen if each.form != "dense" and context.allow(action(each))}
+    for group in groups:
+        members = [each for place in group.members if (each := packed[place]) in allowed]
+        members = [each for each in members if each.form == group.packing]
+        if members:
+            values = kit.unpack(
+                [each.content for each in members],
+                group.packing,
+                members[0].tensor.dtype,
+                [each.tensor.shape.numpy() for each in members],
+            )
+            for each, value in zip(members, values, strict=True):
+                node = value.producer()
+                assert node is not None
+                node.name = kit.names.fresh(PREFIX)
+                each.read(value)
+                done.append(each)
+    for each in chosen:
+        if each in allowed and not isinstance(each.form, Packing):
+            if each.form == "strict":
+                attribute = ir.AttrTensor("value", each.as_sparse())
+                kit.nodes.append(ir.Node("", "Constant", [], [attribute], name=kit.names.fresh(PREFIX)))
+                each.read(kit.nodes[-1].outputs[0])
+            else:
+                each.read(ir.Value(name=each.name, const_value=each.as_sparse()))
+            done.append(each)
+    if kit.nodes:
+        named = [node.name for node in kit.nodes]
+        graph.insert_before(graph[0], kit.nodes)
+        for node, before in zip(kit.nodes, named, strict=True):
+            node.name = before  # the graph named the others too, which takes bytes and says nothing
+    return done
+
+
+# -- what is stored how ------------------------------------------------------------------------------------------------
+
+
+def candidates(graph: ir.Graph, context: Context) -> Iterator[ir.Value]:
+    """Constants of a graph that may take another form."""
+    made = (node.outputs[0] for node in graph if node.op_type == "Constant" and len(node.outputs) == 1)
+    for value in (*graph.initializers.values(), *made):
+        tensor = constant_tensor(value)
+        if tensor is None or tensor.dtype not in CAN_BE_PACKED or tensor.nbytes < LEAST or not value.uses():
+            continue
+        if value.is_graph_output():
+            context.decline("encode", value.name or "", "it is an output of its graph")
+        else:
+            yield value
+
+
+def choose(content: Content, encoding: Encoding) -> Packing | str | None:
+    """The smallest form that is allowed; None where that is no smaller than the dense one."""
+    forms: dict[Packing | str, int] = {}
+    if encoding in ("auto", "standard"):
+        forms["standard"] = sizes.sparse(content)
+    if encoding == "strict":
+        forms["strict"] = sizes.sparse(content)
+    if encoding in ("auto", "folded"):
+        packing = sizes.best(content)
+        if packing is not None:
+            forms[packing] = sizes.folded(content, packing)
+    form = min(forms, key=lambda each: forms[each], default=None)
+    limit = (1 - GAIN) * sizes.dense(content)
+    return form if form is not None and forms[form] < limit else None
+
+
+def worthwhile(members: Sequence[Stored], packing: Packing) -> bool:
+    """Whether what the nodes take that unpack a group is saved by it."""
+    saved = sum(sizes.dense(each.content) - sizes.folded(each.content, packing) for each in members)
+    return saved > sizes.shared(packing)
+
+
+def action(each: Stored) -> Action:
+    """What the report says of a tensor."""
+    content, form = each.content, each.form
+    size = sizes.folded(content, form) if isinstance(form, Packing) else sizes.sparse(content)
+    detail = (
+        f"{form}: {sizes.dense(content):,} -> {size:,} bytes, {content.sparsity:.0%} zeros, "
+        f"{content.bound:,.0f} at least"
+    )
+    return Action("encode", (each.name,), each.name, detail)
+
+
+def drop_dead(graph: ir.Graph, nodes: Sequence[ir.Node], constants: Sequence[ir.Value]) -> None:
+    """Removes the nodes and constants that nothing reads any more."""
+    for node in reversed(nodes):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
+    for value in constants:
+        if not value.uses() and value.is_initializer():
+            graph.initializers.pop(value.name or "", None)
+
+
+def record(model: ir.Model, done: Sequence[Stored]) -> None:
+    """Writes into the model's metadata how many tensors are stored how."""
+    counts = Counter(str(each.form) for each in done if each.form != "dense")
+    if counts:
+        model.metadata_props[RECORD] = ", ".join(f"{form}: {count}" for form, count in sorted(counts.items()))
+
+
+# -- what is wrong with it ---------------------------------------------------------------------------------------------
+
+
+def wrong(folded: Sequence[Stored], model: ir.Model) -> dict[Stored, str]:
+    """Tensors that do not come out as they went in, and those that onnxruntime would unpack in every run."""
+    if not folded:
+        return {}
+    try:
+        arrays = restored([each.value for each in folded], model.opset_imports[""])
+        graph = optimized_graph(model).graph
+    except OnnxSlimError as error:
+        return dict.fromkeys(folded, f"onnxruntime does not take it: {error}")
+    if arrays is None:
+        return dict.fromkeys(folded, "it depends on an input")
+    found = {}
+    computed = {name for node in _all_nodes(graph) for name in node.output}
+    for each, array in zip(folded, arrays, strict=True):
+        if array.tobytes() != np.ascontiguousarray(each.tensor.numpy()).tobytes():
+            found[each] = "it is another tensor when it is unpacked"
+        elif each.name in computed:
+            found[each] = "onnxruntime would unpack it in every run"
+    return found
+
+
+def undo(folded: Sequence[Stored], which: Iterable[Stored], *, sparse: bool) -> None:
+    """Goes back to plain tensors, or to sparse ones where that is wanted and smaller."""
+    made: dict[ir.Graph, list[ir.Value]] = {}
+    for each in which:
+        made.setdefault(each.graph, []).append(each.value)
+        each.form = (choose(each.content, "standard") if sparse else None) or "dense"
+        each.read(ir.Value(name=each.name, const_value=each.tensor if each.form == "dense" else each.as_sparse()))
+    for graph, values in made.items():
+        found = behind(values)
+        assert found is not None
+        drop_dead(graph, *found)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    queue = [graph]
+    for each in queue:  # grows while it is walked
+        for node in each.node:
+            yield node
+            for attribute in node.attribute:
+                queue.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
