@@ -12,8 +12,7 @@ from .content import Content, Words
 from .packing import Packing, bits_for, payload
 
 MOST = 1 << 19
-"""Elements of a group of several, as far as they fit: arrays beyond a cache are unpacked more slowly, and they are all in
-memory at once, several times."""
+"""Elements of a group of several: arrays beyond a cache are unpacked more slowly, and all are in memory at once."""
 
 
 @dataclass(eq=False)
