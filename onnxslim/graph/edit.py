@@ -76,6 +76,17 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None
 
 
+def set_constant(value: ir.Value, array: np.ndarray) -> None:
+    """Gives an initializer or a Constant node another array."""
+    made = ir.Tensor(array, name=value.name)
+    producer = value.producer()
+    if producer is not None:
+        producer.attributes["value"] = ir.AttrTensor("value", made)
+    else:
+        value.const_value = made
+    value.shape, value.dtype = ir.Shape(array.shape), made.dtype
+
+
 def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
     """Removes a constant that nothing reads any more."""
     if value.uses() or value.is_graph_output():

@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.graph.edit import constant_tensor
-
-from .apply import set_constant
-from .held_out import HELD_OUT
+from onnxslim.fitting import HELD_OUT
+from onnxslim.graph.edit import constant_tensor, set_constant
 
 Vector = npt.NDArray[np.float64]
 PENALTY = 1e-3

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels
 from onnxslim.analysis.dims import Expr
-from onnxslim.graph.edit import Names, add_initializer, constant_tensor
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, set_constant
 from onnxslim.ops.channels import UPDATES, Kept, Op
 
 Removal = Mapping[str, Sequence[int]]
@@ -96,17 +96,6 @@ def slice_constant(value: ir.Value, masks: Mapping[int, npt.NDArray[np.bool_]]) 
     for axis, mask in masks.items():
         array = np.compress(mask, array, axis=axis)
     set_constant(value, np.ascontiguousarray(array))
-
-
-def set_constant(value: ir.Value, array: npt.NDArray[np.generic]) -> None:
-    """Gives an initializer or a Constant node another array."""
-    made = ir.Tensor(array, name=value.name)
-    producer = value.producer()
-    if producer is not None:
-        producer.attributes["value"] = ir.AttrTensor("value", made)
-    else:
-        value.const_value = made
-    value.shape, value.dtype = ir.Shape(array.shape), made.dtype
 
 
 def constants_of(model: ir.Model) -> dict[str, ir.Value]:

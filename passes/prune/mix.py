@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxslim.calibration import Request
-from onnxslim.graph.edit import constant_tensor
+from onnxslim.fitting import bias_of, shift_bias
+from onnxslim.graph.edit import constant_tensor, set_constant
 
-from .apply import set_constant
-from .bias import bias_of, shift_bias
 from .reads import Moments, Read, damped
 
 

@@ -10,11 +10,12 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import fingerprints
 from onnxslim.errors import InputError
+from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Tier
 
-from .apply import constants_of, remove_channels, set_constant
+from .apply import constants_of, remove_channels
 from .search import RATIO, Budget, Found, Search
 
 

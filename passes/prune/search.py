@@ -18,17 +18,16 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request, Sample, collect
 from onnxslim.errors import CheckFailed, InputError
+from onnxslim.fitting import HELD_OUT, Noise
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
 from onnxslim.runtime import Feed, open_session, rank_latency
 
 from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
-from .held_out import HELD_OUT
 from .importance import Criterion, Ranking, rank_channels
 from .layers import layers_of
 from .mix import mix_channels
-from .noise import Noise
 from .oracle import Oracle
 from .reads import Moments, Read, moments_of, reads_of
 from .refit import refit

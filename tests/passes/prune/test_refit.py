@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from onnxslim.errors import CannotRun
-from onnxslim.graph.edit import constant_tensor
-from onnxslim.passes.prune.apply import constants_of, kept_ids, remove_channels, set_constant
+from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.passes.prune.apply import constants_of, kept_ids, remove_channels
 from onnxslim.passes.prune.layers import Layer, layers_of
 from onnxslim.passes.prune.refit import refit
 from onnxslim.runtime import open_session

@@ -11,10 +11,10 @@ import models_zoo
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import find_channels
 from onnxslim.calibration import Sample
+from onnxslim.fitting import Noise
 from onnxslim.graph import load
 from onnxslim.passes.prune import apply, oracle, search
 from onnxslim.passes.prune.apply import Removal, constants_of
-from onnxslim.passes.prune.noise import Noise
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.prune.search import Search
 from onnxslim.pipeline import Context

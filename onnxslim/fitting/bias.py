@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.graph.edit import constant_tensor
-
-from .apply import set_constant
+from onnxslim.graph.edit import constant_tensor, set_constant
 
 
 def bias_of(node: ir.Node, outputs: int) -> ir.Value | None:

@@ -13,10 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 import models_zoo
 from onnxslim.calibration import Sample
 from onnxslim.errors import CannotRun
+from onnxslim.fitting import Forward, forward
 from onnxslim.graph import load
-from onnxslim.passes.prune import forward
-from onnxslim.passes.prune.apply import set_constant
-from onnxslim.passes.prune.forward import Forward
+from onnxslim.graph.edit import set_constant
 from onnxslim.runtime import open_session
 from onnxslim.runtime.views import exposed
 from tests.ops.channels.nets import Node, Weight, model, node

@@ -1,0 +1,19 @@
+"""Fitting the weights of a contraction to what the original computed: pruning and sparsification share it."""
+
+from .bias import bias_of, shift_bias
+from .forward import Forward
+from .noise import Noise
+from .problem import HELD_OUT, Matrix, Normal, Problem, paired_rows, posed
+
+__all__ = [
+    "HELD_OUT",
+    "Forward",
+    "Matrix",
+    "Noise",
+    "Normal",
+    "Problem",
+    "bias_of",
+    "paired_rows",
+    "posed",
+    "shift_bias",
+]

@@ -1,0 +1,241 @@
+"""The least squares problem of one contraction: what it reads now, and what the original makes there.
+
+Its inputs X are those of the model that is changed, after all that was changed before it, so that errors are made up
+for instead of adding up; its targets Y are the outputs of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxslim import linalg
+from onnxslim.calibration import Unfold, unfold_of
+from onnxslim.fitting.bias import bias_of, shift_bias
+from onnxslim.graph.edit import constant_tensor, set_constant
+
+Matrix: TypeAlias = npt.NDArray[np.float64]
+HELD_OUT = 4
+"""Every so manieth sample is not fitted, but judges."""
+ROWS = 16
+"""Rows of X for each unknown of an output: more change nothing, and cost."""
+LEAST_ROWS = 4096
+WIDEST = 6144
+"""Unknowns of an output beyond which a layer is left: solving costs their cube."""
+MATRICES = 5
+"""Gram matrices that there are at once: two that are summed up, one damped, one factored, one to spare."""
+
+
+@dataclass
+class Normal:
+    """X^T X, X^T Y and the squares of Y of some samples, by group of the convolution."""
+
+    gram: Matrix
+    cross: Matrix
+    target: Matrix
+    rows: int = 0
+
+    @classmethod
+    def zeros(cls, groups: int, features: int, outputs: int) -> Normal:
+        """Of no samples yet."""
+        return cls(
+            np.zeros((groups, features, features)), np.zeros((groups, features, outputs)), np.zeros((groups, outputs))
+        )
+
+    def add(self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:
+        """``x`` is [groups, rows, features], ``y`` [groups, rows, outputs]."""
+        turned = x.transpose(0, 2, 1)
+        self.gram += turned @ x
+        self.cross += turned @ y
+        self.target += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+        self.rows += x.shape[1]
+
+    def solved(self, penalty: float, toward: Matrix) -> Matrix:
+        """See `onnxslim.linalg.ridge`; of groups that are never read, ``toward``."""
+        found = toward.copy()
+        for place, (gram, cross) in enumerate(zip(self.gram, self.cross, strict=True)):
+            if np.diagonal(gram).any():
+                found[place] = linalg.ridge(gram, cross, damping=penalty, toward=toward[place].T).T
+        return found
+
+    def errors(self, weights: Matrix) -> Matrix:
+        """|X W - Y|^2 of each output: ``float64[groups, outputs]``."""
+        quadratic = np.einsum("gfo,gfo->go", weights, self.gram @ weights)
+        result: Matrix = quadratic - 2 * np.einsum("gfo,gfo->go", weights, self.cross) + self.target
+        return result
+
+    def error(self, weights: Matrix) -> float:
+        """The sum of `errors`."""
+        return float(self.errors(weights).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What the weights of a contraction are fitted by.
+
+    Attributes:
+        node: The contraction.
+        unfold: How its input becomes rows.
+        weights: ``float64[groups, features, outputs]``: those of now; with a bias one row more, zeros, for its change.
+        bias: What it adds to its outputs, where it has one of its own.
+        fitted: Of three quarters of the samples.
+        judging: Of the others.
+    """
+
+    node: ir.Node
+    unfold: Unfold
+    weights: Matrix
+    bias: ir.Value | None
+    fitted: Normal
+    judging: Normal
+
+    def put(self, weights: Matrix) -> None:
+        """Gives the node other weights, and adds their last row to the bias, where there is one."""
+        weight = self.node.inputs[1]
+        tensor = constant_tensor(weight)
+        assert weight is not None
+        assert tensor is not None
+        if self.bias is not None:
+            shift_bias(self.bias, weights[:, -1].reshape(-1))
+            weights = weights[:, :-1]
+        array = from_columns(self.node, weights, tuple(tensor.shape.numpy()))
+        set_constant(weight, array.astype(tensor.dtype.numpy()))
+
+
+def posed(
+    node: ir.Node,
+    original: ir.Node,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    left: npt.NDArray[np.bool_] | None,
+    memory: int,
+) -> Problem | str:
+    """The problem of a node, or the reason why there is none.
+
+    Args:
+        node: Of the model that is changed.
+        original: The same of the original.
+        inputs: Of ``node``, by sample.
+        outputs: Of ``original``.
+        left: ``bool[outputs]``: those that ``node`` still has; None where it has all.
+        memory: Bytes that matrices may take.
+    """
+    unfold, tensor = unfold_of(node), constant_tensor(node.inputs[1])
+    if isinstance(unfold, str):
+        return unfold
+    if tensor is None:
+        return "its weights are not constant"
+    if unfold.features > WIDEST:
+        return f"{unfold.features} unknowns of an output are too many"
+    if MATRICES * unfold.nbytes > memory:
+        return "its Gram matrices do not fit into the memory"
+    old, own = as_columns(node, tensor.numpy(), unfold), own_bias(node)
+    shift = _shift(node, original, left)
+    if shift is None:
+        return "its bias is of a form that is not known"
+    if own is not None:
+        old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
+    fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
+    wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
+    for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
+        rows, targets = paired_rows(unfold, x, y, wanted, seed=number)
+        if not np.isfinite(rows).all() or not np.isfinite(targets).all():
+            return "what it reads or makes is not finite"
+        targets = (targets if left is None else targets[:, left]) + shift
+        if own is not None:
+            rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
+        side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
+        side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
+    if not judging.rows or not fitted.rows:
+        return "there are too few samples to judge by"
+    return Problem(node, unfold, old, own, fitted, judging)
+
+
+def own_bias(node: ir.Node) -> ir.Value | None:
+    """The bias of a contraction that nothing else reads, see `onnxslim.fitting.bias_of`."""
+    weight = constant_tensor(node.inputs[1])
+    if weight is None or node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return None
+    return bias_of(node, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+
+
+def _shift(node: ir.Node, original: ir.Node, left: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32] | None:
+    """What to add to the original's outputs so that they are what the weights alone, and a shift, have to make.
+
+    That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. None where
+    a bias is of another form.
+    """
+    own, before = own_bias(node), own_bias(original)
+    third = node.inputs[2] if len(node.inputs) > 2 else None
+    scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    if scaled or (own is None) != (before is None):
+        return None
+    tensor = constant_tensor(third if own is None else own)
+    if tensor is None:
+        return np.zeros(1, np.float32) if third is None else None  # a bias that is computed
+    if own is None and (len(tensor.shape) > 1 and tensor.size > 1):
+        return None
+    shift: npt.NDArray[np.float32] = -tensor.numpy().astype(np.float32).reshape(-1)
+    old = constant_tensor(before) if node.op_type == "MatMul" else None
+    if old is not None:
+        array = old.numpy().astype(np.float32).reshape(-1)
+        shift += array if left is None else array[left]
+    return shift
+
+
+def _turned(node: ir.Node) -> bool:
+    return node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+
+
+def as_columns(node: ir.Node, array: np.ndarray, unfold: Unfold) -> Matrix:
+    """``float64[groups, features, outputs]``."""
+    if node.op_type == "Conv":
+        grouped = array.reshape(unfold.groups, array.shape[0] // unfold.groups, unfold.features)
+        return grouped.transpose(0, 2, 1).astype(np.float64)
+    return (array.T if _turned(node) else array)[np.newaxis].astype(np.float64)
+
+
+def from_columns(node: ir.Node, weights: Matrix, shape: tuple[int, ...]) -> np.ndarray:
+    """What `as_columns` made columns of, in its own ``shape``."""
+    if node.op_type == "Conv":
+        return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(shape)
+    return np.ascontiguousarray(weights[0].T if _turned(node) else weights[0])
+
+
+def paired_rows(
+    unfold: Unfold, x: np.ndarray, y: np.ndarray, count: int, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Some places of one sample, as rows of inputs and of outputs.
+
+    Args:
+        unfold: How ``x`` becomes rows.
+        x: The input of the contraction.
+        y: Its output: ``[N, outputs, *sizes]`` of a convolution, else ``[..., outputs]``.
+        count: Places, at most.
+        seed: Of their choice.
+
+    Returns:
+        ``float32[groups, places, features]`` and ``float32[places, outputs]``.
+    """
+    generator = np.random.default_rng(seed)
+    if not unfold.kernel:
+        table = np.moveaxis(x, unfold.axis, -1).reshape(-1, unfold.features)
+        wanted = y.reshape(-1, y.shape[-1])
+        chosen = _some(generator, len(table), count)
+        return table[chosen][np.newaxis].astype(np.float32), wanted[chosen].astype(np.float32)
+    windows = unfold.windows(x)  # [N, *out, C, *kernel]
+    rank = len(unfold.kernel)
+    places = windows.shape[: rank + 1]
+    chosen = _some(generator, int(np.prod(places)), count)
+    index = np.unravel_index(chosen, places)
+    rows = windows[index].reshape(len(chosen), unfold.groups, unfold.features).transpose(1, 0, 2)
+    return rows.astype(np.float32), np.moveaxis(y, 1, -1)[index].astype(np.float32)
+
+
+def _some(generator: np.random.Generator, size: int, count: int) -> npt.NDArray[np.int64]:
+    return np.arange(size) if size <= count else np.sort(generator.choice(size, count, replace=False))
