@@ -1,11 +1,13 @@
 """Fitting the weights of a contraction to what the original computed: pruning and sparsification share it."""
 
 from .bias import bias_of, shift_bias
+from .feeds import FITTED, first_feeds
 from .forward import Forward
 from .noise import Noise
 from .problem import HELD_OUT, Matrix, Normal, Problem, paired_rows, posed
 
 __all__ = [
+    "FITTED",
     "HELD_OUT",
     "Forward",
     "Matrix",
@@ -13,6 +15,7 @@ __all__ = [
     "Normal",
     "Problem",
     "bias_of",
+    "first_feeds",
     "paired_rows",
     "posed",
     "shift_bias",

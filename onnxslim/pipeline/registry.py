@@ -76,6 +76,7 @@ BUILT_IN: dict[str, str] = {
     "lift-opset": "onnxslim.passes.quantize.lift_opset:LiftOpset",
     "prune": "onnxslim.passes.prune.prune_channels:PruneChannels",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
+    "sparsify": "onnxslim.passes.sparse.sparsify:Sparsify",
     "encode": "onnxslim.passes.sparse.encode:Encode",
     "decode": "onnxslim.passes.sparse.decode:Decode",
 }

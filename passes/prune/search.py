@@ -6,8 +6,7 @@ have. So a large budget is met in stages, each of which ranks, measures and refi
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +15,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
-from onnxslim.calibration import Request, Sample, collect
+from onnxslim.calibration import Request, collect
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import HELD_OUT, Noise
+from onnxslim.fitting import FITTED, HELD_OUT, Noise, first_feeds
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Feed, open_session, rank_latency
+from onnxslim.runtime import open_session, rank_latency
 
 from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
@@ -41,8 +40,6 @@ FINEST = 0.85
 STAGES = 16
 PROBED = 8
 """Samples that a group's effect on the outputs is measured with."""
-FITTED = 256
-"""Samples that layers are refitted on, at most."""
 LEAST_FITTED = 8
 """Samples under which nothing is refitted."""
 
@@ -127,8 +124,8 @@ class Search:
         assert context.samples is not None
         self.model, self.keys, self.context, self.budget = model, keys, context, budget
         self.criterion, self.refitting = criterion, refitting
-        self.feeds = _first(context.samples, FITTED, context.memory // 4)
-        chosen = _first(context.selection or (), FITTED // HELD_OUT, context.memory // 8)
+        self.feeds = first_feeds(context.samples, FITTED, context.memory // 4)
+        chosen = first_feeds(context.selection or (), FITTED // HELD_OUT, context.memory // 8)
         self.judging = chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT] or self.feeds
         self.channels = find_channels(model)
 
@@ -349,17 +346,6 @@ class Search:
             if group.key in state.alive and len(state.alive[group.key]) < len(group):
                 removal[group.key] = np.setdiff1d(np.arange(len(group)), state.alive[group.key]).tolist()
         return removal
-
-
-def _first(samples: Iterable[Sample], count: int, memory: int) -> list[Feed]:
-    """Inputs of at most so many samples and bytes, but of one at least."""
-    found: list[Feed] = []
-    for sample in itertools.islice(samples, count):
-        memory -= sum(np.asarray(array).nbytes for array in sample.feed.values())
-        if found and memory < 0:
-            break
-        found.append(sample.feed)
-    return found
 
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:

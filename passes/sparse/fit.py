@@ -1,0 +1,192 @@
+"""Weights made sparse in turn, each for what it reads after all before it, and what the original made there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim import linalg
+from onnxslim.calibration import Gram, Statistics
+from onnxslim.fitting import Forward, Problem, posed
+from onnxslim.fitting.problem import own_bias
+from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.runtime import Feed
+
+from .grids import Levels, Matrix
+from .sweep import Made, Wanted, plain, swept
+from .weights import Weight
+
+TOWARD = 1e-2
+"""Share of the mean diagonal that holds the weights near to those of before, when they are fitted to what comes now."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A weight as it is to be.
+
+    Attributes:
+        array: ``float32``.
+        levels: Of its rows, by group, where it has few values.
+        bias: The name of the bias that changed with it, and its numbers.
+    """
+
+    array: np.ndarray
+    levels: Sequence[Levels] | None
+    bias: tuple[str, np.ndarray] | None = None
+
+
+def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, compensate: bool = True) -> Fitted:
+    """One weight, by the Gram matrix of what it is multiplied by in the original, where that was measured.
+
+    Args:
+        weight: Not changed.
+        wanted: What it shall become.
+        statistics: That hold its request, or do not.
+        compensate: Whether its numbers make up for each other.
+    """
+    gram = None
+    if statistics is not None and weight.request is not None:
+        found = statistics.get(weight.request)
+        gram = found.matrix if isinstance(found, Gram) and found.rows else None
+    rows = weight.rows(weight.array.astype(np.float64))
+    made = []
+    for place, group in enumerate(rows):
+        # Directions of a recurrence and matrices of a batch share what they are multiplied by.
+        own = None if gram is None else gram[min(place, len(gram) - 1)]
+        if own is None or not np.diagonal(own).any() or not np.isfinite(own).all():
+            made.append(plain(group, np.ones(group.shape[1]), wanted, weight.places))
+        elif not compensate:
+            made.append(plain(group, np.diagonal(own) / np.diagonal(own).mean(), wanted, weight.places))
+        else:
+            made.append(swept(group, own, wanted, weight.places))
+    return _fitted(weight, made)
+
+
+def _fitted(weight: Weight, made: Sequence[Made]) -> Fitted:
+    array = weight.array_of(np.stack([each.rows for each in made])).astype(np.float32)
+    grids = [each.levels for each in made if each.levels is not None]
+    return Fitted(array, grids or None)
+
+
+def fit_in_turn(
+    original: ir.Model,
+    model: ir.Model,
+    weights: Sequence[tuple[Weight, Wanted]],
+    feeds: Sequence[Feed],
+    *,
+    memory: int,
+    threads: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[dict[str, Fitted], dict[str, str]]:
+    """Fits weights in the order of their nodes; ``model`` is changed in place.
+
+    Args:
+        original: The model of before; its nodes have the same outputs.
+        model: Changed in place.
+        weights: Of ``model``, each read by one node of the main graph, with what they shall become.
+        feeds: Every fourth judges, the others are fitted.
+        memory: Bytes that may be held between the layers; where more would be, the last samples are left out.
+        threads: Of the sessions.
+        progress: Called with a short text now and then.
+
+    Returns:
+        Name -> what the weight became; name -> why one was not fitted.
+
+    Raises:
+        CannotRun: The model cannot be run in pieces.
+    """
+    sides = Forward(original, feeds, threads, memory // 2), Forward(model, feeds, threads, memory // 2)
+    before = {node.outputs[0].name or "": node for node in original.graph}
+    found: dict[str, Fitted] = {}
+    reasons: dict[str, str] = {}
+    for count, (weight, wanted) in enumerate(weights):
+        node = weight.nodes[0]
+        key = node.outputs[0].name or ""
+        sides[1].advance(sides[1].before(key))
+        sides[0].advance(sides[0].before(key) + 1)
+        left = min(len(side.held) for side in sides)
+        for side in sides:
+            side.drop(left)
+        progress(f"fit weight {count + 1} of {len(weights)} on {left} samples")
+        source = node.inputs[0]
+        assert source is not None
+        inputs = [values[source.name or ""] for values in sides[1].held]
+        outputs = [values[key] for values in sides[0].held]
+        problem = posed(node, before[key], inputs, outputs, None, memory)
+        if isinstance(problem, str):
+            reasons[weight.name] = problem
+            made = fit_alone(weight, wanted, None)
+            set_constant(weight.value, made.array)
+        else:
+            made = _solve(problem, weight, wanted)
+        found[weight.name] = made
+        for value in (*node.inputs[1:], own_bias(node)):
+            tensor = constant_tensor(value)
+            if value is not None and tensor is not None:
+                sides[1].refresh(value, tensor)
+    return found, reasons
+
+
+def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
+    """Sweeps from the weights of now and from those that fit best, and keeps of each output what judges better."""
+    free = problem.bias is not None
+    ways: tuple[list[Made], ...] = ([], [], [])
+    for place, old in enumerate(problem.weights[:, :-1] if free else problem.weights):
+        gram, cross = centred(problem, place)
+        diagonal = np.diagonal(gram)
+        if not (diagonal > 0).any():
+            for way in ways:
+                way.append(plain(old.T, np.ones(len(old)), wanted, weight.places))
+            continue
+        near = linalg.ridge(gram, cross, damping=TOWARD, toward=old.T)
+        ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.places))
+        ways[1].append(swept(old.T, gram, wanted, weight.places))
+        ways[2].append(swept(near, gram, wanted, weight.places))
+    found = np.stack([np.stack([each.rows.T for each in way]) for way in ways])  # [ways, groups, columns, outputs]
+    if free:
+        found = np.concatenate([found, np.stack([_shift(problem, each) for each in found])], axis=2)
+    errors = np.stack([problem.judging.errors(each) for each in found])
+    if wanted.values == "codebook":  # which belongs to all outputs of a group
+        errors = np.broadcast_to(errors.sum(axis=2, keepdims=True), errors.shape)
+    chosen = errors.argmin(axis=0)  # [groups, outputs]
+    best = np.take_along_axis(found, chosen[np.newaxis, :, np.newaxis], axis=0)[0]
+    problem.put(best)
+    grids = [_merged([way[place].levels for way in ways], each) for place, each in enumerate(chosen) if wanted.few]
+    bias = None
+    if problem.bias is not None:
+        tensor = constant_tensor(problem.bias)
+        assert tensor is not None
+        bias = (problem.bias.name or "", tensor.numpy())
+    return Fitted(weight.array, [each for each in grids if each is not None] or None, bias)
+
+
+def centred(problem: Problem, place: int) -> tuple[Matrix, Matrix]:
+    """X^T X and X^T Y of a group; of what is left without the means, where a bias is free to take them."""
+    gram, cross = problem.fitted.gram[place], problem.fitted.cross[place]
+    if problem.bias is None:
+        return gram, cross
+    sums, count = gram[-1, :-1], gram[-1, -1]
+    result = gram[:-1, :-1] - np.outer(sums, sums) / count
+    np.fill_diagonal(result, np.maximum(np.diagonal(result), 0.0))  # rounding, where a feature never varies
+    return result, cross[:-1] - np.outer(sums, cross[-1]) / count
+
+
+def _shift(problem: Problem, weights: Matrix) -> Matrix:
+    """``[groups, 1, outputs]``: the change of the bias that is best with these weights."""
+    gram, cross = problem.fitted.gram, problem.fitted.cross
+    told = np.einsum("gf,gfo->go", gram[:, -1, :-1], weights)
+    shift: Matrix = ((cross[:, -1] - told) / gram[:, -1, -1:])[:, np.newaxis]
+    return shift
+
+
+def _merged(grids: Sequence[Levels | None], chosen: np.ndarray) -> Levels | None:
+    """Of each row the scale that goes with what was chosen."""
+    known = [each for each in grids if each is not None]
+    if not known:
+        return None
+    scales = np.stack([each.scale for each in known])
+    scale = np.take_along_axis(scales, chosen[np.newaxis], axis=0)[0]
+    return Levels(known[int(chosen[0])].codes, scale, known[0].whole)

@@ -1,0 +1,255 @@
+"""Zeros and few values in the weights, chosen so that the outputs change least, for files that are smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import onnx_ir as ir
+
+from onnxslim.calibration import collect, fingerprints
+from onnxslim.errors import CheckFailed, InputError
+from onnxslim.fitting import FITTED, Noise, first_feeds
+from onnxslim.graph.edit import set_constant
+from onnxslim.graph.matcher import Matcher
+from onnxslim.pipeline import Action, Context, Pass, PassResult
+from onnxslim.runtime import open_session
+from onnxslim.runtime.tier import Tier
+
+from .allocate import by_cost, costs_of, uniform
+from .fit import Fitted, fit_alone, fit_in_turn
+from .grids import Values
+from .masks import Pattern
+from .store import store
+from .sweep import Wanted
+from .weights import Weight, weights_of
+
+PROBED = 8
+"""Samples that the effect of a weight on the outputs is measured with."""
+LEAST_FITTED = 8
+"""Samples under which weights are not fitted to what the original computes."""
+STEPS = 5
+"""Shares of zeros that are tried where the metric decides."""
+RANGE = (0.2, 0.95)
+"""The least and the largest of them."""
+
+
+@dataclass(frozen=True)
+class Sparsify(Pass):
+    """Make weights zero, or let them have few values, where that costs least at the outputs.
+
+    Numbers are taken in one sweep over the columns of each weight, and those that are still free make up for the ones
+    before (SparseGPT and GPTQ, on the Gram matrix of the samples); weights follow each other, so that each is fitted to
+    what the model now computes before it, and to what the original made there. How many zeros a weight gets is found
+    from what losing half of it does to the outputs. The file is not smaller by that alone: `encode` comes after it.
+    """
+
+    name: ClassVar[str] = "sparsify"
+    tier: ClassVar[Tier] = Tier.LOSSY
+
+    sparsity: float | None = field(
+        default=None,
+        metadata={"help": "share of the numbers that become zero; without, as many as the metric allows, or none"},
+    )
+    pattern: str = field(
+        default="unstructured",
+        metadata={"help": "where zeros may be: unstructured, N:M such as 2:4, or blocks of outputs x channels as 4x1"},
+    )
+    values: Values = field(
+        default="float",
+        metadata={
+            "help": "numbers that are left: float, float16, int8 or int4 by a scale for each output, or codebook"
+        },
+    )
+    entries: int = field(default=16, metadata={"help": "numbers in the codebook, 2 to 256"})
+    by: Literal["compensated", "activation", "magnitude"] = field(
+        default="compensated",
+        metadata={
+            "help": "which numbers go: compensated lets the others make up for them, activation weighs them by what they multiply"
+        },
+    )
+    allocation: Literal["global", "uniform"] = field(
+        default="global",
+        metadata={"help": "whether each weight gets as many zeros as the outputs allow, or all the same share"},
+    )
+    protect: tuple[str, ...] = field(default=(), metadata={"help": 'nodes whose weights stay: names, or "re:PATTERN"'})
+
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Changes the weights of ``model`` in place.
+
+        Raises:
+            InputError: An option is wrong.
+        """
+        pattern = self.check(context)
+        share = self.sparsity if self.sparsity is not None else pattern.share
+        searching = share is None and self.values == "float" and context.metric is not None
+        if not share and self.values == "float" and not searching:
+            context.decline("sparsify", "model", "no zeros and no few values were asked for")
+            return context.result()
+        known = fingerprints(model)
+        key = ("sparsify", self, tuple(known[value] for value in model.graph.outputs), context.refused)
+        if key not in context.cache:
+            search = Search(self, model, pattern, context)
+            context.cache[key] = search.best() if searching else search.at(share or 0.0)[1]
+        found: Mapping[str, Fitted] = context.cache[key]
+        for weight in list(weights_of(model, self.matcher(), Context())):
+            made = found.get(weight.name)
+            if made is not None and context.allow(action(weight, made, self.values)):
+                apply(model, weight, made, self.values)
+        return context.result()
+
+    def matcher(self) -> Matcher:
+        """Of the nodes that are protected."""
+        return Matcher(self.protect, "--protect")
+
+    def check(self, context: Context) -> Pattern:
+        """Refuses options that cannot be met.
+
+        Raises:
+            InputError: Which, and what to give instead.
+        """
+        pattern = Pattern.parse(self.pattern)
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise InputError(f"sparsity is {self.sparsity:g}", mend="give a share from 0 to below 1, such as 0.8")
+        if pattern.share is not None and self.sparsity not in (None, pattern.share):
+            raise InputError(
+                f"pattern {self.pattern} makes {pattern.share:.0%} of the numbers zero, not {self.sparsity:.0%}",
+                mend="leave --sparsity out",
+            )
+        if not 2 <= self.entries <= 256:
+            raise InputError(f"entries is {self.entries}", mend="give 2 to 256")
+        return pattern
+
+
+def action(weight: Weight, made: Fitted, values: Values) -> Action:
+    """What the report says of a weight."""
+    zero = float((made.array == 0).mean())
+    what = [f"{zero:.0%} zeros"] if zero else []
+    what += [values] if values != "float" else []
+    return Action("sparsify", (weight.name,), weight.name, ", ".join(what))
+
+
+def apply(model: ir.Model, weight: Weight, made: Fitted, values: Values) -> None:
+    """Gives the model a weight that was fitted, and the bias that goes with it."""
+    if made.bias is not None:
+        name, array = made.bias
+        bias = next(value for node in model.graph for value in node.inputs if value is not None and value.name == name)
+        set_constant(bias, array)
+    if values == "float16" or made.levels is not None:
+        store(model, weight, made.array, made.levels, values)
+    else:
+        set_constant(weight.value, made.array)
+
+
+class Search:
+    """Fits weights for one share of zeros or for several.
+
+    Args:
+        options: Of the pass.
+        model: Not changed.
+        pattern: Where zeros may be.
+        context: Samples, and what is on record.
+    """
+
+    def __init__(self, options: Sparsify, model: ir.Model, pattern: Pattern, context: Context) -> None:
+        self.options, self.model, self.pattern, self.context = options, model, pattern, context
+        self.matcher = options.matcher()
+        for unmatched in self.matcher.check(model):
+            context.decline("sparsify", "--protect", f"{unmatched!r} matches no node of the slimmed model")
+        self.weights = [
+            weight
+            for weight in weights_of(model, self.matcher, context)
+            if Action("sparsify", (weight.name,), weight.name).key not in context.refused
+        ]
+        self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
+        chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
+        self.judging = chosen or self.feeds[:PROBED]
+        self._costs: dict[str, float] | None = None
+
+    def best(self) -> Mapping[str, Fitted]:
+        """With as many zeros as the metric allows on the selection part; nothing where that is none."""
+        context = self.context
+        assert context.metric is not None
+        if context.selection is None:
+            context.decline("sparsify", "model", "there are too few samples to choose by the metric")
+            return {}
+        least = self._score(self.model) - context.max_drop
+        low, high = RANGE
+        found: Mapping[str, Fitted] = {}
+        share = 0.6
+        for _ in range(STEPS):
+            model, made = self.at(share)
+            if self._score(model) >= least:
+                found, low = made, share
+            else:
+                high = share
+            context.progress(f"{low:.0%} zeros keep the metric" if found else f"{share:.0%} zeros are too many")
+            share = (low + high) / 2
+        if not found:
+            context.decline("sparsify", "model", "no share of zeros keeps the metric")
+        return found
+
+    def _score(self, model: ir.Model) -> float:
+        context = self.context
+        assert context.metric is not None
+        assert context.selection is not None
+        return context.metric(open_session(model, threads=context.threads).run, context.selection)
+
+    def at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
+        """A model with that share of zeros, and what its weights became."""
+        shares = self._shares(share)
+        model = self.model.clone()
+        wanted = {
+            name: Wanted(each, self.pattern, self.options.values, self.options.entries) for name, each in shares.items()
+        }
+        weights = [each for each in weights_of(model, self.matcher, Context()) if each.name in wanted]
+        in_turn = [each for each in weights if self._in_turn(each)]
+        alone = [each for each in weights if not self._in_turn(each)]
+        found: dict[str, Fitted] = {}
+        requests = [each.request for each in alone if each.request is not None]
+        statistics = None
+        if requests and self.context.samples is not None and self.options.by != "magnitude":
+            statistics = collect(
+                model, self.context.samples, requests, memory=self.context.memory, threads=self.context.threads
+            )
+        for weight in alone:
+            made = fit_alone(weight, wanted[weight.name], statistics, compensate=self.options.by == "compensated")
+            set_constant(weight.value, made.array)
+            found[weight.name] = made
+        if in_turn:
+            try:
+                more, reasons = fit_in_turn(
+                    self.model,
+                    model,
+                    [(each, wanted[each.name]) for each in in_turn],
+                    self.feeds,
+                    memory=self.context.memory // 2,
+                    threads=self.context.threads,
+                    progress=self.context.progress,
+                )
+            except (InputError, CheckFailed) as error:
+                self.context.decline("fit", "the model in pieces", str(error))
+                for weight in in_turn:
+                    made = fit_alone(weight, wanted[weight.name], None)
+                    set_constant(weight.value, made.array)
+                    found[weight.name] = made
+            else:
+                found |= more
+                for name, reason in reasons.items():
+                    self.context.decline("fit", name, reason)
+        return model, found
+
+    def _in_turn(self, weight: Weight) -> bool:
+        return weight.posed and self.options.by == "compensated" and len(self.feeds) >= LEAST_FITTED
+
+    def _shares(self, share: float) -> dict[str, float]:
+        options, context = self.options, self.context
+        if not share or self.pattern.of or options.allocation == "uniform" or len(self.weights) < 2 or not self.judging:
+            return uniform(self.weights, share)
+        if self._costs is None:
+            model = self.model.clone()
+            noise = Noise(model, self.judging, context.threads, context.memory // 4)
+            weights = {each.name: each for each in weights_of(model, self.matcher, Context())}
+            self._costs = costs_of(model, [weights[each.name] for each in self.weights], noise, context.progress)
+        return by_cost(self.weights, self._costs, share)

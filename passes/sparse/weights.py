@@ -1,0 +1,144 @@
+"""The weights that may be made sparse, and each as a matrix: rows are outputs, columns what is summed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.calibration import Request, Unfold, unfold_of
+from onnxslim.graph.edit import constant_tensor, site
+from onnxslim.graph.matcher import Matcher
+from onnxslim.pipeline import Context
+
+LEAST = 1 << 10
+"""Numbers of a weight from which on it is worth anything."""
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A constant that is multiplied, or looked up.
+
+    Attributes:
+        value: The constant.
+        nodes: All that read it.
+        order: Its axes, those of the outputs first, then those that are summed over.
+        lead: How many are of the outputs.
+        groups: Of a grouped convolution, directions of a recurrence, or matrices of a batch.
+        places: Places of a kernel, the last factor of the columns: the others are channels.
+        request: The Gram matrix of what it is multiplied by; None where that is not known.
+        posed: Whether its inputs and outputs pose a least squares problem (`onnxslim.fitting.posed`).
+    """
+
+    value: ir.Value
+    nodes: tuple[ir.Node, ...]
+    order: tuple[int, ...]
+    lead: int = 1
+    groups: int = 1
+    places: int = 1
+    request: Request | None = None
+    posed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the constant."""
+        return self.value.name or ""
+
+    @property
+    def array(self) -> np.ndarray:
+        """Its numbers."""
+        tensor = constant_tensor(self.value)
+        assert tensor is not None
+        return tensor.numpy()
+
+    def rows(self, array: np.ndarray) -> np.ndarray:
+        """``[groups, outputs of a group, columns]`` of an array of its shape."""
+        moved = array.transpose(self.order)
+        outputs = int(np.prod(moved.shape[: self.lead]))
+        return moved.reshape(self.groups, outputs // self.groups, -1)
+
+    def array_of(self, rows: np.ndarray) -> np.ndarray:
+        """What `rows` made rows of. Rows of one column give an array that is broadcast to its shape."""
+        moved = [self.array.shape[axis] for axis in self.order]
+        if rows.shape[-1] == 1:
+            moved[self.lead :] = [1] * (len(moved) - self.lead)
+        return np.ascontiguousarray(rows.reshape(moved).transpose(np.argsort(self.order)))
+
+
+def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterator[Weight]:
+    """All of a model, in the order of the nodes; for those that stay as they are the reason is put on record."""
+    seen: set[ir.Value] = set()
+    for graph in model.graphs():
+        main = graph is model.graph
+        for node in graph:
+            for slot, value in enumerate(node.inputs):
+                tensor = constant_tensor(value)
+                if value is None or tensor is None or value in seen or tensor.size < LEAST or len(tensor.shape) < 2:
+                    continue
+                seen.add(value)
+                found = _weight(node, slot, value, main=main)
+                reason = found if isinstance(found, str) else _stays(found, protected)
+                if reason:
+                    context.decline("sparsify", value.name or "", f"{reason}: {site(node)}")
+                elif isinstance(found, Weight):
+                    yield found
+
+
+def _stays(weight: Weight, protected: Matcher) -> str:
+    tensor = constant_tensor(weight.value)
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+        return f"its weights are {tensor.dtype.name if tensor is not None else 'unknown'}, not float"
+    if not np.isfinite(tensor.numpy()).all():
+        return "its weights are not finite"
+    if weight.value.is_graph_output():
+        return "it is an output"
+    if any(protected(node) for node in weight.nodes):
+        return "protected"
+    return ""
+
+
+def _weight(node: ir.Node, slot: int, value: ir.Value, *, main: bool) -> Weight | str:
+    """What a constant is to the first node that reads it; a reason where it is nothing that is known."""
+    nodes = tuple(dict.fromkeys(use.node for use in value.uses()))
+    alone, shape = main and len(value.uses()) == 1, _shape(value)
+    rank, kind = len(shape), node.op_type
+    plain = tuple(range(rank))
+    turned = (*plain[:-2], rank - 1, rank - 2)
+
+    def multiplied(other: ir.Value | None, unfold: Unfold) -> Request | None:
+        return Request(other.name, "gram", unfold=unfold) if alone and other is not None and other.name else None
+
+    if node.domain not in ("", "ai.onnx"):
+        return "what it is to the operator is not known"
+    if kind == "Conv" and slot == 1:
+        unfold, group = unfold_of(node), node.attributes.get_int("group", 1)
+        known = None if isinstance(unfold, str) else multiplied(node.inputs[0], unfold)
+        return Weight(value, nodes, plain, 1, group, int(np.prod(shape[2:])), known, posed=alone)
+    if kind == "Gemm" and slot == 1 and rank == 2:
+        unfold, order = unfold_of(node), plain if node.attributes.get_int("transB", 0) else turned
+        known = None if isinstance(unfold, str) else multiplied(node.inputs[0], unfold)
+        return Weight(value, nodes, order, request=known, posed=alone)
+    if kind == "MatMul" and slot == 1:
+        known = multiplied(node.inputs[0], Unfold(shape[-2])) if rank == 2 else None
+        return Weight(value, nodes, turned, rank - 1, int(np.prod(shape[:-2])), 1, known, posed=alone and rank == 2)
+    if kind == "MatMul" and slot == 0 and rank == 2:
+        return Weight(value, nodes, plain, request=multiplied(node.inputs[1], Unfold(shape[1], axis=-2)))
+    if kind == "ConvTranspose" and slot == 1:
+        plain_sum = node.attributes.get_int("group", 1) == 1
+        known = multiplied(node.inputs[0], Unfold(shape[0], axis=1)) if plain_sum else None
+        return Weight(value, nodes, (*plain[1:], 0), rank - 1, request=known)
+    if kind in RECURRENT and slot in (1, 2) and rank == 3:
+        source = node.inputs[0] if slot == 1 else node.outputs[0]
+        return Weight(value, nodes, plain, 2, shape[0], request=multiplied(source, Unfold(shape[2])))
+    if kind == "Gather" and slot == 0 and rank == 2 and node.attributes.get_int("axis", 0) == 0:
+        return Weight(value, nodes, plain)
+    return "what it is to the operator is not known"
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    tensor = constant_tensor(value)
+    assert tensor is not None
+    return tuple(tensor.shape.numpy())
