@@ -188,6 +188,16 @@ def test_shapes_that_are_computed_tell_the_old_sizes_to_arithmetic() -> None:
     removed(proto, {"w[0]": [0, 1, 2, 3]})
 
 
+@pytest.mark.parametrize("opset", [7, 8, 9, 23])
+def test_shapes_tell_the_old_sizes_at_any_opset(opset: int) -> None:
+    proto = model(
+        [STEM, "Shape a -> s", node("Cast s -> f", to=1), "ReduceMax f -> m", "Div a m -> b", "Conv b v -> y"],
+        {"w": W, "v": V},
+        opset=opset,
+    )
+    removed(proto, {"w[0]": [0, 1, 2]})
+
+
 @pytest.mark.parametrize(("start", "end"), [(1, 2), (0, 2), (-3, None), (1, -1), (2, None)])
 def test_parts_of_a_shape(start: int, end: int | None) -> None:
     given = {"start": start} | ({} if end is None else {"end": end})
