@@ -76,6 +76,11 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None
 
 
+def read_once(value: ir.Value) -> bool:
+    """Whether one node alone sees ``value``: only then may its constant be changed for that node's sake."""
+    return len(value.uses()) <= 1 and not value.is_graph_output()
+
+
 def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
     """Removes a constant that nothing reads any more."""
     if value.uses() or value.is_graph_output():
