@@ -60,6 +60,11 @@ class _Normal:
         self.target += float(np.einsum("gro,gro->", y, y, dtype=np.float64))
         self.rows += x.shape[1]
 
+    @property
+    def finite(self) -> bool:
+        """Whether all sums are; squares of values that are finite need not be."""
+        return bool(np.isfinite(self.gram).all() and np.isfinite(self.cross).all() and np.isfinite(self.target))
+
     def solved(self, penalty: float, toward: Matrix) -> Matrix:
         """See `onnxslim.linalg.ridge`; of groups that are never read, ``toward``."""
         found = toward.copy()
@@ -163,7 +168,7 @@ def _solve(
             rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
         side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
         side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
-    if not judging.rows or not fitted.rows:
+    if not judging.rows or not fitted.rows or not fitted.finite or not judging.finite:
         return False
     best, weights = judging.error(old), None
     for penalty in PENALTIES:

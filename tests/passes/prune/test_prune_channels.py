@@ -374,6 +374,16 @@ def test_few_samples_prune_but_do_not_refit(
     assert max(sizes(made).values()) < 16
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e18, 1e25, 1e36, 1e-40])
+def test_values_whose_squares_are_out_of_range(scale: float) -> None:
+    given = [
+        Sample(each.id, {name: (array * scale).astype(np.float32) for name, array in each.feed.items()})
+        for each in samples(SMALL, 16)
+    ]
+    assert sizes(pruned(SMALL, given, ratio=0.5)) == {"w": 8, "v": 8}
+
+
 def test_a_model_whose_sizes_are_unknown() -> None:
     nodes: list[str | Node] = ["Conv x w -> a", "Relu a -> b", "Conv b v -> y"]
     proto = model(nodes, {"w": (16, 3, 1, 1), "v": (4, 16, 1, 1)}, inputs={"x": ["N", 3, "H", "W"]})
