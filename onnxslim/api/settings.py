@@ -14,6 +14,7 @@ from onnxslim import runtime
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.api.source import AnySamples
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.runtime.ort import check_threads
 
 if TYPE_CHECKING:
     from onnxslim.calibration import Metric, Statistics
@@ -84,8 +85,7 @@ class Settings:
             raise InputError(f"max_drop is {self.max_drop}", mend="give 0 or more, in units of the metric")
         if self.max_drop is not None and self.metric is None:
             raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
-        if self.threads < 1:
-            raise InputError(f"threads is {self.threads}", mend="give 1 or more")
+        check_threads(self.threads)
         if self.target is not None and self.target not in runtime.TARGETS:
             mend = did_you_mean(self.target, runtime.TARGETS)
             raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.graph.edit import constant_tensor, read_once, set_constant
 
 
 def bias_of(node: ir.Node, outputs: int) -> ir.Value | None:
@@ -23,7 +23,7 @@ def bias_of(node: ir.Node, outputs: int) -> ir.Value | None:
         if add.op_type == "Add" and not add.domain and not out.is_graph_output():
             value = add.inputs[1 - uses[0].idx]
     tensor = constant_tensor(value)
-    if value is None or tensor is None or len(value.uses()) > 1 or outputs < 1:
+    if value is None or tensor is None or not read_once(value) or outputs < 1:
         return None
     shape = tuple(tensor.shape.numpy())
     return value if shape and shape[-1] == outputs == tensor.size else None

@@ -55,6 +55,11 @@ class Normal:
         self.target += np.einsum("gro,gro->go", y, y, dtype=np.float64)
         self.rows += x.shape[1]
 
+    @property
+    def finite(self) -> bool:
+        """Whether all sums are; squares of values that are finite need not be."""
+        return all(bool(np.isfinite(each).all()) for each in (self.gram, self.cross, self.target))
+
     def solved(self, penalty: float, toward: Matrix) -> Matrix:
         """See `onnxslim.linalg.ridge`; of groups that are never read, ``toward``."""
         found = toward.copy()
@@ -153,6 +158,8 @@ def posed(
         side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
         return "there are too few samples to judge by"
+    if not fitted.finite or not judging.finite:
+        return "the squares of what it reads or makes are not finite"
     return Problem(node, unfold, old, own, fitted, judging)
 
 

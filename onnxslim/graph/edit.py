@@ -87,6 +87,11 @@ def set_constant(value: ir.Value, array: np.ndarray) -> None:
     value.shape, value.dtype = ir.Shape(array.shape), made.dtype
 
 
+def read_once(value: ir.Value) -> bool:
+    """Whether one node alone sees ``value``: only then may its constant be changed for that node's sake."""
+    return len(value.uses()) <= 1 and not value.is_graph_output()
+
+
 def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
     """Removes a constant that nothing reads any more."""
     if value.uses() or value.is_graph_output():

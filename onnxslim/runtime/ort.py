@@ -35,6 +35,10 @@ MESSAGE_LENGTH = 400
 """Characters of onnxruntime's own words that an error message quotes."""
 
 
+MOST_THREADS = 1024
+"""onnxruntime starts as many as it is told, whatever the machine has, until memory runs out."""
+
+
 @cache
 def onnxruntime() -> Any:
     """The module, imported on the first call.
@@ -62,10 +66,19 @@ def failures() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, ValueError, TypeError)
 
 
+def check_threads(threads: int) -> None:
+    """Refuses a number of threads that onnxruntime cannot start.
+
+    Raises:
+        InputError: It is less than 1 or more than `MOST_THREADS`.
+    """
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads is {threads}", mend=f"give 1 to {MOST_THREADS:,}")
+
+
 def session_options(threads: int, optimize: bool | str, config: Mapping[str, str] | None, spin: bool) -> Any:
     """SessionOptions as `onnxslim.runtime.session.open_session` describes them."""
-    if threads < 1:
-        raise InputError(f"threads is {threads}", mend="use 1 or more")
+    check_threads(threads)
     ort = onnxruntime()
     level = {True: "all", False: "disabled"}.get(optimize, optimize) if isinstance(optimize, bool) else optimize
     if level not in LEVELS:

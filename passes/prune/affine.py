@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.fitting import HELD_OUT
-from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.graph.edit import constant_tensor, read_once, set_constant
 
 Vector = npt.NDArray[np.float64]
 PENALTY = 1e-3
@@ -61,7 +61,7 @@ def parameters_of(node: ir.Node) -> list[ir.Value] | None:
         return None
     values = [value for value in node.inputs[1:] if value is not None and constant_tensor(value) is not None]
     training = node.attributes.get_int("training_mode", 0) or node.attributes.get_int("spatial", 1) != 1
-    if training or len(values) != 4 or any(len(value.uses()) > 1 for value in values[:2]):
+    if training or len(values) != 4 or not all(read_once(value) for value in values[:2]):
         return None
     return values
 

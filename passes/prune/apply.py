@@ -136,14 +136,12 @@ def _freeze(node: ir.Node, channels: Channels, kept: Kept) -> None:
         return
     count = end - start
     uses = list(out.uses())
-    numbers = [fixed.get(i, dim if isinstance(dim := told[start + i], int) else 0) for i in range(count)]
     if not any(isinstance(told[start + i], Expr) for i in range(count)):
+        numbers = [fixed.get(i, told[start + i]) for i in range(count)]
         replaced = kept.constant(f"{out.name}_before", np.array(numbers, np.int64))
     else:
-        moving = np.array([isinstance(told[start + i], Expr) for i in range(count)])
-        mask = kept.constant(f"{out.name}_open", moving)
-        before = kept.constant(f"{out.name}_fixed", np.array(numbers, np.int64))
-        made = ir.node("Where", [mask, out, before])
+        gone = [fixed[i] - new[start + i] if i in fixed else 0 for i in range(count)]
+        made = ir.node("Add", [out, kept.constant(f"{out.name}_gone", np.array(gone, np.int64))])
         made.name = made.outputs[0].name = kept.names.fresh(f"{out.name}_before")
         node.append(made)
         replaced = made.outputs[0]

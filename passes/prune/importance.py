@@ -51,7 +51,7 @@ class _Sight:
 
     Args:
         weights: ``float64[channels, channels]``: W^T W. Overwritten.
-        inverse: ``float64[channels, channels]``: H^-1; H itself where atoms are only weighed alone. Overwritten.
+        inverse: ``float64[channels, channels]``: H^-1. Overwritten.
         energy: Mean square of what the read computes.
         positions: ``int64[atoms, k]``: the channels of each atom.
     """
@@ -64,11 +64,6 @@ class _Sight:
         self._filled = 0
         # W^T W falls by U B + (U B)^T and H^-1 by C B.
         self._c, self._u, self._b = (np.zeros((len(weights), BLOCK + positions.shape[1])) for _ in range(3))
-
-    def alone(self) -> Matrix:
-        """What each atom makes of the read by itself, ``inverse`` being H."""
-        scores: Matrix = np.einsum("aij,aij->a", self.own_weights, self.own_inverse) / self.energy
-        return scores
 
     def scores(self, alive: np.ndarray) -> Matrix:
         """tr(Q_pp [H^-1]_pp^-1) of each atom p that is left, as a share of the energy."""
@@ -129,29 +124,38 @@ def rank_channels(
         criterion: ``obs``: see above; ``activation``: the error of each alone, nothing making up for it;
             ``magnitude``: the same, of channels that are alike.
     """
-    sights = [sight for read in reads if (sight := _sight(group, channels, read, moments, criterion)) is not None]
-    if not sights:
+    seen = [(read, places) for read in reads if (places := positions_in(group, channels, read)) is not None]
+    if not seen:
         return _by_weights(group)
-    if criterion != "obs" or any(len(sight.inverse) > LARGEST for sight in sights):
-        return _alone(sights, len(group))
-    return _greedy(sights, len(group))
+    if criterion == "magnitude":
+        moments = {}
+    if criterion != "obs" or any(len(read.ids) > LARGEST for read, _ in seen):
+        alone = [_alone(read, moments.get(read.request), places) for read, places in seen]
+        return _ordered(np.sum(alone, axis=0))
+    return _greedy([_sight(read, moments.get(read.request), places) for read, places in seen], len(group))
 
 
-def _sight(
-    group: Group, channels: Channels, read: Read, moments: Mapping[Request, Moments], criterion: Criterion
-) -> _Sight | None:
-    places = positions_in(group, channels, read)
-    if places is None:
-        return None
+def _alone(read: Read, moments: Moments | None, places: np.ndarray) -> Matrix:
+    """What each atom makes of a read by itself, as a share of all: of W^T W only its own blocks are computed."""
+    matrix = read.matrix()
+    own = matrix[:, places]
+    if moments is None:
+        energy = np.einsum("oc,oc->", matrix, matrix, dtype=np.float64)
+        scores: Matrix = np.einsum("oai,oai->a", own, own, dtype=np.float64)
+    else:
+        second = damped(moments.second, moments.rows)
+        energy = np.einsum("oc,oc->", matrix @ second, matrix, dtype=np.float64)
+        within = second[places[:, :, None], places[:, None, :]]
+        scores = np.einsum("oai,oaj,aij->a", own, own, within, dtype=np.float64, optimize=True)
+    return scores / max(float(energy), 1e-30)
+
+
+def _sight(read: Read, moments: Moments | None, places: np.ndarray) -> _Sight:
     matrix = read.matrix()
     weights = (matrix.T @ matrix).astype(np.float64)
-    found = moments.get(read.request) if criterion != "magnitude" else None
-    second = np.eye(len(read.ids)) if found is None else damped(found.second, found.rows)
+    second = np.eye(len(read.ids)) if moments is None else damped(moments.second, moments.rows)
     energy = float(np.einsum("ij,ij->", weights, second))
-    inverse: Matrix = second
-    if criterion == "obs" and len(second) <= LARGEST:
-        inverse = np.linalg.inv(second).astype(np.float64)
-    return _Sight(weights, inverse, max(energy, 1e-30), places)
+    return _Sight(weights, np.linalg.inv(second).astype(np.float64), max(energy, 1e-30), places)
 
 
 def positions_in(group: Group, channels: Channels, read: Read) -> np.ndarray | None:
@@ -175,14 +179,6 @@ def _by_weights(group: Group) -> Ranking:
 def _ordered(scores: np.ndarray) -> Ranking:
     order = np.argsort(scores, kind="stable")
     return Ranking(order, np.concatenate([[0.0], np.cumsum(scores[order])]))
-
-
-def _alone(sights: Sequence[_Sight], count: int) -> Ranking:
-    """Each atom's error by itself."""
-    scores = np.zeros(count)
-    for sight in sights:
-        scores += sight.alone()
-    return _ordered(scores)
 
 
 def _greedy(sights: Sequence[_Sight], count: int) -> Ranking:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels
-from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.edit import constant_tensor, read_once
 
 from .affine import parameters_of
 
@@ -49,7 +49,7 @@ def layers_of(model: ir.Model, channels: Channels, keep: npt.NDArray[np.bool_]) 
             continue
         weight, out = node.inputs[1], node.outputs[0]
         rank = channels.facts.rank(out)
-        if weight is None or constant_tensor(weight) is None or len(weight.uses()) > 1 or rank is None:
+        if weight is None or constant_tensor(weight) is None or not read_once(weight) or rank is None:
             continue
         ids = channels.links.axis(out, 1 if node.op_type == "Conv" else rank - 1)
         yield Layer(out.name or "", None if ids is None or keep[ids].all() else keep[ids])

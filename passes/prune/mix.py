@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from onnxslim.calibration import Request
 from onnxslim.fitting import bias_of, shift_bias
-from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.graph.edit import constant_tensor, read_once, set_constant
 
 from .reads import Moments, Read, damped
 
@@ -29,12 +29,12 @@ def mix_channels(reads: Sequence[Read], moments: Mapping[Request, Moments], keep
         keep: ``bool[ids]``: what stays.
 
     Returns:
-        How many weights were changed. A weight that several nodes read, or whose input was not measured, is left.
+        How many weights were changed. A weight that is seen elsewhere too, or whose input was not measured, is left.
     """
     changed = 0
     for read in reads:
         stay, found = keep[read.ids], moments.get(read.request)
-        if stay.all() or not stay.any() or found is None or len(read.weight.uses()) > 1:
+        if stay.all() or not stay.any() or found is None or not read_once(read.weight):
             continue
         _fold(read, found, stay)
         changed += 1

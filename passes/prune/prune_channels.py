@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
@@ -59,6 +60,7 @@ class PruneChannels(Pass):
         default=True, metadata={"help": "refit the weights that read pruned channels; without, they are only mixed"}
     )
 
+    @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Prunes ``model`` in place.
 

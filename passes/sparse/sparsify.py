@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import collect, fingerprints
@@ -65,9 +66,7 @@ class Sparsify(Pass):
     entries: int = field(default=16, metadata={"help": "numbers in the codebook, 2 to 256"})
     by: Literal["compensated", "activation", "magnitude"] = field(
         default="compensated",
-        metadata={
-            "help": "which numbers go: compensated lets the others make up for them, activation weighs them by what they multiply"
-        },
+        metadata={"help": "which numbers go, and whether the others make up for them; without samples by magnitude"},
     )
     allocation: Literal["global", "uniform"] = field(
         default="global",
@@ -75,6 +74,7 @@ class Sparsify(Pass):
     )
     protect: tuple[str, ...] = field(default=(), metadata={"help": 'nodes whose weights stay: names, or "re:PATTERN"'})
 
+    @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Changes the weights of ``model`` in place.
 

@@ -143,7 +143,7 @@ def test_an_unchanged_proto_comes_back_to_the_bit() -> None:
     assert twice.SerializeToString(deterministic=True) == once.SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("settings", [{"min_sqnr": float("nan")}, {"threads": 0}])
+@pytest.mark.parametrize("settings", [{"min_sqnr": float("nan")}, {"threads": 0}, {"threads": 2**31}])
 def test_settings_are_checked_as_the_command_line_does(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
         onnxslim.quantize(DIGITS.path(), samples=SAMPLES, **settings)

@@ -181,8 +181,9 @@ def test_versions_that_onnxruntime_does_not_read_have_a_mend() -> None:
 def test_bad_options_are_refused() -> None:
     with pytest.raises(SetupError, match=r"no CpuExecutionProvider.*did you mean 'CPUExecutionProvider'"):
         open_session(matmul(), provider="CpuExecutionProvider")
-    with pytest.raises(InputError, match="threads is 0"):
-        open_session(matmul(), threads=0)
+    for threads in (0, 1025, 2**31):
+        with pytest.raises(InputError, match=f"threads is {threads}; to mend it: give 1 to 1,024"):
+            open_session(matmul(), threads=threads)
     with pytest.raises(InputError, match=r"unknown optimization level 'al'.*'all'"):
         open_session(matmul(), optimize="al")
 

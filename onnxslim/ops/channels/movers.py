@@ -338,7 +338,7 @@ def _update_pad(op: Op, kept: Kept) -> None:
     new = list(pads)
     for axis in range(rank):
         mask = kept.mask(op.value(OUT), axis)
-        if mask is not None and (pads[axis] or pads[axis + rank]):
+        if mask is not None and not mask.all():  # others keep their padding, which may be a crop
             new[axis] = int(mask[: pads[axis]].sum())
             new[axis + rank] = int(mask[len(mask) - pads[axis + rank] :].sum())
     if new == pads:

@@ -130,6 +130,13 @@ def test_pads_are_told() -> None:
     assert shapes(after)["v"] == [3, 9, 1, 1]
 
 
+@pytest.mark.parametrize("pads", [[0, 2, -1, 0, 0, 3, 0, -1], [0, 2, 0, 9, 0, 3, -2, 0]])
+def test_pads_of_axes_that_keep_all_entries_stay(pads: list[int]) -> None:
+    proto = model([STEM, "Pad a m -> b", "Conv b v -> y"], {"w": W, "v": (3, 13, 1, 1), "m": pads})
+    after = removed(proto, {"w[0]": [0], "v[1]": [1]})
+    assert integers(after, "Pad", 1) == [0, 1, *pads[2:]]
+
+
 def test_sizes_of_a_resize_are_told() -> None:
     told("Resize", 3, [5, 8, 8], node("Resize a - - m -> b", axes=[1, 2, 3]), m=[8, 8, 8], opset=18)
 
@@ -179,6 +186,16 @@ def test_shapes_that_are_computed_tell_the_old_sizes_to_arithmetic() -> None:
         {"w": W, "v": V, "one": np.array(1)},
     )
     removed(proto, {"w[0]": [0, 1, 2, 3]})
+
+
+@pytest.mark.parametrize("opset", [7, 8, 9, 23])
+def test_shapes_tell_the_old_sizes_at_any_opset(opset: int) -> None:
+    proto = model(
+        [STEM, "Shape a -> s", node("Cast s -> f", to=1), "ReduceMax f -> m", "Div a m -> b", "Conv b v -> y"],
+        {"w": W, "v": V},
+        opset=opset,
+    )
+    removed(proto, {"w[0]": [0, 1, 2]})
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 2), (0, 2), (-3, None), (1, -1), (2, None)])

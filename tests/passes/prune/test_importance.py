@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import pytest
 
-from onnxslim.analysis.channels import Channels, Group
+from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request
 from onnxslim.passes.prune import importance
 from onnxslim.passes.prune.importance import positions_in, rank_channels
-from onnxslim.passes.prune.reads import Moments, Read, damped
+from onnxslim.passes.prune.reads import Moments, Read, damped, reads_of
 from tests.ops.channels.nets import model, node
 from tests.passes.prune.nets import loaded, measured, samples
 
@@ -118,6 +120,37 @@ def test_reads_that_are_too_wide_for_cubes_are_ranked_by_activations(monkeypatch
     found = rank_channels(group, channels, reads, moments)
     assert found.order.tolist() == expected.order.tolist()
     assert found.errors.tolist() == expected.errors.tolist()
+
+
+def test_one_read_that_is_too_wide_makes_all_reads_of_a_group_be_weighed_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = model(
+        [
+            *("MatMul x w -> a", "Relu a -> b", "MatMul b v -> c"),
+            *(node("Concat b b -> d", axis=-1), "MatMul d u -> e", "Add c e -> y"),
+        ],
+        {"w": (5, 7), "v": (7, 2), "u": (14, 2)},
+        inputs={"x": ["N", 5]},
+    )
+    channels, reads, moments = measured(loaded(proto), samples(proto))
+    group = next(each for each in channels.groups if len(each) == 7)
+    expected = rank_channels(group, channels, reads, moments, "activation")
+    monkeypatch.setattr(importance, "LARGEST", 10)  # between the two
+    assert rank_channels(group, channels, reads, moments).errors.tolist() == expected.errors.tolist()
+
+
+def test_ranking_what_is_too_wide_takes_no_square_of_memory() -> None:
+    proto = model(
+        ["MatMul x w -> a", "Relu a -> b", "MatMul b v -> y"], {"w": (2, 6000), "v": (6000, 2)}, inputs={"x": ["N", 2]}
+    )
+    channels = find_channels(loaded(proto))
+    reads = reads_of(channels)
+    tracemalloc.start()
+    try:
+        rank_channels(channels.groups[0], channels, reads, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6000 * 6000
 
 
 def test_channels_that_no_constant_reads_are_ranked_by_their_own_weights() -> None:

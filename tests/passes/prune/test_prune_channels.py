@@ -246,6 +246,21 @@ def branching() -> onnx.ModelProto:
     return model(nodes, weights, inputs=IMAGE)
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_constants_that_are_outputs_too_keep_their_numbers(refit: bool) -> None:
+    proto = model(
+        ["MatMul x w -> a", "Relu a -> b", "Gemm b v c -> d", "Relu d -> e", "MatMul e u -> y"],
+        {"w": (8, 16), "v": (16, 4), "c": (4,), "u": (4, 2)},
+        inputs={"x": ["N", 8]},
+    )
+    for name, dims in (("c", (4,)), ("u", (4, 2))):
+        proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
+    given = samples(proto, 32, size=16)
+    before, after = (open_session(each).run(given[0].feed) for each in (proto, pruned(proto, given, refit=refit)))
+    for name in ("c", "u"):
+        np.testing.assert_array_equal(after[name], before[name])
+
+
 def test_channels_go_within_and_around_an_if() -> None:
     made = pruned(branching(), ratio=0.3)
     assert [len(group) for group in find_channels(made).groups] == [12, 12, 12]
@@ -357,6 +372,16 @@ def test_few_samples_prune_but_do_not_refit(
     monkeypatch.setattr("onnxslim.passes.prune.search.refit", never)
     made = pruned(SMALL, samples(SMALL, count), **options)
     assert max(sizes(made).values()) < 16
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e18, 1e25, 1e36, 1e-40])
+def test_values_whose_squares_are_out_of_range(scale: float) -> None:
+    given = [
+        Sample(each.id, {name: (array * scale).astype(np.float32) for name, array in each.feed.items()})
+        for each in samples(SMALL, 16)
+    ]
+    assert sizes(pruned(SMALL, given, ratio=0.5)) == {"w": 8, "v": 8}
 
 
 def test_a_model_whose_sizes_are_unknown() -> None:
