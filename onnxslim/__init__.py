@@ -1,8 +1,9 @@
 """An ONNX compiler that makes trained models smaller and faster on CPUs, and proves what it did.
 
-The verbs of the command line are functions here: ``slim``, ``prune``, ``quantize``, ``calibrate``, ``compress``,
-``verify``, ``bench``, ``inspect``; ``load`` and ``save`` move models between files and the IR (``onnx_ir.Model``), and
-``Pass`` and ``Pipeline`` are what passes are written with. Everything is imported when it is first used.
+The verbs of the command line are functions here: ``slim``, ``prune``, ``quantize``, ``sparsify``, ``decode``,
+``calibrate``, ``compress``, ``verify``, ``bench``, ``inspect``; ``load`` and ``save`` move models between files and the
+IR (``onnx_ir.Model``), and ``Pass`` and ``Pipeline`` are what passes are written with. Everything is imported on first
+use.
 """
 
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from onnxslim.api.bench import bench
     from onnxslim.api.calibrate import calibrate
     from onnxslim.api.compress import compress
+    from onnxslim.api.decode import decode
     from onnxslim.api.inspect import inspect
     from onnxslim.api.patterns import register_fusion_pattern
     from onnxslim.api.prune import prune
     from onnxslim.api.quantize import quantize
     from onnxslim.api.result import Result
     from onnxslim.api.slim import slim
+    from onnxslim.api.sparsify import sparsify
     from onnxslim.api.verify import verify
     from onnxslim.calibration import Sample
     from onnxslim.errors import CheckFailed, InputError, OnnxSlimError, SetupError
@@ -46,6 +49,7 @@ __all__ = [
     "bench",
     "calibrate",
     "compress",
+    "decode",
     "inspect",
     "load",
     "prune",
@@ -53,6 +57,7 @@ __all__ = [
     "register_fusion_pattern",
     "save",
     "slim",
+    "sparsify",
     "verify",
 ]
 
@@ -74,6 +79,7 @@ __getattr__ = lazy_exports(
         "bench": ".api.bench",
         "calibrate": ".api.calibrate",
         "compress": ".api.compress",
+        "decode": ".api.decode",
         "inspect": ".api.inspect",
         "load": ".graph",
         "prune": ".api.prune",
@@ -81,6 +87,7 @@ __getattr__ = lazy_exports(
         "register_fusion_pattern": ".api.patterns",
         "save": ".graph",
         "slim": ".api.slim",
+        "sparsify": ".api.sparsify",
         "verify": ".api.verify",
     },
 )

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from onnxslim.api.source import AnyModel, open_source
+from onnxslim.packing import ledger
 from onnxslim.report import ModelFacts
 
 
-def inspect(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | None = None) -> ModelFacts:
+def inspect(
+    model: AnyModel, *, weights: bool = False, trust_data_dir: str | os.PathLike[str] | None = None
+) -> ModelFacts:
     """Operators, sizes, inputs and outputs of a model.
+
+    Args:
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``.
+        weights: Whether to read the weights: zeros, values, and the bytes that each encoding takes, see ``tensors``.
+        trust_data_dir: Where external data may lie besides the model's folder.
 
     Raises:
         InputError: The model cannot be used.
     """
-    return open_source(model, trust_data_dir=trust_data_dir).facts
+    source = open_source(model, trust_data_dir=trust_data_dir)
+    return replace(source.facts, tensors=tuple(ledger(source.model))) if weights else source.facts

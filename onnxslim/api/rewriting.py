@@ -22,12 +22,14 @@ from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph import Encoded
+from onnxslim.packing import ledger
 from onnxslim.pipeline import Guilty, Pass, Pipeline, Step, dump_recipe
 from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
     from onnxslim.calibration import Samples, Split, Statistics
+    from onnxslim.report import ModelFacts
     from onnxslim.runtime import Feed, Latency, Parity
 
 MAX_HELD_BACK = 64
@@ -75,11 +77,22 @@ def rewrite(
     output: str | os.PathLike[str] | None,
     passes: Sequence[Pass],
     settings: Settings,
+    *,
+    may_grow: bool = False,
 ) -> Result:
     """Runs passes on a model and returns the best result that may be trusted.
 
     The lossless passes come first, then the lossy ones. A lossy result that is wrong, larger or slower is dropped for
-    the lossless one, and a lossless one that is larger for the model as it came; the report says so.
+    the lossless one, and a lossless one that is larger for the model as it came; the report says so. Lossless
+    passes that come after the lossy ones, such as encodings, are run on what is left too.
+
+    Args:
+        command: The verb.
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
+        output: Where to write the result.
+        passes: In their order.
+        settings: How.
+        may_grow: Whether a lossless result may be larger: its purpose is another.
 
     Raises:
         InputError: The model, the samples, the output or a combination of options cannot be used.
@@ -101,7 +114,7 @@ def rewrite(
             f"{command} needs samples",
             mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function",
         )
-    trial = _lossless(source, lossless, samples, settings, command)
+    trial = _lossless(source, lossless, samples, settings, command, may_grow=may_grow)
     if settings.must_compare and trial.unverified:
         raise CheckFailed("the outputs cannot be compared", why=trial.unverified, mend="give model_check_inputs")
     attempt: Attempt | None = None
@@ -124,6 +137,7 @@ def rewrite(
                 scores=tried.scores,
             )
             trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
+            trial = _finished(source, trial, passes[len(lossless) :], samples, settings, command)
         else:
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if score is not None and not trial.scores:
@@ -157,7 +171,7 @@ def rewrite(
         decision=trial.decision,
         reason=trial.reason,
         input=facts,
-        output=describe(trial.model, output, size),
+        output=_facts_of(trial.model, output, size, weights=command == "sparsify"),
         steps=trial.steps,
         guilty=trial.guilty,
         parity=trial.parity,
@@ -179,13 +193,59 @@ def rewrite(
     return Result(trial.model, report)
 
 
-_DONE = {"slim": "slimmed", "prune": "pruned", "quantize": "quantized", "compress": "compressed"}
-_KEPT = {"prune": "kept all channels"}
+def _facts_of(model: ir.Model, path: str | os.PathLike[str] | None, size: int | None, *, weights: bool) -> ModelFacts:
+    facts = describe(model, path, size)
+    return replace(facts, tensors=tuple(ledger(model))) if weights else facts
+
+
+_DONE = {
+    "slim": "slimmed",
+    "prune": "pruned",
+    "quantize": "quantized",
+    "sparsify": "sparsified",
+    "decode": "decoded",
+    "compress": "compressed",
+}
+_KEPT = {"prune": "kept all channels", "sparsify": "kept all weights"}
 """What is decided where the lossy passes come to nothing; else ``kept fp32``."""
 
 
-def _lossless(source: Source, passes: list[Pass], samples: Samples | None, settings: Settings, command: str) -> _Trial:
-    """Runs the lossless passes; what comes of them is never larger than what came in."""
+_NOTHING = {"prune": "nothing could be pruned", "sparsify": "no weight could be made sparse"}
+_WHAT = {"prune": "the pruned model", "sparsify": "the sparse model"}
+"""How a lossy result is called; else ``int8``."""
+
+
+def _finished(
+    source: Source, trial: _Trial, passes: Sequence[Pass], samples: Samples | None, settings: Settings, command: str
+) -> _Trial:
+    """What the lossless passes behind the lossy ones make of a lossless result, where that is smaller."""
+    lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, reversed(passes)))[::-1]
+    if not lossless:
+        return trial
+    base = replace(source, model=trial.model, bytes=size_of(trial.encoded) if trial.encoded else source.bytes)
+    after = _lossless(base, lossless, samples, settings, command)
+    if after.untouched:
+        return replace(trial, steps=trial.steps + after.steps, guilty=trial.guilty + after.guilty)
+    return replace(
+        trial,
+        model=after.model,
+        steps=trial.steps + after.steps,
+        guilty=trial.guilty + after.guilty,
+        encoded=after.encoded,
+        untouched=False,
+    )
+
+
+def _lossless(
+    source: Source,
+    passes: list[Pass],
+    samples: Samples | None,
+    settings: Settings,
+    command: str,
+    *,
+    may_grow: bool = False,
+) -> _Trial:
+    """Runs the lossless passes; what comes of them is never larger than what came in, unless it may be."""
     outcome = _pipeline(passes, samples, settings).run(source.model)
     trial = _Trial(
         model=outcome.model,
@@ -202,7 +262,7 @@ def _lossless(source: Source, passes: list[Pass], samples: Samples | None, setti
         taken_back = "every rewrite was taken back, because a check failed with it"
         reason = taken_back if outcome.guilty else "no rewrite applies"
     else:
-        reason = _growth(source, trial.encoded)
+        reason = "" if may_grow else _growth(source, trial.encoded)
     if reason and settings.prepare is not None:
         return replace(
             trial, model=source.model, encoded=None, notes=(*trial.notes, f"beyond the edits asked for: {reason}")
@@ -239,11 +299,7 @@ def _lossy(
         declined = [each for step in outcome.steps for each in step.result.declined if each.site == "model"]
         return replace(
             trial,
-            veto=declined[0].reason
-            if declined
-            else "nothing could be pruned"
-            if command == "prune"
-            else "nothing could be quantized",
+            veto=declined[0].reason if declined else _NOTHING.get(command, "nothing could be quantized"),
         )
     if settings.elsewhere:
         here = runtime.host_target().name
@@ -271,7 +327,7 @@ def _lossy(
     trial = replace(trial, parity=parity, scores=scores, veto=veto)
     if not settings.bench or settings.elsewhere:
         return trial
-    return _timed(source, trial, feeds[:MAX_TIMED], settings, "the pruned model" if command == "prune" else "int8")
+    return _timed(source, trial, feeds[:MAX_TIMED], settings, _WHAT.get(command, "int8"))
 
 
 def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings, what: str) -> _Trial:

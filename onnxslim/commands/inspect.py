@@ -11,9 +11,10 @@ from onnxslim.commands.output import console, print_json
 @click.command("inspect", short_help="Show what a model is made of")
 @options.model_argument
 @click.option("--text", is_flag=True, help="Print the graph as text instead")
+@click.option("--weights", is_flag=True, help="Read the weights: zeros, values, and bytes by encoding")
 @options.trust_option
 @options.json_option
-def inspect(model: str, text: bool, trust_data_dir: str | None, as_json: bool) -> int:
+def inspect(model: str, text: bool, weights: bool, trust_data_dir: str | None, as_json: bool) -> int:
     """Show what a model is made of: size, inputs and outputs, opsets, operators, weights.
 
     Subgraphs are counted, a function's body once for each call, Constant nodes as weights.
@@ -21,15 +22,16 @@ def inspect(model: str, text: bool, trust_data_dir: str | None, as_json: bool) -
     from onnxslim.api.inspect import inspect as run
     from onnxslim.errors import InputError
 
-    if text and as_json:
-        raise InputError("--text and --json exclude each other", mend="leave one out")
+    for flag, given in (("--json", as_json), ("--weights", weights)):
+        if text and given:
+            raise InputError(f"--text and {flag} exclude each other", mend="leave one out")
     if text:
         from onnxslim.graph import load
         from onnxslim.graph import show as as_text
 
         click.echo(as_text(load(model, trust_data_dir=trust_data_dir)))
         return 0
-    facts = run(model, trust_data_dir=trust_data_dir)
+    facts = run(model, weights=weights, trust_data_dir=trust_data_dir)
     if as_json:
         from onnxslim.report import envelope
 

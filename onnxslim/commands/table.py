@@ -14,6 +14,8 @@ VERBS: dict[str, str] = {
     "slim": "Make a graph smaller without changing what it computes",
     "prune": "Remove channels and refit what reads them, from sample inputs",
     "quantize": "Quantize a model to int8 (static, QDQ) from sample inputs",
+    "sparsify": "Zeros and few values in the weights, for a smaller file",
+    "decode": "Store sparse and packed weights as plain ones again",
     "calibrate": "Measure ranges on samples once, for quantize --stats",
     "compress": "Slim, quantize, verify and measure: the whole job",
     "verify": "Compare the outputs of two models",

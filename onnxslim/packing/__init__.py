@@ -3,6 +3,7 @@
 from .content import CAN_BE_PACKED, MOST, Content, bound
 from .decoder import OPSET, PREFIX, Kit
 from .groups import Together, together
+from .ledger import TensorFacts, ledger
 from .packing import Packing, packings
 from .restore import behind, decoded_values, restored
 
@@ -14,10 +15,12 @@ __all__ = [
     "Content",
     "Kit",
     "Packing",
+    "TensorFacts",
     "Together",
     "behind",
     "bound",
     "decoded_values",
+    "ledger",
     "packings",
     "restored",
     "together",

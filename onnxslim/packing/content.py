@@ -79,9 +79,9 @@ class Content:
     @cached_property
     def bound(self) -> float:
         """Bytes under which no encoding gets that knows zeros and few values: see `bound`."""
-        bits = 8.0 * self.itemsize
-        if self.palette is not None and len(self.palette):
-            bits = min(bits, math.log2(len(self.palette)))
+        bits, stored = 8.0 * self.itemsize, len(self.places)
+        if self.palette is not None and stored:  # a codebook has to be told too
+            bits = min(bits, math.log2(len(self.palette)) + len(self.palette) * bits / stored)
         return bound(self.count, self.zeros, bits)
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import onnx
 import onnx_ir as ir
@@ -16,6 +16,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 
 from onnxslim.errors import InputError
 from onnxslim.graph.walk import Body, subgraphs, tensor_protos, tensors
+
+if TYPE_CHECKING:
+    from onnxslim.packing import TensorFacts
 
 Dims = tuple[int | str | None, ...]
 """Sizes of a tensor: a number, a symbol, or None where nothing is known."""
@@ -37,7 +40,8 @@ class ModelFacts:
     ``bytes`` counts the model's file and every external data file it refers to; None for a model that is in no file.
     ``nodes`` and ``ops`` leave Constant nodes out, count subgraphs, and count a function's body once for each call.
     ``parameters`` and ``weight_bytes`` count elements and bytes of initializers and of tensors in attributes, such as
-    those of Constant nodes; a tensor that is shared counts once.
+    those of Constant nodes; a tensor that is shared counts once. ``tensors`` are the weights one by one, where they
+    were asked for.
     """
 
     path: str
@@ -51,6 +55,7 @@ class ModelFacts:
     outputs: tuple[PortFacts, ...]
     parameters: int
     weight_bytes: int
+    tensors: tuple[TensorFacts, ...] = ()
 
 
 def describe(

@@ -27,6 +27,7 @@ from onnxslim.report.wording import (
 )
 
 if TYPE_CHECKING:
+    from onnxslim.packing import TensorFacts
     from onnxslim.pipeline import Action, Guilty, Step
     from onnxslim.report.facts import ModelFacts, PortFacts
     from onnxslim.report.report import Attempt, Report
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 TOP_OPS = 12
 """Operators shown of those whose count changed; the rest are summed up."""
+ENCODINGS = ("dense", "standard", "folded")
+TOP_TENSORS = 8
+"""Weights shown without --explain, the largest ones; the rest are summed up."""
 TOP_REASONS = 8
 """Kinds of reasons shown without --explain."""
 EXAMPLES = 5
@@ -77,6 +81,8 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         _print_latency(report.parallel, console)
     if report.scores:
         _say(console, score_line(report.scores, report.metric))
+    if report.output is not None and report.output.tensors:
+        print_tensors(report.output.tensors, console, top=None if explain else TOP_TENSORS)
     if report.attempt is not None:
         _print_attempt(report.attempt, console, report.held_back, ranks, explain)
     _print_steps(report.steps, report.guilty, console, explain)
@@ -100,6 +106,46 @@ def print_facts(facts: ModelFacts, console: Console) -> None:
     for name, count in facts.ops.items():
         table.add_row(f"  {escape(name)}", f"{count:,}")
     console.print(table)
+    if facts.tensors:
+        print_tensors(facts.tensors, console)
+
+
+def print_tensors(tensors: Sequence[TensorFacts], console: Console, *, top: int | None = None) -> None:
+    """Prints what the weights hold, and what they take in each encoding.
+
+    Args:
+        tensors: Of a model.
+        console: Where to.
+        top: So many of the largest ones; the others are summed up.
+    """
+    table = _table("weight", "shape", "zeros", "values", "mean |w|", *ENCODINGS, "at least", "stored")
+    ordered = sorted(tensors, key=lambda each: -(each.bytes["dense"] or 0)) if top is not None else tensors
+    shown, rest = ordered[:top], ordered[len(ordered) if top is None else top :]
+    for each in shown:
+        dead = sum(1 for neuron in each.neurons if neuron == 0)
+        span = f" ({min(each.neurons):.2g} to {max(each.neurons):.2g})" if len(each.neurons) > 1 else ""
+        table.add_row(
+            escape(shorten(each.name, 40)),
+            "x".join(map(str, each.shape)),
+            f"{each.zeros / max(each.elements, 1):.0%}" + (f", {dead} outputs" if dead else ""),
+            str(each.distinct) if each.distinct is not None else "many",
+            f"{each.mean_abs:.2g}{span}",
+            *_encodings([each]),
+            each.stored,
+        )
+    for label, some in ((f"{len(rest)} others", rest), ("all", ordered)):
+        if some:
+            elements, zeros = sum(each.elements for each in some), sum(each.zeros for each in some)
+            table.add_row(label, f"{elements:,}", f"{zeros / elements:.0%}", "", "", *_encodings(some), "")
+    console.print(table)
+
+
+def _encodings(tensors: Sequence[TensorFacts]) -> list[str]:
+    """Bytes dense, and as little as each encoding and the bound make of it."""
+    folded = sum(each.bytes["folded"] or each.bytes["dense"] or 0 for each in tensors)
+    way = f" {tensors[0].packing}" if len(tensors) == 1 and tensors[0].packing else ""
+    dense, standard = (sum(each.bytes[key] or 0 for each in tensors) for key in ("dense", "standard"))
+    return [size(dense), size(standard), f"{size(folded)}{way}", size(round(sum(each.bound for each in tensors)))]
 
 
 def print_parity(parity: Parity, console: Console) -> None:

@@ -26,7 +26,8 @@ class Decode(Pass):
     """
 
     name: ClassVar[str] = "decode"
-    tier: ClassVar[Tier] = Tier.EXACT
+    tier: ClassVar[Tier] = Tier.NUMERIC
+    """Of the outputs, as for `Encode`."""
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Decodes all graphs in place."""

@@ -1,0 +1,44 @@
+"""Zeros and few values in the weights, and files that are smaller by them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from onnxslim.api.result import Result
+from onnxslim.api.rewriting import rewrite
+from onnxslim.api.settings import SETTINGS, Settings
+from onnxslim.api.source import AnyModel
+from onnxslim.pipeline import Pass, get_pass, make_pass
+
+
+def sparsify(model: AnyModel, output: str | os.PathLike[str] | None = None, **options: Any) -> Result:
+    """Makes weights zero or lets them have few values, after slimming the model, and stores them in fewer bytes.
+
+    Without ``sparsity``, ``pattern``, ``values`` and ``metric`` no weight changes: what zeros and few values there are
+    is stored in fewer bytes, exactly. onnxruntime makes all of it dense when it loads the file: neither memory nor
+    latency is gained.
+
+    Args:
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
+        output: Where to write the result; the input's own path needs ``in_place=True``.
+        options: ``encoding`` (``auto``, ``standard``, ``strict``, ``folded`` or ``dense``), ``samples`` (a path,
+            ``module:function`` or an iterable of ``Sample``), the other fields of `onnxslim.api.settings.Settings`, and
+            the fields of the ``sparsify`` pass.
+
+    Returns:
+        The model and the report. Where the sparse model is wrong or slower, the model is the slimmed one, encoded, and
+        ``report.decision`` is ``kept all weights``.
+
+    Raises:
+        InputError: The model, the samples or an option cannot be used.
+        CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
+    """
+    settings = Settings(**{name: options.pop(name) for name in SETTINGS & set(options)})
+    encode = make_pass(get_pass("encode"), {name: options.pop(name) for name in {"encoding"} & set(options)})
+    lossy = make_pass(get_pass("sparsify"), options)
+    asked = any(getattr(lossy, name) != getattr(type(lossy)(), name) for name in ("sparsity", "pattern", "values"))
+    passes: list[Pass] = [get_pass("slim")()]
+    if asked or settings.metric is not None:
+        passes.append(lossy)
+    return rewrite("sparsify", model, output, [*passes, encode], settings)
