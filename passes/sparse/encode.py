@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import OnnxSlimError
-from onnxslim.graph.edit import Names, constant_tensor
+from onnxslim.graph.edit import Names, constant_tensor, raise_ir_version
 from onnxslim.graph.sparse import MARK, Layout
 from onnxslim.packing import CAN_BE_PACKED, OPSET, PREFIX, Content, Kit, Packing, behind, restored, sizes, together
 from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
@@ -63,11 +63,11 @@ class Encode(Pass):
             if not found.modified:
                 context.decline("encode", "model", f"opset {model.opset_imports.get('', 0)} knows no sparse tensors")
                 return context.result()
-        if model.ir_version < 6:  # sparse tensors came with opset 11
-            model.ir_version = 6
         names, done = Names.of(model), []
         for graph in list(model.graphs()):
             done += _encode_graph(graph, Kit(graph, names), self.encoding, context)
+        if done:  # sparse tensors came with opset 11, initializers that are no inputs with IR version 4
+            raise_ir_version(model, 6)
         folded = [each for each in done if isinstance(each.form, Packing)]
         reasons = wrong(folded, model)
         undo(folded, reasons, sparse=self.encoding == "auto")
@@ -262,19 +262,26 @@ def wrong(folded: Sequence[Stored], model: ir.Model) -> dict[Stored, str]:
     if not folded:
         return {}
     try:
-        arrays = restored([each.value for each in folded], model.opset_imports[""])
         graph = optimized_graph(model).graph
     except OnnxSlimError as error:
         return dict.fromkeys(folded, f"onnxruntime does not take it: {error}")
-    if arrays is None:
-        return dict.fromkeys(folded, "it depends on an input")
-    found = {}
+    found: dict[Stored, str] = {}
     computed = {name for node in _all_nodes(graph) for name in node.output}
-    for each, array in zip(folded, arrays, strict=True):
-        if array.tobytes() != np.ascontiguousarray(each.tensor.numpy()).tobytes():
-            found[each] = "it is another tensor when it is unpacked"
-        elif each.name in computed:
-            found[each] = "onnxruntime would unpack it in every run"
+    for inside in dict.fromkeys(each.graph for each in folded):  # two branches may each have a tensor of the same name
+        members = [each for each in folded if each.graph is inside]
+        try:
+            arrays = restored([each.value for each in members], model.opset_imports[""])
+        except OnnxSlimError as error:
+            found |= dict.fromkeys(members, f"onnxruntime does not take it: {error}")
+            continue
+        if arrays is None:
+            found |= dict.fromkeys(members, "it depends on an input")
+            continue
+        for each, array in zip(members, arrays, strict=True):
+            if array.tobytes() != np.ascontiguousarray(each.tensor.numpy()).tobytes():
+                found[each] = "it is another tensor when it is unpacked"
+            elif each.name in computed:
+                found[each] = "onnxruntime would unpack it in every run"
     return found
 
 
