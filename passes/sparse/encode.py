@@ -70,7 +70,7 @@ class Encode(Pass):
             raise_ir_version(model, 6)
         folded = [each for each in done if isinstance(each.form, Packing)]
         reasons = wrong(folded, model)
-        undo(folded, reasons, sparse=self.encoding == "auto")
+        undo(reasons, self.encoding)
         for each, reason in reasons.items():
             context.decline("encode", each.name, reason)
         record(model, done)
@@ -147,13 +147,14 @@ def _encode_graph(graph: ir.Graph, kit: Kit, encoding: Encoding, context: Contex
         [each.tensor.dtype.name for each in packed],
         [each.form for each in packed if isinstance(each.form, Packing)],
     )
+    gains = {group: gain([packed[place].content for place in group.members], group.packing, encoding) for group in groups}
+    enough = sum(each for each in gains.values() if each > 0) > sizes.TABLES
     for group in groups:
-        members = [packed[place] for place in group.members]
-        for each in members:
-            each.form = group.packing
-        if not worthwhile(members, group.packing):
-            for each in members:
-                each.form = choose(each.content, "standard" if encoding == "auto" else "dense") or "dense"
+        worthwhile = enough and gains[group] > 0
+        for each in (packed[place] for place in group.members):
+            each.form = group.packing if worthwhile else otherwise(each.content, encoding)
+            if each.form == "dense":
+                context.decline("encode", each.name, "the nodes that unpack it take what it saves")
     allowed = {each for each in chosen if each.form != "dense" and context.allow(action(each))}
     for group in groups:
         members = [each for place in group.members if (each := packed[place]) in allowed]
@@ -220,10 +221,16 @@ def choose(content: Content, encoding: Encoding) -> Packing | str | None:
     return form if form is not None and forms[form] < limit else None
 
 
-def worthwhile(members: Sequence[Stored], packing: Packing) -> bool:
-    """Whether what the nodes take that unpack a group is saved by it."""
-    saved = sum(sizes.dense(each.content) - sizes.folded(each.content, packing) for each in members)
-    return saved > sizes.shared(packing)
+def otherwise(content: Content, encoding: Encoding) -> str:
+    """The form of what is not packed: sparse where that is allowed and smaller, else dense."""
+    return "standard" if encoding == "auto" and choose(content, "standard") else "dense"
+
+
+def gain(contents: Sequence[Content], packing: Packing, encoding: Encoding) -> int:
+    """Bytes by which a group is smaller, packed, with the nodes that unpack it, but without the tables."""
+    size = {"standard": sizes.sparse, "dense": sizes.dense}
+    saved = sum(size[otherwise(each, encoding)](each) - sizes.folded(each, packing) for each in contents)
+    return saved - sizes.shared(packing)
 
 
 def action(each: Stored) -> Action:
@@ -285,12 +292,12 @@ def wrong(folded: Sequence[Stored], model: ir.Model) -> dict[Stored, str]:
     return found
 
 
-def undo(folded: Sequence[Stored], which: Iterable[Stored], *, sparse: bool) -> None:
+def undo(which: Iterable[Stored], encoding: Encoding) -> None:
     """Goes back to plain tensors, or to sparse ones where that is wanted and smaller."""
     made: dict[ir.Graph, list[ir.Value]] = {}
     for each in which:
         made.setdefault(each.graph, []).append(each.value)
-        each.form = (choose(each.content, "standard") if sparse else None) or "dense"
+        each.form = otherwise(each.content, encoding)
         each.read(ir.Value(name=each.name, const_value=each.tensor if each.form == "dense" else each.as_sparse()))
     for graph, values in made.items():
         found = behind(values)
