@@ -18,6 +18,8 @@ from onnxslim.linalg import compensate
 from .grids import Levels, Matrix, Values, levels
 from .masks import Mask, Pattern, least, zeros
 
+HALF = float(np.finfo(np.float16).max)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -104,5 +106,6 @@ def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Mas
 
 def _exact(numbers: Matrix, wanted: Wanted) -> Matrix:
     """Rounded to what the file will hold."""
-    kind = np.float16 if wanted.values == "float16" else np.float32
-    return numbers.astype(kind).astype(np.float64)
+    if wanted.values == "float16":
+        return np.clip(numbers, -HALF, HALF).astype(np.float16).astype(np.float64)
+    return numbers.astype(np.float32).astype(np.float64)
