@@ -73,7 +73,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
     return Made(_exact(made, wanted), grid)
 
 
-def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int) -> Made:
+def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, zero: Mask | None = None) -> Made:
     """The same with columns that make up for those before them.
 
     Args:
@@ -81,11 +81,12 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int) -> Made:
         gram: ``[columns, columns]``: X^T X of what they are multiplied by; not all zero.
         wanted: What they shall become.
         places: Of a kernel.
+        zero: Which numbers were zero before ``rows`` were fitted; None means those that are.
     """
     importance = np.diagonal(gram) / max(float(np.diagonal(gram).mean()), 1e-300)
-    going = _going(rows, importance, wanted, places)
+    going = _going(rows, importance, wanted, places, zero)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
-    free = wanted.pattern == Pattern()
+    free = wanted.pattern == Pattern() and wanted.share > 0
 
     def look(block: Matrix, columns: npt.NDArray[np.int64], pivots: Matrix) -> None:
         if free:  # as many as were to go there, but those that cost least now
@@ -98,10 +99,13 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int) -> Made:
     return Made(compensate(rows, gram, project, look=look), grid)
 
 
-def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Mask:
+def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int, zero: Mask | None = None) -> Mask:
+    """What becomes zero, what was so before among it: few values and sweeps would make other numbers of it."""
+    was = rows == 0 if zero is None else zero
     if not wanted.share and not wanted.pattern.of:
-        return np.zeros(rows.shape, bool)
-    return zeros(np.square(rows) * importance, wanted.share, wanted.pattern, places)
+        return was.copy()
+    saliency = np.square(np.where(was, 0.0, rows)) * importance
+    return zeros(saliency, wanted.share, wanted.pattern, places) | was
 
 
 def _exact(numbers: Matrix, wanted: Wanted) -> Matrix:
