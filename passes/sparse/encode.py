@@ -147,7 +147,9 @@ def _encode_graph(graph: ir.Graph, kit: Kit, encoding: Encoding, context: Contex
         [each.tensor.dtype.name for each in packed],
         [each.form for each in packed if isinstance(each.form, Packing)],
     )
-    gains = {group: gain([packed[place].content for place in group.members], group.packing, encoding) for group in groups}
+    gains = {
+        group: gain([packed[place].content for place in group.members], group.packing, encoding) for group in groups
+    }
     enough = sum(each for each in gains.values() if each > 0) > sizes.TABLES
     for group in groups:
         worthwhile = enough and gains[group] > 0
