@@ -14,7 +14,7 @@ from onnxslim.pipeline import Context
 from tests.ops.channels.nets import Node, model, node
 from tests.packing.arrays import Array, weights
 
-ROWS = {"x": ["N", 24]}
+ROWS: dict[str, list[str | int]] = {"x": ["N", 24]}
 
 
 def facts(proto: onnx.ModelProto, encoding: Encoding | None = None) -> dict[str, TensorFacts]:

@@ -19,9 +19,9 @@ def unpacked(packed: npt.NDArray[np.uint8], bits: int, count: int) -> list[int]:
     """What the decoder computes, in numpy."""
     if 8 % bits:
         planes = np.array(unpacked(packed, 1, 8 * len(packed))).reshape(bits, -1)
-        return (planes * (1 << np.arange(bits))[:, np.newaxis]).sum(axis=0).tolist()[:count]
+        return [int(each) for each in (planes * (1 << np.arange(bits))[:, np.newaxis]).sum(axis=0)][:count]
     rows = [(packed >> (place * bits)) & (2**bits - 1) for place in range(8 // bits)]
-    return np.concatenate(rows).tolist()[:count]
+    return [int(each) for each in np.concatenate(rows)][:count]
 
 
 @settings(max_examples=60, deadline=None)
