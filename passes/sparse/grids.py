@@ -108,13 +108,14 @@ def codebook(numbers: Matrix, worth: Matrix, entries: int, zero: bool) -> npt.ND
     if len(numbers) > SAMPLED:
         chosen = np.random.default_rng(0).choice(len(numbers), SAMPLED, replace=False)
         numbers, worth = numbers[chosen], worth[chosen]
+    distinct = np.unique(numbers)
+    if len(distinct) <= entries - zero:
+        return np.unique(np.concatenate([distinct, [0.0] * (zero or not len(distinct))]).astype(np.float32))
     order = np.argsort(numbers, kind="stable")
-    sorted_, worth = numbers[order], worth[order] + 1e-12 * (worth.mean() if len(worth) else 1.0) + 1e-300
+    sorted_, worth = numbers[order], worth[order] + 1e-12 * worth.mean() + 1e-300
     sums = np.concatenate([[0.0], np.cumsum(worth * sorted_)])
     totals = np.concatenate([[0.0], np.cumsum(worth)])
     free = entries - zero
-    if not len(sorted_):
-        return np.zeros(1, np.float32)
     centres = np.quantile(sorted_, (np.arange(free) + 0.5) / free)
     for _ in range(ROUNDS):
         every = np.union1d(centres, 0.0) if zero else np.unique(centres)
