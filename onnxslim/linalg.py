@@ -23,8 +23,8 @@ DAMPING = 0.01
 BLOCK = 128
 """Columns whose earlier columns are taken in by one product of matrices."""
 SEEN = 8
-"""The same where they are looked at before. What a pivot tells holds as long as later columns can make up, of which the
-same look takes some away: of 128 columns at once the first ones lose too much, and the error is up to twice as large."""
+"""The same where they are looked at before. What a pivot tells holds as long as later columns can make up, and a look
+takes some of that away: of 128 columns at once the first ones lose too much, and the error is up to twice as large."""
 
 Project = Callable[[np.ndarray, int], np.ndarray]
 """What a column may become: (its wanted values float64[outputs], its index) -> float64[outputs]."""

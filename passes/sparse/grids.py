@@ -97,7 +97,8 @@ def codebook(numbers: Matrix, worth: Matrix, entries: int, zero: bool) -> npt.ND
     """The ``entries`` values that are nearest to numbers, in squares times what each is worth.
 
     Lloyd's algorithm (Least squares quantization in PCM, 1957/1982) on sorted numbers: a cell is a run of them, and its
-    mean a difference of two sums. It starts from quantiles.
+    mean a difference of two sums. It starts from quantiles, of the numbers and of what they
+    are worth, and keeps what is nearer.
 
     Args:
         numbers: ``float64[n]``.
@@ -115,19 +116,33 @@ def codebook(numbers: Matrix, worth: Matrix, entries: int, zero: bool) -> npt.ND
     sorted_, worth = numbers[order], worth[order] + 1e-12 * worth.mean() + 1e-300
     sums = np.concatenate([[0.0], np.cumsum(worth * sorted_)])
     totals = np.concatenate([[0.0], np.cumsum(worth)])
-    free = entries - zero
-    centres = np.quantile(sorted_, (np.arange(free) + 0.5) / free)
+    shares = (np.arange(entries - zero) + 0.5) / (entries - zero)
+    starts = [np.quantile(sorted_, shares), np.interp(shares * totals[-1], totals[1:], sorted_)]
+    found = [_lloyd(centres, sorted_, sums, totals, zero) for centres in starts]
+    return min(found, key=lambda each: each[1])[0]
+
+
+def _lloyd(
+    centres: Matrix, numbers: Matrix, sums: Matrix, totals: Matrix, zero: bool
+) -> tuple[npt.NDArray[np.float32], float]:
+    """What centres become, and the error of it, less a constant."""
+
+    def edges(codes: Matrix) -> npt.NDArray[np.int64]:
+        cuts = np.searchsorted(numbers, (codes[1:] + codes[:-1]) / 2)
+        return np.concatenate([[0], cuts, [len(numbers)]])
+
     for _ in range(ROUNDS):
         every = np.union1d(centres, 0.0) if zero else np.unique(centres)
-        cuts = np.searchsorted(sorted_, (every[1:] + every[:-1]) / 2)
-        edges = np.concatenate([[0], cuts, [len(sorted_)]])
-        total = np.diff(totals[edges])
+        cells = edges(every)
+        total = np.diff(totals[cells])
         filled = total > 0
-        moved = np.where(filled, np.diff(sums[edges]) / np.where(filled, total, 1.0), every)
+        moved = np.where(filled, np.diff(sums[cells]) / np.where(filled, total, 1.0), every)
         if zero:
             moved[np.searchsorted(every, 0.0)] = 0.0
         if np.allclose(moved, every, rtol=1e-7, atol=1e-12):
             break
         centres = moved[moved != 0.0] if zero else moved
-    found = np.unique(np.concatenate([centres, [0.0]]) if zero else centres).astype(np.float32)
-    return np.unique(found)
+    codes = np.unique(np.concatenate([centres, [0.0] * zero]).astype(np.float32))
+    cells = edges(codes.astype(np.float64))
+    wide = codes.astype(np.float64)
+    return codes, float(np.sum(np.square(wide) * np.diff(totals[cells]) - 2 * wide * np.diff(sums[cells])))

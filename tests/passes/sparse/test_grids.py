@@ -57,7 +57,7 @@ def test_zeros_and_dead_rows_stay_zero() -> None:
     table[2] = 0
     going = np.random.default_rng(1).random(table.shape) < 0.5
     for kind in ("int8", "int4", "codebook"):
-        grid = grid_of(table, kind, going=going)  # type: ignore[arg-type]
+        grid = grid_of(table, kind, going=going)
         made = grid.values(grid.nearest(np.where(going, 0.0, table)))
         assert not made[going].any()
         assert not made[2].any()
