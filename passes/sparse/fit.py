@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim import linalg
@@ -150,8 +151,10 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         found = np.concatenate([found, np.stack([_shift(problem, each) for each in found])], axis=2)
     errors = np.stack([problem.judging.errors(each) for each in found])
     if wanted.values == "codebook":  # which belongs to all outputs of a group
-        errors = np.broadcast_to(errors.sum(axis=2, keepdims=True), errors.shape)
-    chosen = errors.argmin(axis=0)  # [groups, outputs]
+        chosen = np.broadcast_to(errors.sum(axis=2, keepdims=True), errors.shape).argmin(axis=0)  # [groups, outputs]
+    else:
+        features = slice(None, -1) if free else slice(None)
+        chosen = best_with_zeros(errors, (found[:, :, features] == 0).sum(axis=2))
     best = np.take_along_axis(found, chosen[np.newaxis, :, np.newaxis], axis=0)[0]
     problem.put(best)
     grids = [_merged([way[place].levels for way in ways], each) for place, each in enumerate(chosen) if wanted.few]
@@ -161,6 +164,35 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         assert tensor is not None
         bias = (problem.bias.name or "", tensor.numpy())
     return Fitted(weight.array, [each for each in grids if each is not None] or None, bias)
+
+
+def best_with_zeros(errors: Matrix, zeros: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Of each output the way that errs least, with no fewer zeros in all than each way has alone.
+
+    What judges better has fewer zeros more often than not: without a price of them, there would be too few.
+
+    Args:
+        errors: ``[ways, groups, outputs]``.
+        zeros: The same of the numbers that are zero.
+
+    >>> best_with_zeros(np.array([[[1.0, 1.0]], [[0.0, 0.9]]]), np.array([[[5, 5]], [[4, 6]]])).tolist()
+    [[1, 1]]
+    """
+    least = zeros.sum(axis=(1, 2)).min()
+
+    def chosen(price: float) -> npt.NDArray[np.int64]:
+        return np.asarray((errors - price * zeros).argmin(axis=0))
+
+    def enough(found: npt.NDArray[np.int64]) -> bool:
+        return bool(np.take_along_axis(zeros, found[np.newaxis], axis=0).sum() >= least)
+
+    low, high = 0.0, 1.0 + float(np.ptp(errors))
+    if enough(chosen(low)):
+        return chosen(low)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if enough(chosen(middle)) else (middle, high)
+    return chosen(high)
 
 
 def centred(problem: Problem, place: int) -> tuple[Matrix, Matrix]:
