@@ -22,6 +22,8 @@ from .weights import Weight
 
 TOWARD = 1e-2
 """Share of the mean diagonal that holds the weights near to those of before, when they are fitted to what comes now."""
+STILL = 1e-5
+"""Share of its square that a feature varies by at least: what is left of less is the rounding of single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +204,10 @@ def centred(problem: Problem, place: int) -> tuple[Matrix, Matrix]:
         return gram, cross
     sums, count = gram[-1, :-1], gram[-1, -1]
     result = gram[:-1, :-1] - np.outer(sums, sums) / count
-    np.fill_diagonal(result, np.maximum(np.diagonal(result), 0.0))  # rounding, where a feature never varies
-    return result, cross[:-1] - np.outer(sums, cross[-1]) / count
+    told = cross[:-1] - np.outer(sums, cross[-1]) / count
+    still = np.diagonal(result) <= STILL * np.diagonal(gram)[:-1]
+    result[still], result[:, still], told[still] = 0.0, 0.0, 0.0
+    return result, told
 
 
 def _shift(problem: Problem, weights: Matrix) -> Matrix:
