@@ -22,7 +22,7 @@ DAMPING = 0.01
 """Share of the mean diagonal that is added to it, as GPTQ does ("Step 3: Cholesky Reformulation")."""
 BLOCK = 128
 """Columns whose earlier columns are taken in by one product of matrices."""
-SEEN = 8
+SEEN = 16
 """The same where they are looked at before. What a pivot tells holds as long as later columns can make up, and a look
 takes some of that away: of 128 columns at once the first ones lose too much, and the error is up to twice as large."""
 
