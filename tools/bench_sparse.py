@@ -6,10 +6,10 @@
     python -m tools.bench_sparse table --out results.json
 
 ``exact``: every float model, slimmed, with 50 to 95 % of its weights zero by magnitude, in every encoding
-(`tools.sparse_exact`). ``files``: sizes, load times and latency of one CNN, beside what other tools write. ``run``: each
-of `RUNS` is a process of its own on the zoo's calibration and selection samples, without labels; what it wrote is scored
-on the report split by `tools.quantize_judge`. Results are added to those that the file holds; what it holds is not run
-again without ``--again``.
+(`tools.sparse_exact`). ``files``: sizes, load times and latency of CNNs, beside what other tools write. ``run``: each
+of `RUNS` is a process of its own on the zoo's calibration and selection samples, without labels; what it wrote is
+scored on the report split by `tools.quantize_judge`. Results are added to those that the file holds; what it holds is
+not run again without ``--again``.
 """
 
 from __future__ import annotations
