@@ -25,6 +25,7 @@ from typing import Any
 import models_zoo
 from tools.bench_prune import prepare
 from tools.bench_quantize import ask
+from tools.quantize_judge import models
 from tools.quantize_runs import brief
 from tools.slim_runs import OURS, run
 from tools.sparse_exact import exact, files
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         print(name, made.get("error") or "", flush=True)
 
     if options.mode == "exact":
-        for name in models_zoo.catalogue():
+        for name in models():
             if missing(name, results["exact"]):
                 keep(name, results["exact"], exact(name))
     elif options.mode == "files":

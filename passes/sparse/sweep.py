@@ -63,7 +63,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
         wanted: What they shall become.
         places: Of a kernel.
     """
-    going = _going(rows, importance, wanted, places)
+    going = _going(rows, rows == 0, importance, wanted, places)
     made = np.where(going, 0.0, rows)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
     if grid is not None:
@@ -71,7 +71,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
     return Made(_exact(made, wanted), grid)
 
 
-def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int) -> Made:
+def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, gone: Mask) -> Made:
     """The same with columns that make up for those before them.
 
     Args:
@@ -79,15 +79,17 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int) -> Made:
         gram: ``[columns, columns]``: X^T X of what they are multiplied by; not all zero.
         wanted: What they shall become.
         places: Of a kernel.
+        gone: ``bool[outputs, columns]``: what is zero and stays so.
     """
     importance = np.diagonal(gram) / max(float(np.diagonal(gram).mean()), 1e-300)
-    going = _going(rows, importance, wanted, places)
+    going = _going(rows, gone, importance, wanted, places)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
-    free = wanted.pattern == Pattern()
+    free = wanted.pattern == Pattern() and wanted.share > 0
 
     def look(block: Matrix, columns: npt.NDArray[np.int64], pivots: Matrix) -> None:
         if free:  # as many as were to go there, but those that cost least now
-            going[:, columns] = least(np.square(block) * pivots, int(going[:, columns].sum()))
+            cost = np.where(gone[:, columns], -1.0, np.square(block) * pivots)
+            going[:, columns] = least(cost, int(going[:, columns].sum()))
 
     def project(column: Matrix, place: int) -> Matrix:
         found = column if grid is None else grid.project(column)
@@ -96,10 +98,12 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int) -> Made:
     return Made(compensate(rows, gram, project, look=look), grid)
 
 
-def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Mask:
+def _going(rows: Matrix, gone: Mask, importance: Matrix, wanted: Wanted, places: int) -> Mask:
+    """What becomes zero, and what is."""
     if not wanted.share and not wanted.pattern.of:
-        return np.zeros(rows.shape, bool)
-    return zeros(np.square(rows) * importance, wanted.share, wanted.pattern, places)
+        return gone.copy()
+    cost = np.where(gone, -1.0, np.square(rows) * importance)
+    return zeros(cost, wanted.share, wanted.pattern, places) | gone
 
 
 def _exact(numbers: Matrix, wanted: Wanted) -> Matrix:
