@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.packing import inline
 from onnxslim.runtime import Feed, Session, open_session
 
 
@@ -101,7 +102,7 @@ class Forward:
         graph = proto.graph
         graph.name = "piece"
         graph.node.extend(nodes)
-        graph.initializer.extend(_serialized(name, self._weights[name]) for name in sorted(read & self._weights.keys()))
+        graph.initializer.extend(inline(name, self._weights[name]) for name in sorted(read & self._weights.keys()))
         inputs = sorted(name for name in read if name in self.held[0])
         for name in inputs:
             array = self.held[0][name]
@@ -109,14 +110,6 @@ class Forward:
             graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * array.ndim))
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
         return open_session(proto, threads=self._threads), inputs
-
-
-def _serialized(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
-    """A constant with its data, which may lie in a file."""
-    inline = ir.Tensor(tensor.numpy(), name=name) if isinstance(tensor, ir.ExternalTensor) else tensor
-    made = ir.serde.serialize_tensor(inline)
-    made.name = name
-    return made
 
 
 def _tensors(found: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

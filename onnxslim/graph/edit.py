@@ -103,6 +103,17 @@ def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
         graph.initializers.pop(value.name or "")
 
 
+def raise_ir_version(model: ir.Model, least: int) -> None:
+    """Raises it to ``least``, 4 or more, where it is lower."""
+    if model.ir_version < 4:
+        # Before IR 4 every initializer had to be an input and none could be overridden; from IR 4 on, being listed
+        # as an input is what makes it overridable.
+        kept = [value for value in model.graph.inputs if not value.is_initializer()]
+        model.graph.inputs.clear()
+        model.graph.inputs.extend(kept)
+    model.ir_version = max(model.ir_version, least)
+
+
 def site(node: ir.Node) -> str:
     """How actions and reasons name a node: its operator and its name, or its first output where it has none."""
     name = node.name or next((value.name for value in node.outputs if value.name), "")

@@ -95,7 +95,11 @@ def _facts(value: ir.Value, array: np.ndarray, dtype: ir.DataType, stored: str) 
     size = np.abs(array.astype(np.float32)) if array.dtype.itemsize < 4 else np.abs(array)
     axis = _outputs_axis(value)
     others = tuple(i for i in range(array.ndim) if i != axis)
-    neurons = () if axis is None else tuple(float(f"{each:.4g}") for each in size.mean(axis=others).reshape(-1))
+    neurons = (
+        ()
+        if axis is None
+        else tuple(float(f"{each:.4g}") for each in size.mean(axis=others, dtype=np.float64).reshape(-1))
+    )
     return TensorFacts(
         name=value.name or "",
         dtype=dtype.name.lower(),
@@ -103,7 +107,7 @@ def _facts(value: ir.Value, array: np.ndarray, dtype: ir.DataType, stored: str) 
         elements=array.size,
         zeros=content.zeros,
         distinct=None if content.palette is None else len(content.palette),
-        mean_abs=float(size.mean()) if array.size else 0.0,
+        mean_abs=float(size.mean(dtype=np.float64)) if array.size else 0.0,
         neurons=neurons,
         stored=stored,
         bytes={

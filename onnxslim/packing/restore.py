@@ -65,13 +65,19 @@ def restored(values: Sequence[ir.Value], opset: int) -> list[npt.NDArray[np.gene
     for constant in constants:
         tensor = constant_tensor(constant)
         assert tensor is not None
-        made = ir.serde.serialize_tensor(tensor)
-        made.name = constant.name or ""
-        graph.initializer.append(made)
+        graph.initializer.append(inline(constant.name or "", tensor))
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in values)
     proto = onnx.ModelProto(ir_version=8, graph=graph, opset_import=[onnx.helper.make_opsetid("", min(opset, LATEST))])
     outputs = open_session(proto, optimize=False).run({})
     return [np.asarray(outputs[value.name or ""]) for value in values]
+
+
+def inline(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
+    """A constant with its data, which may lie in a file: a model without a path cannot name that."""
+    held = ir.Tensor(tensor.numpy(), dtype=tensor.dtype) if isinstance(tensor, ir.ExternalTensor) else tensor
+    made = ir.serde.serialize_tensor(held)
+    made.name = name
+    return made
 
 
 LATEST = 21

@@ -11,10 +11,12 @@ TENSOR = 24
 """Bytes around the data of a tensor, without its name."""
 EACH = 70
 """Bytes of the node and the constants that give one tensor of several that are unpacked together, about."""
-NODES = {"all": 150, "mask": 260, "gaps": 450}
+NODES = {"all": 230, "mask": 290, "gaps": 560}
 """Bytes of the nodes and small constants that unpack them, about."""
-CODEBOOK = 150
+CODEBOOK = 220
 """The same for a codebook beside a mask or gaps."""
+TABLES = 450
+"""The same for the tables of what a byte says, which a graph has once."""
 
 
 def dense(content: Content) -> int:
@@ -35,7 +37,7 @@ def folded(content: Content, packing: Packing) -> int:
 
 
 def shared(packing: Packing) -> int:
-    """What it takes to unpack, however much is unpacked."""
+    """What it takes to unpack, however much is unpacked; the tables apart."""
     extra = CODEBOOK if packing.value_bits and packing.places != "all" else 0
     return NODES[packing.places] + extra
 

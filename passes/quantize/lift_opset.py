@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
-from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.graph.edit import Names, add_initializer, constant_tensor, raise_ir_version, site
 from onnxslim.graph.walk import nodes
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime.tier import Tier
@@ -71,13 +71,7 @@ def raise_opset(model: ir.Model) -> None:
         if adapter is not None:
             adapter(node, names, rank_of)
     model.opset_imports[""] = TARGET
-    if model.ir_version < 4:
-        # Before IR 4 every initializer had to be an input and none could be overridden; from IR 4 on, being listed
-        # as an input is what makes it overridable.
-        kept = [value for value in model.graph.inputs if not value.is_initializer()]
-        model.graph.inputs.clear()
-        model.graph.inputs.extend(kept)
-    model.ir_version = max(model.ir_version, 7)
+    raise_ir_version(model, 7)
 
 
 def obstacle(model: ir.Model) -> str:

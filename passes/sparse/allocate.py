@@ -14,7 +14,7 @@ from .masks import least
 from .weights import Weight
 
 PROBE = 0.5
-"""Share of the numbers that a weight is measured without."""
+"""Share of the numbers other than zero that a weight is measured without."""
 MOST = 0.98
 """Share of the numbers of one weight that may go."""
 SAMPLED = 1 << 24
@@ -51,7 +51,7 @@ def by_cost(weights: Sequence[Weight], costs: Mapping[str, float], share: float)
 def costs_of(
     model: ir.Model, weights: Sequence[Weight], noise: Noise, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, float]:
-    """What a square of a number that goes costs: measured at the outputs with half of the numbers of a weight gone.
+    """What a square of a number that goes costs: measured at the outputs with half of those gone that are not zero.
 
     Args:
         model: The weights are changed in it and put back.
@@ -63,7 +63,8 @@ def costs_of(
     for count, weight in enumerate(weights):
         progress(f"measure weight {count + 1} of {len(weights)}")
         array = weight.array
-        going = least(np.abs(array), round(PROBE * array.size))
+        zero = array.size - int(np.count_nonzero(array))  # by what is zero already nothing can be measured
+        going = least(np.abs(array), zero + round(PROBE * (array.size - zero)))
         lost = float(np.square(array[going], dtype=np.float64).sum())
         set_constant(weight.value, np.where(going, np.float32(0), array))
         try:

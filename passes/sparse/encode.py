@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import OnnxSlimError
-from onnxslim.graph.edit import Names, constant_tensor
+from onnxslim.graph.edit import Names, constant_tensor, raise_ir_version
 from onnxslim.graph.sparse import MARK, Layout
 from onnxslim.packing import CAN_BE_PACKED, OPSET, PREFIX, Content, Kit, Packing, behind, restored, sizes, together
 from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
@@ -71,6 +71,7 @@ class Encode(Pass):
             for each in itertools.chain(*chosen):
                 context.decline("encode", each.name, f"opset {opset} has no sparse tensors")
             return context.result()
+<<<<<<< HEAD
         names, done = Names.of(model), []
         for some in filter(None, chosen):
             done += _encode_graph(some, Kit(some[0].graph, names), self.encoding, context)
@@ -79,6 +80,21 @@ class Encode(Pass):
         folded = [each for each in done if isinstance(each.form, Packing)]
         reasons = wrong(folded, model)
         undo(reasons, sparse=self.encoding == "auto")
+=======
+        if model.opset_imports.get("", 0) < OPSET:
+            found = get_pass("lift-opset")().run(model, context)
+            if not found.modified:
+                context.decline("encode", "model", f"opset {model.opset_imports.get('', 0)} knows no sparse tensors")
+                return context.result()
+        names, done = Names.of(model), []
+        for graph in list(model.graphs()):
+            done += _encode_graph(graph, Kit(graph, names), self.encoding, context)
+        if done:  # sparse tensors came with opset 11, initializers that are no inputs with IR version 4
+            raise_ir_version(model, 6)
+        folded = [each for each in done if isinstance(each.form, Packing)]
+        reasons = wrong(folded, model)
+        undo(reasons, self.encoding)
+>>>>>>> stests
         for each, reason in reasons.items():
             context.decline("encode", each.name, reason)
         record(model, done)
@@ -160,13 +176,16 @@ def _encode_graph(chosen: Sequence[Stored], kit: Kit, encoding: Encoding, contex
         [each.tensor.dtype.name for each in packed],
         [each.form for each in packed if isinstance(each.form, Packing)],
     )
+    gains = {
+        group: gain([packed[place].content for place in group.members], group.packing, encoding) for group in groups
+    }
+    enough = sum(each for each in gains.values() if each > 0) > sizes.TABLES
     for group in groups:
-        members = [packed[place] for place in group.members]
-        for each in members:
-            each.form = group.packing
-        if not worthwhile(members, group.packing):
-            for each in members:
-                each.form = choose(each.content, "standard" if encoding == "auto" else "dense") or "dense"
+        worthwhile = enough and gains[group] > 0
+        for each in (packed[place] for place in group.members):
+            each.form = group.packing if worthwhile else otherwise(each.content, encoding)
+            if each.form == "dense":
+                context.decline("encode", each.name, "the nodes that unpack it take what it saves")
     allowed = {each for each in chosen if each.form != "dense" and context.allow(action(each))}
     for group in groups:
         members = [each for place in group.members if (each := packed[place]) in allowed]
@@ -233,10 +252,16 @@ def choose(content: Content, encoding: Encoding) -> Packing | str | None:
     return form if form is not None and forms[form] < limit else None
 
 
-def worthwhile(members: Sequence[Stored], packing: Packing) -> bool:
-    """Whether what the nodes take that unpack a group is saved by it."""
-    saved = sum(sizes.dense(each.content) - sizes.folded(each.content, packing) for each in members)
-    return saved > sizes.shared(packing)
+def otherwise(content: Content, encoding: Encoding) -> str:
+    """The form of what is not packed: sparse where that is allowed and smaller, else dense."""
+    return "standard" if encoding == "auto" and choose(content, "standard") else "dense"
+
+
+def gain(contents: Sequence[Content], packing: Packing, encoding: Encoding) -> int:
+    """Bytes by which a group is smaller, packed, with the nodes that unpack it, but without the tables."""
+    size = {"standard": sizes.sparse, "dense": sizes.dense}
+    saved = sum(size[otherwise(each, encoding)](each) - sizes.folded(each, packing) for each in contents)
+    return saved - sizes.shared(packing)
 
 
 def action(each: Stored) -> Action:
@@ -275,28 +300,39 @@ def wrong(folded: Sequence[Stored], model: ir.Model) -> dict[Stored, str]:
     if not folded:
         return {}
     try:
-        arrays = restored([each.value for each in folded], model.opset_imports[""])
         graph = optimized_graph(model).graph
     except OnnxSlimError as error:
         return dict.fromkeys(folded, f"onnxruntime does not take it: {error}")
-    if arrays is None:
-        return dict.fromkeys(folded, "it depends on an input")
-    found = {}
+    found: dict[Stored, str] = {}
     computed = {name for node in _all_nodes(graph) for name in node.output}
-    for each, array in zip(folded, arrays, strict=True):
-        if array.tobytes() != np.ascontiguousarray(each.tensor.numpy()).tobytes():
-            found[each] = "it is another tensor when it is unpacked"
-        elif each.name in computed:
-            found[each] = "onnxruntime would unpack it in every run"
+    for inside in dict.fromkeys(each.graph for each in folded):  # two branches may each have a tensor of the same name
+        members = [each for each in folded if each.graph is inside]
+        try:
+            arrays = restored([each.value for each in members], model.opset_imports[""])
+        except OnnxSlimError as error:
+            found |= dict.fromkeys(members, f"onnxruntime does not take it: {error}")
+            continue
+        if arrays is None:
+            found |= dict.fromkeys(members, "it depends on an input")
+            continue
+        for each, array in zip(members, arrays, strict=True):
+            if array.tobytes() != np.ascontiguousarray(each.tensor.numpy()).tobytes():
+                found[each] = "it is another tensor when it is unpacked"
+            elif each.name in computed:
+                found[each] = "onnxruntime would unpack it in every run"
     return found
 
 
+<<<<<<< HEAD
 def undo(which: Iterable[Stored], *, sparse: bool) -> None:
+=======
+def undo(which: Iterable[Stored], encoding: Encoding) -> None:
+>>>>>>> stests
     """Goes back to plain tensors, or to sparse ones where that is wanted and smaller."""
     made: dict[ir.Graph, list[ir.Value]] = {}
     for each in which:
         made.setdefault(each.graph, []).append(each.value)
-        each.form = (choose(each.content, "standard") if sparse else None) or "dense"
+        each.form = otherwise(each.content, encoding)
         each.read(ir.Value(name=each.name, const_value=each.tensor if each.form == "dense" else each.as_sparse()))
     for graph, values in made.items():
         found = behind(values)

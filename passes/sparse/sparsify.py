@@ -23,7 +23,7 @@ from .fit import Fitted, fit_alone, fit_in_turn
 from .grids import Values
 from .masks import Pattern
 from .store import store
-from .sweep import Wanted
+from .sweep import HALF, Wanted
 from .weights import Weight, weights_of
 
 PROBED = 8
@@ -160,12 +160,18 @@ class Search:
         self.weights = [
             weight
             for weight in weights_of(model, self.matcher, context)
-            if Action("sparsify", (weight.name,), weight.name).key not in context.refused
+            if Action("sparsify", (weight.name,), weight.name).key not in context.refused and self._fits(weight)
         ]
         self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
         chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
         self.judging = chosen or self.feeds[:PROBED]
         self._costs: dict[str, float] | None = None
+
+    def _fits(self, weight: Weight) -> bool:
+        fits = self.options.values != "float16" or float(np.abs(weight.array).max()) <= HALF
+        if not fits:
+            self.context.decline("sparsify", weight.name, f"float16 ends at {HALF:,.0f}")
+        return fits
 
     def best(self) -> Mapping[str, Fitted]:
         """With as many zeros as the metric allows on the selection part; nothing where that is none."""

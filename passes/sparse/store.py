@@ -28,7 +28,7 @@ def store(model: ir.Model, weight: Weight, array: np.ndarray, grids: Sequence[Le
     """
     names = Names.of(model)
     value, name = weight.value, weight.name
-    graph = weight.nodes[0].graph
+    graph = value.graph  # which may be one around that of the node
     assert isinstance(graph, ir.Graph)
     if values == "float16":
         half = add_initializer(graph, names.fresh(f"{name}_half"), array.astype(np.float16))

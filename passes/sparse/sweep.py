@@ -18,6 +18,8 @@ from onnxslim.linalg import compensate
 from .grids import Levels, Matrix, Values, levels
 from .masks import Mask, Pattern, least, zeros
 
+HALF = float(np.finfo(np.float16).max)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -63,7 +65,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
         wanted: What they shall become.
         places: Of a kernel.
     """
-    going = _going(rows, rows == 0, importance, wanted, places)
+    going = _going(rows, importance, wanted, places, rows == 0)
     made = np.where(going, 0.0, rows)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
     if grid is not None:
@@ -71,7 +73,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
     return Made(_exact(made, wanted), grid)
 
 
-def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, gone: Mask) -> Made:
+def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, zero: Mask | None = None) -> Made:
     """The same with columns that make up for those before them.
 
     Args:
@@ -79,16 +81,17 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, gone: Mask) -
         gram: ``[columns, columns]``: X^T X of what they are multiplied by; not all zero.
         wanted: What they shall become.
         places: Of a kernel.
-        gone: ``bool[outputs, columns]``: what is zero and stays so.
+        zero: Which numbers were zero before ``rows`` were fitted; None means those that are.
     """
     importance = np.diagonal(gram) / max(float(np.diagonal(gram).mean()), 1e-300)
-    going = _going(rows, gone, importance, wanted, places)
+    was = rows == 0 if zero is None else zero
+    going = _going(rows, importance, wanted, places, was)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
     free = wanted.pattern == Pattern() and wanted.share > 0
 
     def look(block: Matrix, columns: npt.NDArray[np.int64], pivots: Matrix) -> None:
         if free:  # as many as were to go there, but those that cost least now
-            cost = np.where(gone[:, columns], -1.0, np.square(block) * pivots)
+            cost = np.where(was[:, columns], -1.0, np.square(block) * pivots)
             going[:, columns] = least(cost, int(going[:, columns].sum()))
 
     def project(column: Matrix, place: int) -> Matrix:
@@ -98,15 +101,16 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, gone: Mask) -
     return Made(compensate(rows, gram, project, look=look), grid)
 
 
-def _going(rows: Matrix, gone: Mask, importance: Matrix, wanted: Wanted, places: int) -> Mask:
-    """What becomes zero, and what is."""
+def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int, was: Mask) -> Mask:
+    """What becomes zero, what was so before among it: few values and sweeps would make other numbers of it."""
     if not wanted.share and not wanted.pattern.of:
-        return gone.copy()
-    cost = np.where(gone, -1.0, np.square(rows) * importance)
-    return zeros(cost, wanted.share, wanted.pattern, places) | gone
+        return was.copy()
+    saliency = np.square(np.where(was, 0.0, rows)) * importance
+    return zeros(saliency, wanted.share, wanted.pattern, places) | was
 
 
 def _exact(numbers: Matrix, wanted: Wanted) -> Matrix:
     """Rounded to what the file will hold."""
-    kind = np.float16 if wanted.values == "float16" else np.float32
-    return numbers.astype(kind).astype(np.float64)
+    if wanted.values == "float16":
+        return np.clip(numbers, -HALF, HALF).astype(np.float16).astype(np.float64)
+    return numbers.astype(np.float32).astype(np.float64)

@@ -71,6 +71,7 @@ class Weight:
 def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterator[Weight]:
     """All of a model, in the order of the nodes; for those that stay as they are the reason is put on record."""
     seen: set[ir.Value] = set()
+    names: set[str] = set()
     for graph in model.graphs():
         main = graph is model.graph
         for node in graph:
@@ -83,7 +84,10 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
                 reason = found if isinstance(found, str) else _stays(found, protected)
                 if reason:
                     context.decline("sparsify", value.name or "", f"{reason}: {site(node)}")
+                elif isinstance(found, Weight) and found.name in names:
+                    context.decline("sparsify", found.name, f"a weight of another branch has its name: {site(node)}")
                 elif isinstance(found, Weight):
+                    names.add(found.name)
                     yield found
 
 
