@@ -63,38 +63,23 @@ class Encode(Pass):
             get_pass("lift-opset")().run(model, context)
             opset = model.opset_imports.get("", 0)
         if opset < OPSET:  # without what packings need; sparse tensors need less
-            for each in itertools.chain(*chosen):
+            packed = [each for each in itertools.chain(*chosen) if isinstance(each.form, Packing)]
+            for each in packed:
                 context.decline("encode", each.name, f"opset {opset} has not all operators that unpack it")
-                each.form = (choose(each.content, "standard") if self.encoding == "auto" else None) or each.form
-            chosen = [[each for each in some if not isinstance(each.form, Packing)] for some in chosen]
+                each.form = otherwise(each.content, self.encoding)
+            chosen = [[each for each in some if each.form != "dense"] for some in chosen]
         if opset < SPARSE_OPSET or not any(chosen):
             for each in itertools.chain(*chosen):
                 context.decline("encode", each.name, f"opset {opset} has no sparse tensors")
             return context.result()
-<<<<<<< HEAD
         names, done = Names.of(model), []
         for some in filter(None, chosen):
             done += _encode_graph(some, Kit(some[0].graph, names), self.encoding, context)
-        if any(each.form in ("standard", "strict") for each in done):
-            model.ir_version = max(model.ir_version, SPARSE_IR)
-        folded = [each for each in done if isinstance(each.form, Packing)]
-        reasons = wrong(folded, model)
-        undo(reasons, sparse=self.encoding == "auto")
-=======
-        if model.opset_imports.get("", 0) < OPSET:
-            found = get_pass("lift-opset")().run(model, context)
-            if not found.modified:
-                context.decline("encode", "model", f"opset {model.opset_imports.get('', 0)} knows no sparse tensors")
-                return context.result()
-        names, done = Names.of(model), []
-        for graph in list(model.graphs()):
-            done += _encode_graph(graph, Kit(graph, names), self.encoding, context)
         if done:  # sparse tensors came with opset 11, initializers that are no inputs with IR version 4
-            raise_ir_version(model, 6)
+            raise_ir_version(model, SPARSE_IR)
         folded = [each for each in done if isinstance(each.form, Packing)]
         reasons = wrong(folded, model)
         undo(reasons, self.encoding)
->>>>>>> stests
         for each, reason in reasons.items():
             context.decline("encode", each.name, reason)
         record(model, done)
@@ -323,11 +308,7 @@ def wrong(folded: Sequence[Stored], model: ir.Model) -> dict[Stored, str]:
     return found
 
 
-<<<<<<< HEAD
-def undo(which: Iterable[Stored], *, sparse: bool) -> None:
-=======
 def undo(which: Iterable[Stored], encoding: Encoding) -> None:
->>>>>>> stests
     """Goes back to plain tensors, or to sparse ones where that is wanted and smaller."""
     made: dict[ir.Graph, list[ir.Value]] = {}
     for each in which:

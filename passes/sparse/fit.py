@@ -143,11 +143,7 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
             continue
         near = linalg.ridge(gram, cross, damping=TOWARD, toward=old.T)
         ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.places))
-<<<<<<< HEAD
         ways[1].append(swept(old.T, gram, wanted, weight.places, old.T == 0))
-=======
-        ways[1].append(swept(old.T, gram, wanted, weight.places))
->>>>>>> stests
         ways[2].append(swept(near, gram, wanted, weight.places, old.T == 0))
     found = np.stack([np.stack([each.rows.T for each in way]) for way in ways])  # [ways, groups, columns, outputs]
     if free:
