@@ -83,7 +83,7 @@ def _cells(each: Row) -> list[str]:
     kept = f"{macs['output'] / macs['input']:.2f}" if macs.get("input") and macs.get("output") else "-"
     noise = "-" if each["sqnr_db"] is None else f"{each['sqnr_db']:.1f}"
     times = [_time(each.get("latency", {}).get("1")), _time(each.get("to_slimmed"))]
-    return [each["report"]["decision"], kept, f"{each['size_ratio']:.2f}x", *times, noise, _score(each), cost]
+    return [each["report"]["decision"], kept, f"{each['size_ratio']:.2f}x", *times, noise, score_of(each), cost]
 
 
 def _time(latency: Row | None) -> str:
@@ -92,7 +92,7 @@ def _time(latency: Row | None) -> str:
     return f"{latency['ratio']:.2f}x ({latency['low']:.2f} to {latency['high']:.2f})"
 
 
-def _score(each: Row) -> str:
+def score_of(each: Row) -> str:
     """The score that a user would ask for, before and after, and the paired interval of the change."""
     score = each["scores"][each["metric"]]
     before, after = score["fp32"], score["int8"]  # the judge's names for the original and the result

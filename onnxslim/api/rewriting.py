@@ -22,8 +22,8 @@ from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph import Encoded
-from onnxslim.packing import ledger
-from onnxslim.pipeline import Guilty, Pass, Pipeline, Step, dump_recipe
+from onnxslim.packing import decoded_values, ledger
+from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
 from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.runtime.tier import Tier
 
@@ -106,6 +106,7 @@ def rewrite(
     if settings.prepare is not None:
         settings.prepare(source.model)
         source = replace(source, given=source.model, bytes=size_of(weigh(source.model)))
+    notes = _unpacked(source.model) if command in _UNPACKED else ()
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
@@ -180,7 +181,7 @@ def rewrite(
         attempt=attempt,
         calibrated=calibrated,
         held_back=held_back,
-        notes=trial.notes,
+        notes=(*notes, *trial.notes),
         parallel=trial.parallel,
         scores=trial.scores,
         macs=macs,
@@ -196,6 +197,18 @@ def rewrite(
 def _facts_of(model: ir.Model, path: str | os.PathLike[str] | None, size: int | None, *, weights: bool) -> ModelFacts:
     facts = describe(model, path, size)
     return replace(facts, tensors=tuple(ledger(model))) if weights else facts
+
+
+_UNPACKED = frozenset({"prune", "quantize", "sparsify", "compress"})
+"""Verbs that look at weights, which they could not see where nodes unpack them."""
+
+
+def _unpacked(model: ir.Model) -> tuple[str, ...]:
+    """Turns packed tensors into plain ones; a note where there are any."""
+    if not any(True for graph in model.graphs() for _ in decoded_values(graph)):
+        return ()
+    get_pass("decode")().run(model, Context())
+    return ("its packed weights were unpacked first: the sizes of before are those of the packed file",)
 
 
 _DONE = {

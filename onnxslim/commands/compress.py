@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import named, progress, show
-from onnxslim.commands.samples import samples_options, take_metric, take_samples
+from onnxslim.commands.lossy import carry_out
+from onnxslim.commands.samples import samples_options
 
 
 @click.command("compress", short_help="Slim, quantize, verify and measure: the whole job")
@@ -29,16 +29,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.threads_option
 @options.memory_option
 @options.report_options
-def compress(
-    model: str,
-    output: str | None,
-    in_place: bool,
-    recipe: str | None,
-    as_json: bool,
-    explain: bool,
-    quiet: bool,
-    **arguments: Any,
-) -> int:
+def compress(recipe: str | None, **arguments: Any) -> int:
     """Slim, quantize, verify and measure: the whole job.
 
     Where the result would be larger or slower, a better one of the steps before it is written, and the report says so.
@@ -46,21 +37,4 @@ def compress(
     from onnxslim.api.compress import compress as run
 
     passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
-    options.drop_unset(arguments, "min_sqnr", "max_drop")
-    target = options.output_path(model, output, in_place)
-    name = arguments["metric"]
-    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
-    with progress(quiet or as_json) as say:
-        result = run(
-            model,
-            target,
-            samples=samples,
-            metric=metric,
-            in_place=in_place,
-            recipe=options.make_recipe(recipe, passes),
-            recipe_path=recipe,
-            progress=say,
-            **arguments,
-        )
-    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
-    return 0
+    return carry_out(run, arguments, recipe=options.make_recipe(recipe, passes), recipe_path=recipe)

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import named, progress, show
-from onnxslim.commands.samples import samples_options, take_metric, take_samples
+from onnxslim.commands.lossy import carry_out
+from onnxslim.commands.samples import samples_options
 
 
 @click.command("prune", short_help="Remove channels and refit what reads them, from sample inputs")
@@ -26,9 +26,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.threads_option
 @options.memory_option
 @options.report_options
-def prune(
-    model: str, output: str | None, in_place: bool, as_json: bool, explain: bool, quiet: bool, **arguments: Any
-) -> int:
+def prune(**arguments: Any) -> int:
     """Remove channels and refit what reads them, from sample inputs.
 
     How much goes: --ratio of each group of channels, --macs to keep, or --speedup to reach. Where the result would be
@@ -36,14 +34,4 @@ def prune(
     """
     from onnxslim.api.prune import prune as run
 
-    given = options.take_pass_options(arguments, "prune")
-    options.drop_unset(arguments, "min_sqnr", "max_drop")
-    target = options.output_path(model, output, in_place)
-    name = arguments["metric"]
-    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
-    with progress(quiet or as_json) as say:
-        result = run(
-            model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given
-        )
-    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
-    return 0
+    return carry_out(run, arguments, "prune")

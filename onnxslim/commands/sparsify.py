@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
-from onnxslim.commands.output import named, progress, show
-from onnxslim.commands.samples import samples_options, take_metric, take_samples
+from onnxslim.commands.lossy import carry_out
+from onnxslim.commands.samples import samples_options
 
 
 @click.command("sparsify", short_help="Zeros and few values in the weights, for a smaller file")
@@ -27,9 +27,7 @@ from onnxslim.commands.samples import samples_options, take_metric, take_samples
 @options.threads_option
 @options.memory_option
 @options.report_options
-def sparsify(
-    model: str, output: str | None, in_place: bool, as_json: bool, explain: bool, quiet: bool, **arguments: Any
-) -> int:
+def sparsify(**arguments: Any) -> int:
     """Zeros and few values in the weights, for a smaller file.
 
     --sparsity, --pattern and --values say what becomes of the weights; with --metric alone, as many become zero as
@@ -38,14 +36,4 @@ def sparsify(
     """
     from onnxslim.api.sparsify import sparsify as run
 
-    given = options.take_pass_options(arguments, "sparsify") | options.take_pass_options(arguments, "encode")
-    options.drop_unset(arguments, "min_sqnr", "max_drop")
-    target = options.output_path(model, output, in_place)
-    name = arguments["metric"]
-    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
-    with progress(quiet or as_json) as say:
-        result = run(
-            model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given
-        )
-    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
-    return 0
+    return carry_out(run, arguments, "sparsify", "encode")

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
+from onnxslim.calibration import Samples, Statistics, collect_in_groups
 from onnxslim.fitting import Noise
 from onnxslim.graph.edit import set_constant
 
-from .masks import least
+from .fit import fit_alone
+from .sweep import Wanted
 from .weights import Weight
 
-PROBE = 0.5
-"""Share of the numbers other than zero that a weight is measured without."""
 MOST = 0.98
 """Share of the numbers of one weight that may go."""
-SAMPLED = 1 << 24
-"""Numbers of all weights that a threshold is found by, at most."""
+FLATTEST = 1.0
+"""The least by which the logarithm of the error is taken to rise from no zeros to nothing else."""
+SILENT = 1e-12
+"""Noise that is taken for a weight whose loss does not show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The error at the outputs by the share of a weight that is zero: ``exp(at + rise * share)``."""
+
+    at: float
+    rise: float
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[float, float]]) -> Curve:
+        """The curve through two points (share, noise)."""
+        (one, low), (other, high) = ((share, math.log(max(noise, SILENT))) for share, noise in points)
+        rise = max((high - low) / (other - one), FLATTEST)
+        return cls((low + high - rise * (one + other)) / 2, rise)
+
+    def share(self, price: float, count: int) -> float:
+        """Where one more of ``count`` numbers costs the logarithm ``price``."""
+        return min(max((price + math.log(count / self.rise) - self.at) / self.rise, 0.0), MOST)
 
 
 def uniform(weights: Sequence[Weight], share: float) -> dict[str, float]:
@@ -26,49 +48,81 @@ def uniform(weights: Sequence[Weight], share: float) -> dict[str, float]:
     return {weight.name: share for weight in weights}
 
 
-def by_cost(weights: Sequence[Weight], costs: Mapping[str, float], share: float) -> dict[str, float]:
-    """Shares of each, so that the last number that goes costs the same everywhere.
+def by_curves(sizes: Mapping[str, int], curves: Mapping[str, Curve], share: float) -> dict[str, float]:
+    """Shares of each weight, so that the last number that goes costs the same everywhere.
 
     Args:
-        weights: Of a model.
-        costs: Name -> what a square of a number that goes adds to the error at the outputs (`costs_of`).
+        sizes: Name -> numbers of a weight.
+        curves: Name -> what zeros in it cost.
         share: Of all numbers together that goes.
     """
-    total = sum(weight.array.size for weight in weights)
-    step = max(1, -(-total // SAMPLED))
-    sampled = [costs[weight.name] * np.square(weight.array.reshape(-1)[::step], dtype=np.float64) for weight in weights]
-    wanted = share * sum(map(len, sampled))
-    every = np.sort(np.concatenate(sampled)) if sampled else np.zeros(0)
-    low, high = 0, len(every) - 1
-    while low < high:  # no weight loses more than MOST, so that the threshold is found by what goes
-        middle = (low + high + 1) // 2
-        gone = sum(min(float((each < every[middle]).mean()), MOST) * len(each) for each in sampled)
-        low, high = (middle, high) if gone <= wanted else (low, middle - 1)
-    limit = every[low] if len(every) else 0.0
-    return {weight.name: min(float((each < limit).mean()), MOST) for weight, each in zip(weights, sampled, strict=True)}
+    wanted = share * sum(sizes.values())
+    low, high = -200.0, 200.0
+    for _ in range(60):
+        price = (low + high) / 2
+        gone = sum(curves[name].share(price, size) * size for name, size in sizes.items())
+        low, high = (price, high) if gone < wanted else (low, price)
+    return {name: curves[name].share((low + high) / 2, size) for name, size in sizes.items()}
 
 
-def costs_of(
-    model: ir.Model, weights: Sequence[Weight], noise: Noise, progress: Callable[[str], None] = lambda _: None
-) -> dict[str, float]:
-    """What a square of a number that goes costs: measured at the outputs with half of those gone that are not zero.
+def probes(share: float) -> tuple[float, float]:
+    """The shares of zeros that a weight is measured with: one below what all shall have, one above."""
+    return 0.7 * share, share + 0.5 * (1 - share)
+
+
+def curves_of(
+    model: ir.Model,
+    weights: Sequence[Weight],
+    wanted: Mapping[float, Wanted],
+    noise: Noise,
+    samples: Samples | None,
+    *,
+    compensate: bool,
+    memory: int,
+    threads: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Curve]:
+    """What zeros in each weight cost at the outputs, measured: one weight at a time is made sparse.
 
     Args:
         model: The weights are changed in it and put back.
         weights: Of ``model``.
+        wanted: Two shares of zeros -> what a weight becomes with them.
         noise: Against the same model.
-        progress: Called before each.
+        samples: That Gram matrices are measured on; None: the smallest numbers go.
+        compensate: Whether the numbers that stay make up for the others.
+        memory: Bytes for the Gram matrices that there are at once.
+        threads: Of the sessions.
+        progress: Called before each weight.
     """
-    found = {}
-    for count, weight in enumerate(weights):
-        progress(f"measure weight {count + 1} of {len(weights)}")
-        array = weight.array
-        zero = array.size - int(np.count_nonzero(array))  # by what is zero already nothing can be measured
-        going = least(np.abs(array), zero + round(PROBE * (array.size - zero)))
-        lost = float(np.square(array[going], dtype=np.float64).sum())
-        set_constant(weight.value, np.where(going, np.float32(0), array))
-        try:
-            found[weight.name] = noise(model) / max(lost, 1e-300)
-        finally:
-            set_constant(weight.value, array)
+    found: dict[str, Curve] = {}
+    for some, statistics in _measured(model, weights, samples, memory, threads):
+        for weight in some:
+            progress(f"measure weight {len(found) + 1} of {len(weights)}")
+            array, points = weight.array, []
+            for share, each in wanted.items():
+                made = fit_alone(weight, each, statistics, compensate=compensate)
+                set_constant(weight.value, made.array)
+                try:
+                    points.append((share, noise(model)))
+                finally:
+                    set_constant(weight.value, array)
+            found[weight.name] = Curve.through(points)
     return found
+
+
+def _measured(
+    model: ir.Model, weights: Sequence[Weight], samples: Samples | None, memory: int, threads: int
+) -> Iterable[tuple[list[Weight], Statistics | None]]:
+    """The weights, each once, with the Gram matrices of those that have any, as many at once as there is memory for."""
+    asked = [weight for weight in weights if weight.request is not None and samples is not None]
+    yield [weight for weight in weights if weight not in asked], None
+    if samples is None or not asked:
+        return
+    requests = list(dict.fromkeys(weight.request for weight in asked if weight.request is not None))
+    left = list(asked)
+    for statistics in collect_in_groups(model, samples, requests, memory=memory, threads=threads):
+        here = [each for each in left if each.request is not None and statistics.get(each.request) is not None]
+        left = [each for each in left if each not in here]
+        yield here, statistics
+    yield left, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ LEAST = 256
 """Bytes of a tensor from which on it is looked at."""
 GAIN = 0.03
 """Share of its bytes that another form must save."""
-SPARSE_OPSET = 11
+SPARSE_OPSET, SPARSE_IR = 11, 6
 """Of ``Constant.sparse_value``; a runtime that knows it knows sparse initializers."""
 
 
@@ -56,18 +57,26 @@ class Encode(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Encodes the tensors of the main graph and of the bodies below it."""
-        if self.encoding == "dense":
+        chosen = [_chosen(graph, self.encoding, context) for graph in model.graphs()]
+        opset = model.opset_imports.get("", 0)
+        if opset < OPSET and any(isinstance(each.form, Packing) for some in chosen for each in some):
+            get_pass("lift-opset")().run(model, context)
+            opset = model.opset_imports.get("", 0)
+        if opset < OPSET:  # without what packings need; sparse tensors need less
+            packed = [each for each in itertools.chain(*chosen) if isinstance(each.form, Packing)]
+            for each in packed:
+                context.decline("encode", each.name, f"opset {opset} has not all operators that unpack it")
+                each.form = otherwise(each.content, self.encoding)
+            chosen = [[each for each in some if each.form != "dense"] for some in chosen]
+        if opset < SPARSE_OPSET or not any(chosen):
+            for each in itertools.chain(*chosen):
+                context.decline("encode", each.name, f"opset {opset} has no sparse tensors")
             return context.result()
-        if model.opset_imports.get("", 0) < OPSET:
-            found = get_pass("lift-opset")().run(model, context)
-            if not found.modified:
-                context.decline("encode", "model", f"opset {model.opset_imports.get('', 0)} knows no sparse tensors")
-                return context.result()
         names, done = Names.of(model), []
-        for graph in list(model.graphs()):
-            done += _encode_graph(graph, Kit(graph, names), self.encoding, context)
+        for some in filter(None, chosen):
+            done += _encode_graph(some, Kit(some[0].graph, names), self.encoding, context)
         if done:  # sparse tensors came with opset 11, initializers that are no inputs with IR version 4
-            raise_ir_version(model, 6)
+            raise_ir_version(model, SPARSE_IR)
         folded = [each for each in done if isinstance(each.form, Packing)]
         reasons = wrong(folded, model)
         undo(reasons, self.encoding)
@@ -130,8 +139,9 @@ class Stored:
         return made
 
 
-def _encode_graph(graph: ir.Graph, kit: Kit, encoding: Encoding, context: Context) -> list[Stored]:
-    chosen = []
+def _chosen(graph: ir.Graph, encoding: Encoding, context: Context) -> list[Stored]:
+    """The tensors of a graph that are smaller in another form."""
+    found = []
     for value in candidates(graph, context):
         tensor = constant_tensor(value)
         assert tensor is not None
@@ -140,7 +150,11 @@ def _encode_graph(graph: ir.Graph, kit: Kit, encoding: Encoding, context: Contex
         if form is None:
             context.decline("encode", value.name or "", "no other form is smaller")
         else:
-            chosen.append(Stored(graph, value.name or "", tensor, content, form, value))
+            found.append(Stored(graph, value.name or "", tensor, content, form, value))
+    return found
+
+
+def _encode_graph(chosen: Sequence[Stored], kit: Kit, encoding: Encoding, context: Context) -> list[Stored]:
     done, packed = [], [each for each in chosen if isinstance(each.form, Packing)]
     groups = together(
         [each.content for each in packed],
@@ -185,7 +199,7 @@ def _encode_graph(graph: ir.Graph, kit: Kit, encoding: Encoding, context: Contex
             done.append(each)
     if kit.nodes:
         named = [node.name for node in kit.nodes]
-        graph.insert_before(graph[0], kit.nodes)
+        kit.graph.insert_before(kit.graph[0], kit.nodes)
         for node, before in zip(kit.nodes, named, strict=True):
             node.name = before  # the graph named the others too, which takes bytes and says nothing
     return done

@@ -64,7 +64,7 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
         elif not compensate:
             made.append(plain(group, np.diagonal(own) / np.diagonal(own).mean(), wanted, weight.places))
         else:
-            made.append(swept(group, own, wanted, weight.places))
+            made.append(swept(group, own, wanted, weight.places, group == 0))
     return _fitted(weight, made)
 
 
@@ -146,7 +146,7 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
             continue
         near = linalg.ridge(gram, cross, damping=TOWARD, toward=old.T)
         ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.places))
-        ways[1].append(swept(old.T, gram, wanted, weight.places))
+        ways[1].append(swept(old.T, gram, wanted, weight.places, old.T == 0))
         ways[2].append(swept(near, gram, wanted, weight.places, old.T == 0))
     found = np.stack([np.stack([each.rows.T for each in way]) for way in ways])  # [ways, groups, columns, outputs]
     if free:

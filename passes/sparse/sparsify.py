@@ -18,7 +18,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import open_session
 from onnxslim.runtime.tier import Tier
 
-from .allocate import by_cost, costs_of, uniform
+from .allocate import by_curves, curves_of, probes, uniform
 from .fit import Fitted, fit_alone, fit_in_turn
 from .grids import Values
 from .masks import Pattern
@@ -165,7 +165,6 @@ class Search:
         self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
         chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
         self.judging = chosen or self.feeds[:PROBED]
-        self._costs: dict[str, float] | None = None
 
     def _fits(self, weight: Weight) -> bool:
         fits = self.options.values != "float16" or float(np.abs(weight.array).max()) <= HALF
@@ -206,9 +205,7 @@ class Search:
         """A model with that share of zeros, and what its weights became."""
         shares = self._shares(share)
         model = self.model.clone()
-        wanted = {
-            name: Wanted(each, self.pattern, self.options.values, self.options.entries) for name, each in shares.items()
-        }
+        wanted = {name: self._wanted(each) for name, each in shares.items()}
         weights = [each for each in weights_of(model, self.matcher, Context()) if each.name in wanted]
         in_turn = [each for each in weights if self._in_turn(each)]
         alone = [each for each in weights if not self._in_turn(each)]
@@ -253,9 +250,20 @@ class Search:
         options, context = self.options, self.context
         if not share or self.pattern.of or options.allocation == "uniform" or len(self.weights) < 2 or not self.judging:
             return uniform(self.weights, share)
-        if self._costs is None:
-            model = self.model.clone()
-            noise = Noise(model, self.judging, context.threads, context.memory // 4)
-            weights = {each.name: each for each in weights_of(model, self.matcher, Context())}
-            self._costs = costs_of(model, [weights[each.name] for each in self.weights], noise, context.progress)
-        return by_cost(self.weights, self._costs, share)
+        model = self.model.clone()
+        weights = {each.name: each for each in weights_of(model, self.matcher, Context())}
+        curves = curves_of(
+            model,
+            [weights[each.name] for each in self.weights],
+            {each: self._wanted(each) for each in probes(share)},
+            Noise(model, self.judging, context.threads, context.memory // 4),
+            None if options.by == "magnitude" else context.samples,
+            compensate=options.by == "compensated",
+            memory=context.memory // 2,
+            threads=context.threads,
+            progress=context.progress,
+        )
+        return by_curves({each.name: each.array.size for each in self.weights}, curves, share)
+
+    def _wanted(self, share: float) -> Wanted:
+        return Wanted(share, self.pattern, self.options.values, self.options.entries)

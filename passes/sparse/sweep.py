@@ -65,7 +65,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
         wanted: What they shall become.
         places: Of a kernel.
     """
-    going = _going(rows, importance, wanted, places)
+    going = _going(rows, importance, wanted, places, rows == 0)
     made = np.where(going, 0.0, rows)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
     if grid is not None:
@@ -84,13 +84,15 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, zero: Mask | 
         zero: Which numbers were zero before ``rows`` were fitted; None means those that are.
     """
     importance = np.diagonal(gram) / max(float(np.diagonal(gram).mean()), 1e-300)
-    going = _going(rows, importance, wanted, places, zero)
+    was = rows == 0 if zero is None else zero
+    going = _going(rows, importance, wanted, places, was)
     grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
     free = wanted.pattern == Pattern() and wanted.share > 0
 
     def look(block: Matrix, columns: npt.NDArray[np.int64], pivots: Matrix) -> None:
         if free:  # as many as were to go there, but those that cost least now
-            going[:, columns] = least(np.square(block) * pivots, int(going[:, columns].sum()))
+            cost = np.where(was[:, columns], -1.0, np.square(block) * pivots)
+            going[:, columns] = least(cost, int(going[:, columns].sum()))
 
     def project(column: Matrix, place: int) -> Matrix:
         found = column if grid is None else grid.project(column)
@@ -99,9 +101,8 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, zero: Mask | 
     return Made(compensate(rows, gram, project, look=look), grid)
 
 
-def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int, zero: Mask | None = None) -> Mask:
+def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int, was: Mask) -> Mask:
     """What becomes zero, what was so before among it: few values and sweeps would make other numbers of it."""
-    was = rows == 0 if zero is None else zero
     if not wanted.share and not wanted.pattern.of:
         return was.copy()
     saliency = np.square(np.where(was, 0.0, rows)) * importance

@@ -1,0 +1,42 @@
+"""What the verbs share that change what a model computes: samples and a metric in, a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from onnxslim.commands import options
+from onnxslim.commands.output import named, progress, show
+from onnxslim.commands.samples import take_metric, take_samples
+
+if TYPE_CHECKING:
+    from onnxslim.api.result import Result
+
+
+def carry_out(run: Callable[..., Result], arguments: dict[str, Any], *passes: str, **more: Any) -> int:
+    """Runs a verb of the API and prints its report.
+
+    Args:
+        run: The verb.
+        arguments: Of the command; those that are none of the verb are taken out.
+        passes: Whose options are the verb's own.
+        more: What is passed on besides.
+
+    Returns:
+        The exit code.
+    """
+    model, output, in_place = (arguments.pop(name) for name in ("model", "output", "in_place"))
+    as_json, explain, quiet = (arguments.pop(name) for name in ("as_json", "explain", "quiet"))
+    given: dict[str, Any] = {}
+    for each in passes:
+        given |= options.take_pass_options(arguments, each)
+    options.drop_unset(arguments, "min_sqnr", "max_drop")
+    target = options.output_path(model, output, in_place)
+    name = arguments["metric"]
+    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
+    with progress(quiet or as_json) as say:
+        result = run(
+            model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given, **more
+        )
+    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
+    return 0
