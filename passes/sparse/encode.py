@@ -29,6 +29,8 @@ GAIN = 0.03
 """Share of its bytes that another form must save."""
 SPARSE_OPSET, SPARSE_IR = 11, 6
 """Of ``Constant.sparse_value``; a runtime that knows it knows sparse initializers."""
+INPUTS_IR = 4
+"""Before it every initializer is an input of the graph and yet constant."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,20 @@ class Encode(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Encodes the tensors of the main graph and of the bodies below it."""
+        early, inputs = model.ir_version, list(model.graph.inputs)
+        if early < INPUTS_IR:
+            raise_ir_version(model, INPUTS_IR)
+        if not self._run(model, context) and model.ir_version == INPUTS_IR:
+            model.ir_version = early
+            model.graph.inputs.clear()
+            model.graph.inputs.extend(inputs)
+        return context.result()
+
+    def _run(self, model: ir.Model, context: Context) -> list[Stored]:
         chosen = [_chosen(graph, self.encoding, context) for graph in model.graphs()]
         opset = model.opset_imports.get("", 0)
-        if opset < OPSET and any(isinstance(each.form, Packing) for some in chosen for each in some):
+        packs = any(isinstance(each.form, Packing) for some in chosen for each in some)
+        if any(chosen) and opset < (OPSET if packs else SPARSE_OPSET):
             get_pass("lift-opset")().run(model, context)
             opset = model.opset_imports.get("", 0)
         if opset < OPSET:  # without what packings need; sparse tensors need less
@@ -71,11 +84,11 @@ class Encode(Pass):
         if opset < SPARSE_OPSET or not any(chosen):
             for each in itertools.chain(*chosen):
                 context.decline("encode", each.name, f"opset {opset} has no sparse tensors")
-            return context.result()
+            return []
         names, done = Names.of(model), []
         for some in filter(None, chosen):
             done += _encode_graph(some, Kit(some[0].graph, names), self.encoding, context)
-        if done:  # sparse tensors came with opset 11, initializers that are no inputs with IR version 4
+        if done:
             raise_ir_version(model, SPARSE_IR)
         folded = [each for each in done if isinstance(each.form, Packing)]
         reasons = wrong(folded, model)
@@ -83,7 +96,7 @@ class Encode(Pass):
         for each, reason in reasons.items():
             context.decline("encode", each.name, reason)
         record(model, done)
-        return context.result()
+        return done
 
 
 @dataclass(eq=False)
