@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -9,7 +10,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.calibration import collect, fingerprints
+from onnxslim.analysis import infer_shapes, model_cost
+from onnxslim.analysis.cost import bound
+from onnxslim.calibration import Sample, collect, fingerprints
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.fitting import FITTED, Noise, first_feeds
 from onnxslim.graph.edit import set_constant
@@ -30,6 +33,8 @@ PROBED = 8
 """Samples that the effect of a weight on the outputs is measured with."""
 LEAST_FITTED = 8
 """Samples under which weights are not fitted to what the original computes."""
+MACS, FEWEST = 1 << 32, 24
+"""Multiply-accumulates of the runs that weights are compared by, and the fewest samples for that."""
 STEPS = 5
 """Shares of zeros that are tried where the metric decides."""
 RANGE = (0.2, 0.95)
@@ -257,13 +262,21 @@ class Search:
             [weights[each.name] for each in self.weights],
             {each: self._wanted(each) for each in probes(share)},
             Noise(model, self.judging, context.threads, context.memory // 4),
-            None if options.by == "magnitude" else context.samples,
+            None if options.by == "magnitude" else self._some_samples(),
             compensate=options.by == "compensated",
             memory=context.memory // 2,
             threads=context.threads,
             progress=context.progress,
         )
         return by_curves({each.name: each.array.size for each in self.weights}, curves, share)
+
+    def _some_samples(self) -> list[Sample]:
+        """As many as a comparison of weights is worth: where one run is long, it has many rows of each input."""
+        facts = infer_shapes(self.model)
+        shapes = {name: np.shape(array) for name, array in self.feeds[0].items()}
+        macs = model_cost(self.model, facts, bound(self.model, facts, shapes)).total.macs
+        count = min(max(MACS // max(macs or MACS, 1), FEWEST), FITTED)
+        return list(itertools.islice(self.context.samples or (), count))
 
     def _wanted(self, share: float) -> Wanted:
         return Wanted(share, self.pattern, self.options.values, self.options.entries)
