@@ -18,8 +18,6 @@ import numpy.typing as npt
 from .content import Content
 
 GAP_BITS = range(2, 9)
-PLANES = 1.03
-"""What numbers in planes of bits, which take longer to unpack, must save: 3 %."""
 
 
 @dataclass(frozen=True, slots=True)

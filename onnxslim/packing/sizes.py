@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .content import Content
-from .packing import PLANES, Packing, packings, payload
+from .packing import Packing, packings, payload, skips
 
 TENSOR = 24
 """Bytes around the data of a tensor, without its name."""
@@ -17,6 +17,9 @@ CODEBOOK = 220
 """The same for a codebook beside a mask or gaps."""
 TABLES = 450
 """The same for the tables of what a byte says, which a graph has once."""
+STEP = 1 / 32
+"""Bytes that a number which is computed on the way is worth, in time: gaps of 2 bits at 80 % zeros save 0.4 % of the
+bytes that those of 4 bits take, and load 15 % longer."""
 
 
 def dense(content: Content) -> int:
@@ -43,10 +46,20 @@ def shared(packing: Packing) -> int:
 
 
 def best(content: Content) -> Packing | None:
-    """The packing that takes least, one that is slower to unpack for 3 % only; None where there is none."""
-    return min(packings(content), key=lambda each: folded(content, each) * cost(each), default=None)
+    """The packing that takes least, time to load counted in bytes; None where there is none."""
+    return min(packings(content), key=lambda each: folded(content, each) + STEP * steps(content, each), default=None)
 
 
-def cost(packing: Packing) -> float:
-    """A factor by which packings that unpack slowly are thought to be larger."""
-    return PLANES if any(bits and 8 % bits for bits in (packing.gap_bits, packing.value_bits)) else 1.0
+def steps(content: Content, packing: Packing) -> int:
+    """Numbers that are computed one after the other to unpack a tensor, a plane of bits being a number of its own."""
+    values = len(content.places) * planes(packing.value_bits) if packing.value_bits else 0
+    if packing.places == "all":
+        return content.count * planes(packing.value_bits)
+    if packing.places == "mask":
+        return content.count + values
+    return (len(content.places) + skips(content, packing.gap_bits)) * planes(packing.gap_bits) + values
+
+
+def planes(bits: int) -> int:
+    """In how many pieces numbers of so many bits are unpacked."""
+    return bits if 8 % bits else 1
