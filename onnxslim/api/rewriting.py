@@ -110,9 +110,9 @@ def rewrite(
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
-    if samples is None and any(p.needs_samples for p in lossy):
+    if samples is None and lossy and (settings.metric is not None or any(p.needs_samples for p in lossy)):
         raise InputError(
-            f"{command} needs samples",
+            f"{command} needs samples" if settings.metric is None else "a metric needs samples",
             mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function",
         )
     trial = _lossless(source, lossless, samples, settings, command, may_grow=may_grow)

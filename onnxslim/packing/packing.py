@@ -109,7 +109,7 @@ def pack(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
     then all second ones and so on, each plane filled up to a multiple of 8.
 
     >>> pack(np.array([1, 2, 3, 4], np.uint8), 4).tolist(), pack(np.array([1, 4], np.uint8), 3).tolist()
-    ([49, 66], [1, 0, 4])
+    ([49, 66], [1, 0, 32])
     """
     if 8 % bits:
         planes = np.zeros((bits, -(-len(codes) // 8) * 8), np.uint8)
