@@ -16,8 +16,6 @@ from .fit import fit_alone
 from .sweep import Wanted
 from .weights import Weight
 
-MOST = 0.98
-"""Share of the numbers of one weight that may go."""
 FLATTEST = 1.0
 """The least by which the logarithm of the error is taken to rise from no zeros to nothing else."""
 SILENT = 1e-12
@@ -38,9 +36,9 @@ class Curve:
         rise = max((high - low) / (other - one), FLATTEST)
         return cls((low + high - rise * (one + other)) / 2, rise)
 
-    def share(self, price: float, count: int) -> float:
-        """Where one more of ``count`` numbers costs the logarithm ``price``."""
-        return min(max((price + math.log(count / self.rise) - self.at) / self.rise, 0.0), MOST)
+    def share(self, price: float, count: int, most: float) -> float:
+        """Where one more of ``count`` numbers costs the logarithm ``price``; at most ``most``."""
+        return min(max((price + math.log(count / self.rise) - self.at) / self.rise, 0.0), most)
 
 
 def uniform(weights: Sequence[Weight], share: float) -> dict[str, float]:
@@ -51,18 +49,20 @@ def uniform(weights: Sequence[Weight], share: float) -> dict[str, float]:
 def by_curves(sizes: Mapping[str, int], curves: Mapping[str, Curve], share: float) -> dict[str, float]:
     """Shares of each weight, so that the last number that goes costs the same everywhere.
 
+    None is beyond the larger of the `probes`: what it would cost there was not measured.
+
     Args:
         sizes: Name -> numbers of a weight.
         curves: Name -> what zeros in it cost.
         share: Of all numbers together that goes.
     """
     wanted = share * sum(sizes.values())
-    low, high = -200.0, 200.0
+    low, high, most = -200.0, 200.0, probes(share)[1]
     for _ in range(60):
         price = (low + high) / 2
-        gone = sum(curves[name].share(price, size) * size for name, size in sizes.items())
+        gone = sum(curves[name].share(price, size, most) * size for name, size in sizes.items())
         low, high = (price, high) if gone < wanted else (low, price)
-    return {name: curves[name].share((low + high) / 2, size) for name, size in sizes.items()}
+    return {name: curves[name].share((low + high) / 2, size, most) for name, size in sizes.items()}
 
 
 def probes(share: float) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def test_it_runs_in_int8_and_keeps_its_outputs(name: str) -> None:
     model = with_weights(NET % body, WEIGHTS)
     data = samples((2, 16, 8, 8))
     result = model.clone()
-    QuantizeStatic(keep_slow=True).run(result, Context(samples=data, target=TARGETS["x86-vnni"]))
+    QuantizeStatic(keep_slow=True).run(result, Context(samples=data))  # for this machine: elsewhere products saturate
     found = kernels(result)
     assert found["QLinearConv"] == 2 + ("d" in re.findall(r"\w+", body))
     # One Q for the input and one DQ before the Sin: nothing between leaves int8.
