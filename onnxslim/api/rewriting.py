@@ -314,6 +314,9 @@ def _lossy(
             trial,
             veto=declined[0].reason if declined else _NOTHING.get(command, "nothing could be quantized"),
         )
+    if parts is None:
+        unseen = "there were no samples: what this does to the outputs was not measured"
+        trial = replace(trial, notes=(*trial.notes, unseen))
     if settings.elsewhere:
         here = runtime.host_target().name
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"

@@ -9,6 +9,7 @@ from onnxslim.api.result import Result
 from onnxslim.api.rewriting import rewrite
 from onnxslim.api.settings import SETTINGS, Settings
 from onnxslim.api.source import AnyModel
+from onnxslim.errors import InputError
 from onnxslim.pipeline import Pass, get_pass, make_pass
 
 
@@ -38,6 +39,15 @@ def sparsify(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
     encode = make_pass(get_pass("encode"), {name: options.pop(name) for name in {"encoding"} & set(options)})
     lossy = make_pass(get_pass("sparsify"), options)
     asked = any(getattr(lossy, name) != getattr(type(lossy)(), name) for name in ("sparsity", "pattern", "values"))
+    if options and not asked and settings.metric is None:
+        raise InputError(
+            f"{', '.join(sorted(options))} alone changes no weight",
+            mend="say what the weights shall become, with sparsity, pattern or values, or give a metric",
+        )
+    if "entries" in options and options.get("values") != "codebook":
+        raise InputError("entries is of a codebook", mend="give values codebook too, or leave it out")
+    if options.get("by") in ("compensated", "activation") and settings.samples is None:
+        raise InputError(f"by {options['by']} needs samples", mend="give samples, or leave it out: the smallest go")
     passes: list[Pass] = [get_pass("slim")()]
     if asked or settings.metric is not None:
         passes.append(lossy)
