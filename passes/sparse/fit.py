@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -156,7 +157,9 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         chosen = np.broadcast_to(errors.sum(axis=2, keepdims=True), errors.shape).argmin(axis=0)  # [groups, outputs]
     else:
         features = slice(None, -1) if free else slice(None)
-        chosen = best_with_zeros(errors, (found[:, :, features] == 0).sum(axis=2))
+        none, height = (found[:, :, features] == 0).sum(axis=2), wanted.pattern.block[0]
+        chosen = best_with_zeros(_joined(errors, height), _joined(none, height))
+        chosen = np.repeat(chosen, height, axis=1)[:, : errors.shape[2]]
     best = np.take_along_axis(found, chosen[np.newaxis, :, np.newaxis], axis=0)[0]
     problem.put(best)
     grids = [_merged([way[place].levels for way in ways], each) for place, each in enumerate(chosen) if wanted.few]
@@ -166,6 +169,11 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         assert tensor is not None
         bias = (problem.bias.name or "", tensor.numpy())
     return Fitted(weight.array, [each for each in grids if each is not None] or None, bias)
+
+
+def _joined(table: npt.NDArray[Any], height: int) -> npt.NDArray[Any]:
+    """Sums over the outputs of each block: what is zero together in one way need not be in another."""
+    return np.asarray(np.add.reduceat(table, np.arange(0, table.shape[2], height), axis=2))
 
 
 def best_with_zeros(errors: Matrix, zeros: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

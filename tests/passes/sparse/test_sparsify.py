@@ -171,6 +171,26 @@ def test_runs_of_channels_in_every_layout(pattern: str) -> None:
         assert (stays.reshape(*stays.shape[:-1], -1, of).sum(axis=-1) == keep).all(), layer
 
 
+@pytest.mark.parametrize("values", ["float", "float16"])
+@pytest.mark.parametrize("pattern", ["4x1", "3x2", "1x4"])
+@pytest.mark.parametrize("net", ["gemm", "matmul", "conv"])
+def test_blocks_are_zero_as_a_whole_however_their_outputs_were_fitted(net: str, pattern: str, values: str) -> None:
+    proto, shape = NETS[net]
+    after, result = sparsified(proto, correlated(shape), sparsity=0.5, pattern=pattern, values=values)
+    height, width = map(int, pattern.split("x"))
+    held = arrays(after)
+    assert result.actions
+    for name in (each.site for each in result.actions):
+        array = held[name if values == "float" else f"{name}_half"]
+        outputs_first = array.T if array.ndim == 2 and not (net == "gemm" and name == "w") else array
+        groups = 2 if net == "conv" and name == "v" else 1
+        for group in np.split(outputs_first, groups):
+            for top in range(0, len(group), height):
+                for left in range(0, group.shape[1], width):
+                    zero = group[top : top + height, left : left + width] == 0
+                    assert (zero.all(axis=(0, 1)) | ~zero.any(axis=(0, 1))).all(), name
+
+
 def test_all_weights_together_have_the_share_and_dear_ones_fewer() -> None:
     proto = digits(0.0)
     given = samples(proto, 12)
