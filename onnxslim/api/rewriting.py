@@ -106,7 +106,9 @@ def rewrite(
     if settings.prepare is not None:
         settings.prepare(source.model)
         source = replace(source, given=source.model, bytes=size_of(weigh(source.model)))
-    notes = _unpacked(source.model) if command in _UNPACKED else ()
+    packed = source.model
+    if command in _UNPACKED:
+        source = replace(source, model=_unpacked(packed))
     samples = open_samples(settings.samples, source.model)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
@@ -143,6 +145,11 @@ def rewrite(
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if score is not None and not trial.scores:
             trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
+    notes: tuple[str, ...] = ()
+    if packed is not source.model and trial.model is source.model:  # unpacked for nothing: it would be larger
+        trial = replace(trial, model=packed)
+    elif packed is not source.model:
+        notes = ("its packed weights were unpacked first: the sizes of before are those of the packed file",)
     macs: dict[str, int | None] = {}
     if samples is not None and any(p.name == "prune" for p in lossy):
         feed = next(iter(samples)).feed
@@ -203,12 +210,13 @@ _UNPACKED = frozenset({"prune", "quantize", "sparsify", "compress"})
 """Verbs that look at weights, which they could not see where nodes unpack them."""
 
 
-def _unpacked(model: ir.Model) -> tuple[str, ...]:
-    """Turns packed tensors into plain ones; a note where there are any."""
+def _unpacked(model: ir.Model) -> ir.Model:
+    """The model, or a copy with plain tensors where there are packed ones."""
     if not any(True for graph in model.graphs() for _ in decoded_values(graph)):
-        return ()
-    get_pass("decode")().run(model, Context())
-    return ("its packed weights were unpacked first: the sizes of before are those of the packed file",)
+        return model
+    plain = model.clone()
+    get_pass("decode")().run(plain, Context())
+    return plain
 
 
 _DONE = {

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 import onnxslim
+from onnxslim import Result
 from onnxslim.errors import InputError
 from tests.documents import DIGITS
+from tests.passes.sparse.nets import digits
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,28 @@ def test_without_samples_the_report_says_that_nothing_was_measured() -> None:
     output = result.report.output
     assert output is not None
     assert sum(each.zeros for each in output.tensors) > 0.45 * output.parameters
+
+
+@pytest.mark.parametrize("verb", [onnxslim.sparsify, onnxslim.compress])
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("record", [False, True])
+def test_a_packed_model_that_nothing_makes_smaller_stays_packed(
+    verb: Callable[..., Result], external: bool, record: bool, tmp_path: Path
+) -> None:
+    packed, again = tmp_path / "packed.onnx", tmp_path / "again" / "again.onnx"
+    again.parent.mkdir()
+    onnxslim.sparsify(digits(0.9), packed, encoding="folded", external_data=external)
+    options = {"encoding": "dense"} if verb is onnxslim.sparsify else {"recipe": recipe(tmp_path)}
+    result = verb(str(packed), again, record=record, **options)
+    held, left = onnx.load(packed), onnx.load(again)
+    assert result.report.decision == "unchanged"
+    assert [each.op_type for each in left.graph.node] == [each.op_type for each in held.graph.node]
+    assert [each.op_type for each in result.model.graph] == [each.op_type for each in held.graph.node]
+    assert left.ByteSize() <= held.ByteSize() + 200 * record
+    assert not any("unpacked" in note for note in result.report.notes)
+
+
+def recipe(folder: Path) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text('[[pass]]\nname = "slim"\n\n[[pass]]\nname = "encode"\nencoding = "dense"\n', "utf-8")
+    return path
