@@ -122,8 +122,15 @@ class Sparsify(Pass):
                 f"pattern {self.pattern} makes {pattern.share:.0%} of the numbers zero, not {self.sparsity:.0%}",
                 mend="leave --sparsity out",
             )
+        searched = self.values == "float" and context.metric is not None
+        if pattern.block != (1, 1) and self.sparsity is None and not searched:
+            raise InputError(
+                f"how many blocks of {self.pattern} become zero is not said", mend="give --sparsity too, such as 0.5"
+            )
         if not 2 <= self.entries <= 256:
             raise InputError(f"entries is {self.entries}", mend="give 2 to 256")
+        if self.entries != type(self).entries and self.values != "codebook":
+            raise InputError("entries is of a codebook", mend="give values codebook too, or leave it out")
         return pattern
 
 

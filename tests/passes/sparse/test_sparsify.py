@@ -102,7 +102,8 @@ def test_half_of_every_layer_goes_and_nothing_else_changes(layer: str) -> None:
 def test_few_values_are_folded_when_they_are_loaded(layer: str, values: str) -> None:
     nodes, numbers, inputs = LAYERS[layer]
     proto = model(nodes, numbers, inputs=inputs)
-    after, result = sparsified(proto, samples(proto, 12), values=values, entries=8)
+    entries = {"entries": 8} if values == "codebook" else {}
+    after, result = sparsified(proto, samples(proto, 12), values=values, **entries)
     names = {name for name in ("w", "r") if name in numbers}
     assert {each.site for each in result.actions} == names
     assert all(values in each.detail for each in result.actions)
@@ -347,6 +348,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no number": ({"sparsity": float("nan")}, "0.8"),
     "pattern": ({"pattern": "4:2"}, "2:4"),
     "pattern and share": ({"pattern": "2:4", "sparsity": 0.7}, "leave --sparsity out"),
+    "blocks without a share": ({"pattern": "4x1"}, "--sparsity"),
+    "blocks of few values": ({"pattern": "4x1", "values": "int8"}, "--sparsity"),
+    "entries of no codebook": ({"entries": 8, "sparsity": 0.5}, "codebook"),
     "one entry": ({"entries": 1, "values": "codebook"}, "2 to 256"),
     "too many entries": ({"entries": 257, "values": "codebook"}, "2 to 256"),
 }
@@ -361,7 +365,7 @@ def test_options_that_cannot_be_met(name: str) -> None:
 
 
 def test_nothing_is_done_where_nothing_was_asked_for() -> None:
-    for options in ({}, {"sparsity": 0.0}, {"pattern": "4x1"}):
+    for options in ({}, {"sparsity": 0.0}, {"sparsity": 0.0, "pattern": "4x1"}):
         result = assert_declines(loaded(two()), Sparsify(**options))
         assert [each.reason for each in result.declined] == ["no zeros and no few values were asked for"]
 
