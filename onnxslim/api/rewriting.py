@@ -99,6 +99,7 @@ def rewrite(
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it. Nothing is written.
     """
     started = time.perf_counter()
+    _refuse_after_encode(passes)
     source = open_source(model, trust_data_dir=settings.trust_data_dir)
     facts = source.facts
     given = {"samples": settings.samples, "recipe": settings.recipe_path}
@@ -204,6 +205,20 @@ def rewrite(
 def _facts_of(model: ir.Model, path: str | os.PathLike[str] | None, size: int | None, *, weights: bool) -> ModelFacts:
     facts = describe(model, path, size)
     return replace(facts, tensors=tuple(ledger(model))) if weights else facts
+
+
+def _refuse_after_encode(passes: Sequence[Pass]) -> None:
+    """Refuses passes that change weights behind one that packs them: most see none then, and do nothing."""
+    encoded = False
+    for each in passes:
+        if each.name in ("encode", "decode"):
+            encoded = getattr(each, "encoding", "dense") != "dense"
+        elif encoded and each.tier is Tier.LOSSY:
+            raise InputError(
+                f"{each.name} comes after encode, which packs the weights that it would change",
+                where="the passes",
+                mend="let encode be the last one, or put decode between them",
+            )
 
 
 _UNPACKED = frozenset({"prune", "quantize", "sparsify", "compress"})

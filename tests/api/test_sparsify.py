@@ -12,7 +12,8 @@ import pytest
 import onnxslim
 from onnxslim import Result
 from onnxslim.errors import InputError
-from tests.documents import DIGITS
+from onnxslim.pipeline import get_pass
+from tests.documents import DIGITS, write_digit_samples
 from tests.passes.sparse.nets import digits
 
 
@@ -51,7 +52,7 @@ def test_a_packed_model_that_nothing_makes_smaller_stays_packed(
     packed, again = tmp_path / "packed.onnx", tmp_path / "again" / "again.onnx"
     again.parent.mkdir()
     onnxslim.sparsify(digits(0.9), packed, encoding="folded", external_data=external)
-    options = {"encoding": "dense"} if verb is onnxslim.sparsify else {"recipe": recipe(tmp_path)}
+    options = {"encoding": "dense"} if verb is onnxslim.sparsify else {"recipe": recipe_file(tmp_path)}
     result = verb(str(packed), again, record=record, **options)
     held, left = onnx.load(packed), onnx.load(again)
     assert result.report.decision == "unchanged"
@@ -61,7 +62,16 @@ def test_a_packed_model_that_nothing_makes_smaller_stays_packed(
     assert not any("unpacked" in note for note in result.report.notes)
 
 
-def recipe(folder: Path) -> Path:
+def recipe_file(folder: Path) -> Path:
     path = folder / "recipe.toml"
     path.write_text('[[pass]]\nname = "slim"\n\n[[pass]]\nname = "encode"\nencoding = "dense"\n', "utf-8")
     return path
+
+
+@pytest.mark.parametrize("lossy", ["sparsify", "prune", "quantize"])
+def test_weights_are_not_changed_once_they_are_packed(lossy: str, tmp_path: Path) -> None:
+    write_digit_samples(tmp_path / "samples", 8)
+    recipe = [get_pass(name)() for name in ("slim", "encode", lossy)]
+    with pytest.raises(InputError, match=f"{lossy} comes after encode"):
+        onnxslim.compress(DIGITS, tmp_path / "out.onnx", samples=tmp_path / "samples", recipe=recipe)
+    assert not (tmp_path / "out.onnx").exists()
