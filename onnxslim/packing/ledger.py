@@ -66,7 +66,7 @@ def ledger(model: ir.Model) -> list[TensorFacts]:
 
 def _weights(graph: ir.Graph, opset: int) -> Iterator[tuple[ir.Value, np.ndarray, ir.DataType, str]]:
     # What a product makes of codes and scales is no tensor of the file: the codes are.
-    packed = [value for value in decoded_values(graph) if _unpacks(value.producer())]
+    packed = [value for value in decoded_values(graph) if _unpacks(value.producer()) and behind([value]) is not None]
     inside: set[ir.Value] = set()
     found = behind(packed)
     if packed and found is not None:

@@ -67,6 +67,9 @@ def _unpack(graph: ir.Graph, values: list[ir.Value], opset: int, context: Contex
     for value in [value for value in values if value.is_graph_output()]:
         context.decline("decode", value.name or "", "it is an output of its graph")
         values.remove(value)
+    for value in [value for value in values if behind([value]) is None]:  # only its name is that of a decoder
+        context.decline("decode", value.name or "", "it depends on an input")
+        values.remove(value)
     if not values:
         return
     try:
@@ -74,9 +77,7 @@ def _unpack(graph: ir.Graph, values: list[ir.Value], opset: int, context: Contex
     except OnnxSlimError as error:
         context.decline("decode", graph.name or "graph", str(error))
         return
-    if arrays is None:
-        context.decline("decode", graph.name or "graph", "what it unpacks depends on an input")
-        return
+    assert arrays is not None
     for value, array in zip(values, arrays, strict=True):
         name = value.name or ""
         if context.allow(Action("decode", (name,), name, "packed")):

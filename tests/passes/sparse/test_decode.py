@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim.graph import load, save, to_bytes
 from onnxslim.graph.sparse import MARK
-from onnxslim.packing import PREFIX
+from onnxslim.packing import PREFIX, ledger
 from onnxslim.passes.sparse.decode import Decode
 from onnxslim.passes.sparse.encode import RECORD, Encode, Encoding
 from onnxslim.passes.sparse.sparsify import Sparsify
@@ -140,6 +140,17 @@ def test_a_node_that_only_bears_the_name_is_declined() -> None:
     proto = small()
     proto.graph.node[1].name = PREFIX
     result = assert_declines(loaded(proto), Decode())
-    assert [each.reason for each in result.declined] == ["what it unpacks depends on an input"]
+    assert [each.reason for each in result.declined] == ["it depends on an input"]
     proto.graph.node[-1].name = f"{PREFIX}_1"
     assert_declines(loaded(proto), Decode(), reason="it is an output of its graph")
+
+
+@pytest.mark.parametrize("encoding", ["auto", "folded"])
+def test_the_others_are_unpacked_where_a_node_only_bears_the_name(encoding: Encoding) -> None:
+    proto = small()
+    proto.graph.node[1].name = PREFIX
+    stored, _ = encoded(proto, encoding)
+    assert {each.name for each in ledger(loaded(stored)) if each.stored == "packed"} == {"w", "v", "u"}
+    after = decoded(stored)
+    assert tensors(loaded(after)) == tensors(loaded(proto))
+    assert [each.op_type for each in after.graph.node] == [each.op_type for each in proto.graph.node]
