@@ -157,7 +157,7 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         chosen = np.broadcast_to(errors.sum(axis=2, keepdims=True), errors.shape).argmin(axis=0)  # [groups, outputs]
     else:
         features = slice(None, -1) if free else slice(None)
-        none, height = (found[:, :, features] == 0).sum(axis=2), wanted.pattern.block[0]
+        none, height = (found[:, :, features] == 0).sum(axis=2), min(wanted.pattern.block[0], errors.shape[2])
         chosen = best_with_zeros(_joined(errors, height), _joined(none, height))
         chosen = np.repeat(chosen, height, axis=1)[:, : errors.shape[2]]
     best = np.take_along_axis(found, chosen[np.newaxis, :, np.newaxis], axis=0)[0]

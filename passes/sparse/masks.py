@@ -90,6 +90,8 @@ def _of_each(table: npt.NDArray[np.floating], pattern: Pattern) -> Mask:
     outputs, channels, places = table.shape
     whole = channels - channels % pattern.of
     result = np.zeros(table.shape, bool)
+    if not whole:
+        return result
     runs = table[:, :whole].reshape(outputs, -1, pattern.of, places)
     going = np.argsort(runs, axis=2, kind="stable")[:, :, : pattern.of - pattern.keep]
     marked = np.zeros(runs.shape, bool)
@@ -100,6 +102,7 @@ def _of_each(table: npt.NDArray[np.floating], pattern: Pattern) -> Mask:
 
 def _blocks(table: npt.NDArray[np.floating], share: float, block: tuple[int, int]) -> Mask:
     outputs, channels, places = table.shape
+    block = min(block[0], outputs), min(block[1], channels)
     grown = [-(-size // each) * each for size, each in zip((outputs, channels), block, strict=True)]
     padded = np.zeros((*grown, places))
     padded[:outputs, :channels] = table

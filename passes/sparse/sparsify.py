@@ -117,7 +117,7 @@ class Sparsify(Pass):
         pattern = Pattern.parse(self.pattern)
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise InputError(f"sparsity is {self.sparsity:g}", mend="give a share from 0 to below 1, such as 0.8")
-        if pattern.share is not None and self.sparsity not in (None, pattern.share):
+        if pattern.share is not None and self.sparsity is not None and abs(self.sparsity - pattern.share) >= 0.005:
             raise InputError(
                 f"pattern {self.pattern} makes {pattern.share:.0%} of the numbers zero, not {self.sparsity:.0%}",
                 mend="leave --sparsity out",

@@ -342,6 +342,26 @@ def test_of_two_weights_with_one_name_one_stays() -> None:
     assert 0 < max(errors) < 0.6
 
 
+@pytest.mark.parametrize("pattern", ["9999999999x1", "1x9999999999", "1:99999999999999999999", "4x99999"])
+def test_patterns_larger_than_any_weight(pattern: str) -> None:
+    proto, shape = NETS["gemm"]
+    share = {} if ":" in pattern else {"sparsity": 0.5}
+    for given in (correlated(shape), None):
+        after, _ = sparsified(proto, given, pattern=pattern, **share)
+        for name in "wvu":
+            zero = arrays(after)[name] == 0
+            if ":" in pattern:
+                assert not zero.any()
+            elif pattern == "9999999999x1":  # whole columns
+                assert (zero.all(axis=int(name != "w")) == zero.any(axis=int(name != "w"))).all()
+
+
+def test_a_share_that_is_written_with_few_digits_is_that_of_the_pattern() -> None:
+    proto = model(["MatMul x w -> y"], {"w": (42, 30)}, inputs={"x": ["N", 42]})
+    after, _ = sparsified(proto, pattern="1:3", sparsity=0.667)
+    assert (arrays(after)["w"] == 0).mean() == pytest.approx(2 / 3)
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "above": ({"sparsity": 1.0}, "0.8"),
     "below": ({"sparsity": -0.1}, "0.8"),
