@@ -16,7 +16,7 @@ from onnxslim import calibration, runtime
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
 from onnxslim.api.output import size_of, time_sessions, weigh, write
-from onnxslim.api.quality import hold_to
+from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
@@ -118,6 +118,8 @@ def rewrite(
             f"{command} needs samples" if settings.metric is None else "a metric needs samples",
             mend="give --samples: a folder of .npz, a .npy, a folder of images, module:function",
         )
+    if samples is None and settings.min_sqnr != MIN_SQNR:
+        raise InputError("min_sqnr needs samples", mend="give --samples too, or leave it out")
     trial = _lossless(source, lossless, samples, settings, command, may_grow=may_grow)
     if settings.must_compare and trial.unverified:
         raise CheckFailed("the outputs cannot be compared", why=trial.unverified, mend="give model_check_inputs")

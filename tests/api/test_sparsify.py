@@ -25,6 +25,7 @@ from tests.passes.sparse.nets import digits
         ({"by": "compensated", "sparsity": 0.5}, "by compensated needs samples"),
         ({"entries": 8, "sparsity": 0.5}, "entries is of a codebook"),
         ({"entries": 1, "values": "codebook"}, "entries is 1"),
+        ({"min_sqnr": 40.0, "sparsity": 0.5}, "min_sqnr needs samples"),
         ({"pattern": "4:2"}, "pattern is '4:2'"),
     ],
 )
