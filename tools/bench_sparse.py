@@ -65,7 +65,7 @@ WAYS = (
     "--values int4 --sparsity 0.7",
 )
 RUNS = tuple(Run(model, tuple(way.split())) for way in WAYS for model in SCORED)
-ITEMS = {"dnsmos_sig": 64, "ppocrv4_rec": 500, "plcmos": 24, "basic_pitch": 60, "silero_vad_16k_op15": 120}
+ITEMS = {"dnsmos_sig": 64, "ppocrv4_rec": 500, "plcmos": 24, "basic_pitch": 60}
 """Items that are scored, where it is not the whole report split: these take long."""
 CNNS = ("ppocrv4_rec", "ppocrv4_det")
 """Whose files are looked at."""

@@ -41,7 +41,7 @@ _PAUSES = (1.5, 4.0)
 _SNRS = (-10, 15, 0, -5, 25, 5)
 _THRESHOLD = 0.5
 """The package's setting (silero-vad, get_speech_timestamps)."""
-_SIZES = {"calibration": 64, "selection": 64, "report": 300}
+_SIZES = {"calibration": 256, "selection": 256, "report": 300}
 
 
 @dataclass(frozen=True)
