@@ -28,7 +28,7 @@ from tools.bench_quantize import ask
 from tools.quantize_judge import models
 from tools.quantize_runs import brief
 from tools.slim_runs import OURS, run
-from tools.sparse_exact import exact, files
+from tools.sparse_exact import exact, files, values
 from tools.sparse_table import markdown
 
 
@@ -136,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
             for level in (0.5, 0.8, 0.9):
                 if missing(f"{name} {level}", results["files"]):
                     keep(f"{name} {level}", results["files"], files(name, level, peers, options.seconds))
+            if missing(f"{name} values", results["files"]):
+                keep(f"{name} values", results["files"], values(name, options.seconds))
     elif options.mode == "run":
         with tempfile.TemporaryDirectory() as root:
             places: dict[str, dict[str, str]] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from onnxslim.runtime import Feed, compare_latency, open_session
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 ENCODINGS: tuple[Encoding, ...] = ("standard", "strict", "folded")
+VALUES = ("int8", "int4", "codebook")
 LEAST = 1 << 10
 """Numbers of a weight that zeros are put into."""
 PACKED = 256
 """Bytes of a tensor from which on it may be packed."""
 FEEDS = 2
 LOADS = 15
-"""Sessions of each file, interleaved; the fastest counts."""
+"""Processes that open each file, interleaved; the fastest counts."""
 
 
 def with_zeros(proto: onnx.ModelProto, share: float) -> ir.Model:
@@ -61,8 +63,7 @@ def exact(name: str) -> dict[str, Any]:
         each encoding ``bytes``, ``outputs`` and ``tensors``, whether all are the same bits, ``declined`` and
         ``problems``.
     """
-    slimmed = onnxslim.slim(models_zoo.get(name).path(), verify=False)
-    assert slimmed is not None
+    slimmed = _slimmed(name)
     feeds = [sample.feed for sample in models_zoo.get(name).samples("report").first(FEEDS)]
     return {str(level): _exact(slimmed, level, feeds) for level in LEVELS}
 
@@ -118,7 +119,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def files(name: str, level: float, peers: dict[str, list[str]], seconds: float) -> dict[str, Any]:
-    """Size, zstd size, load time and latency of one model with zeros, in all encodings and as peers write it.
+    """One model with zeros, in all encodings and as peers write it.
 
     Args:
         name: Of the zoo.
@@ -126,13 +127,10 @@ def files(name: str, level: float, peers: dict[str, list[str]], seconds: float) 
         peers: Name -> command; the input's path and the output's are added to it.
         seconds: For each latency; 0: none is measured.
     """
-    slimmed = onnxslim.slim(models_zoo.get(name).path(), verify=False)
-    assert slimmed is not None
-    feeds = [sample.feed for sample in models_zoo.get(name).samples("report").first(8)]
     made: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as root:
         paths = {"dense": Path(root) / "dense.onnx"}
-        paths["dense"].write_bytes(to_bytes(with_zeros(slimmed, level)))
+        paths["dense"].write_bytes(to_bytes(with_zeros(_slimmed(name), level)))
         for encoding in ENCODINGS:
             model = load(str(paths["dense"]))
             Encode(encoding=encoding).run(model, Context())
@@ -145,23 +143,52 @@ def files(name: str, level: float, peers: dict[str, list[str]], seconds: float) 
                 paths[peer] = path
             else:
                 made[peer] = {"error": (done.stderr.strip().splitlines() or ["no file"])[-1][:120]}
-        loads = _loads(paths)
-        for key, path in paths.items():
-            made[key] = {"bytes": path.stat().st_size, "zstd": _zstd(path), "load": loads[key]}
-            made[key]["same"] = _same_outputs(paths["dense"], path, feeds)
-            if seconds and key != "dense":
-                latency = compare_latency(paths["dense"], path, feeds, seconds=seconds, processes=6)
-                made[key]["latency"] = [latency.ratio, latency.low, latency.high]
+        return made | _looked_at(name, paths, seconds)
+
+
+def values(name: str, seconds: float) -> dict[str, Any]:
+    """One model with the weights that ``--values`` gives it without samples, beside the slimmed one."""
+    slimmed = _slimmed(name)
+    with tempfile.TemporaryDirectory() as root:
+        paths = {"dense": Path(root) / "dense.onnx"}
+        paths["dense"].write_bytes(slimmed.SerializeToString())
+        for each in VALUES:
+            paths[each] = Path(root) / f"{each}.onnx"
+            onnxslim.sparsify(slimmed, paths[each], values=each, bench=False)
+        return _looked_at(name, paths, seconds)
+
+
+def _looked_at(name: str, paths: dict[str, Path], seconds: float) -> dict[str, Any]:
+    """Size, zstd size, load time and latency of each file, and what its outputs are."""
+    feeds = [sample.feed for sample in models_zoo.get(name).samples("report").first(8)]
+    loads = _loads(paths)
+    made: dict[str, Any] = {}
+    for key, path in paths.items():
+        made[key] = {"bytes": path.stat().st_size, "zstd": _zstd(path), **loads[key]}
+        made[key]["same"] = _same_outputs(paths["dense"], path, feeds)
+        if seconds and key != "dense":
+            latency = compare_latency(paths["dense"], path, feeds, seconds=seconds, processes=6)
+            made[key]["latency"] = [latency.ratio, latency.low, latency.high]
     return made
 
 
-def _loads(paths: dict[str, Path]) -> dict[str, float]:
-    best = dict.fromkeys(paths, float("inf"))
+def _slimmed(name: str) -> onnx.ModelProto:
+    slimmed = onnxslim.slim(models_zoo.get(name).path(), verify=False)
+    assert slimmed is not None
+    return slimmed
+
+
+def _loads(paths: dict[str, Path]) -> dict[str, dict[str, float]]:
+    """Of each file ``load``, the least of the seconds, and ``peak``, the bytes of memory that went with them."""
+    best = {key: {"load": float("inf"), "peak": 0.0} for key in paths}
     for _ in range(LOADS):
         for key, path in paths.items():
-            started = time.perf_counter()
-            open_session(str(path))
-            best[key] = min(best[key], time.perf_counter() - started)
+            done = subprocess.run(
+                [sys.executable, "-m", "tools.load_once", str(path)], capture_output=True, text=True, check=True
+            )
+            found = json.loads(done.stdout)
+            if found["seconds"] < best[key]["load"]:
+                best[key] = {"load": found["seconds"], "peak": found["bytes"]}
     return best
 
 

@@ -63,7 +63,7 @@ def _files(found: Row) -> str:
         dense = each["dense"]
         for key, made in each.items():
             if "error" in made:
-                rows.append([name, key, made["error"], *["-"] * 5])
+                rows.append([name, key, made["error"], *["-"] * 6])
                 continue
             latency = made.get("latency")
             rows.append(
@@ -74,11 +74,12 @@ def _files(found: Row) -> str:
                     f"{dense['bytes'] / made['bytes']:.2f}x",
                     f"{made['zstd'] / 1e6:.2f} MB",
                     f"{made['load'] * 1e3:.0f} ms, {made['load'] / dense['load']:.2f}x",
+                    f"{made['peak'] / 1e6:.0f} MB",
                     "-" if latency is None else f"{latency[0]:.3f} ({latency[1]:.3f} to {latency[2]:.3f})",
                     made["same"],
                 ]
             )
-    return table(["model", "file", "bytes", "smaller", "zstd", "load", "time / dense", "outputs"], rows)
+    return table(["model", "file", "bytes", "smaller", "zstd", "load", "memory", "time / dense", "outputs"], rows)
 
 
 def _runs(found: Row) -> str:
@@ -86,8 +87,9 @@ def _runs(found: Row) -> str:
     for name, each in found.items():
         cost = f"{each['wall_seconds']:.0f}; {each['peak_rss_bytes'] / 1e6:.0f}"
         if each["error"]:
-            rows.append([name, str(each["error"]).replace("|", "/")[:80], "-", "-", "-", cost])
+            rows.append([name, str(each["error"]).replace("|", "/")[:80], *"-" * 4, cost])
             continue
         noise = "-" if each["sqnr_db"] is None else f"{each['sqnr_db']:.1f}"
-        rows.append([name, each["report"]["decision"], f"{each['size_ratio']:.2f}x", noise, score_of(each), cost])
-    return table(["model and options", "decision", "smaller", "dB", "score", "s; MB"], rows)
+        same = ", ".join(f"{key} {value:.4f}" for key, value in each.get("agreement", {}).items()) or "-"
+        rows.append([name, each["report"]["decision"], f"{each['size_ratio']:.2f}x", noise, score_of(each), same, cost])
+    return table(["model and options", "decision", "smaller", "dB", "score", "agreement", "s; MB"], rows)

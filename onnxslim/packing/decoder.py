@@ -1,8 +1,9 @@
 """Nodes that unpack a tensor, each with constant inputs only: onnxruntime folds them when it creates a session.
 
 Only operators of opset 13 are used, and only those that onnxruntime folds: not NonZero and Compress, whose results have
-sizes that are not known before, and not DequantizeLinear. GatherElements takes 1 ns an element where Gather, which
-copies blocks, takes 15.
+sizes that are not known before, and not DequantizeLinear. onnxruntime keeps what each node gives until all are folded,
+and memory that is touched for the first time costs more than what is computed into it: so numbers are bytes for as long
+as they can be.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Kit:
         self.graph, self.names = graph, names
         self.nodes: list[ir.Node] = []
         self._numbers: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
-        self._tables: dict[tuple[int, str], ir.Value] = {}
+        self._empty: dict[ir.DataType, list[Flat]] = {}
+        self._bits: ir.Value | None = None
+        """``uint8[256, 8]``: those of each byte, computed once for a graph."""
 
     def op(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """The output of a new node."""
@@ -88,9 +91,8 @@ class Kit:
     def _masked(self, content: Content, packing: Packing, dtype: ir.DataType) -> Flat:
         """Of each element its place among the values, which begin with a zero for those that are not set."""
         values = self._values(content, packing.value_bits, dtype)
-        mask = pack((content.words != 0).view(np.uint8), 1)
-        ones = self._read("digits", 1, self._index(mask, 1))
-        return self.op("GatherElements", values, self._numbered(ones), axis=0), 8 * len(mask)
+        ones, length = self._integers((content.words != 0).view(np.uint8), 1)
+        return self.op("GatherElements", values, self._numbered(ones), axis=0), length
 
     def _scattered(self, content: Content, packing: Packing, dtype: ir.DataType) -> Flat:
         """Values at the sums of the gaps before them, counted from 1.
@@ -102,21 +104,16 @@ class Kit:
         codes = gap_codes(content, bits)
         padded = np.full(-(-len(codes) // 8) * 8, longest, np.uint8)
         padded[: len(codes)] = codes
-        if 8 % bits:
-            steps = self._from_planes(padded, bits)
-            reads = self.op("Less", steps, self.numbers(np.array(longest, np.int32)))
-            ones = self.op("Cast", reads, to=ir.DataType.INT32.value)
-            lengths = self.op("Add", steps, ones)
-        else:
-            index = self._index(pack(padded, bits), bits)
-            lengths, ones = (self._read(what, bits, index) for what in ("lengths", "ones"))
+        steps, _ = self._integers(padded, bits)
+        reads = self.op("Less", steps, self.numbers(np.array(longest, np.int32)))
+        ones = self.op("Cast", reads, to=ir.DataType.INT32.value)
+        lengths = self.op("Add", steps, ones)
         places = self.op("CumSum", lengths, self.numbers(ZERO))
         values = self._values(content, packing.value_bits, dtype)
         values = self.op("GatherElements", values, self._numbered(ones), axis=0)
         # Behind the end there is room for what fills up, and for the zeros after the last value.
         length = max(int(np.minimum(padded.astype(np.int64) + 1, longest).sum()), content.count) + 1
-        fill = {} if dtype == ir.DataType.FLOAT else {"value": ir.Tensor(np.zeros(1, dtype.numpy()), dtype=dtype)}
-        zeros = self.op("ConstantOfShape", self.numbers(np.array([length], np.int64)), **fill)
+        zeros, length = self._zeros(length, dtype)
         return self.op("ScatterElements", zeros, places, values, axis=0), length
 
     def _looked_up(self, content: Content, words: Words, bits: int, dtype: ir.DataType, *, zero: bool) -> Flat:
@@ -126,11 +123,7 @@ class Kit:
         if zero:
             palette = np.concatenate([np.zeros(1, palette.dtype), palette])
         codes = np.searchsorted(palette, words).astype(np.uint8)
-        if 8 % bits:
-            places, length = self._from_planes(codes, bits), -(-len(codes) // 8) * 8
-        else:
-            packed = pack(codes, bits)
-            places, length = self._read("digits", bits, self._index(packed, bits)), 8 * len(packed) // bits
+        places, length = self._integers(codes, bits)
         codebook = self.own(palette.view(dtype.numpy()), dtype)
         return self.op("GatherElements", codebook, places, axis=0), length
 
@@ -143,6 +136,16 @@ class Kit:
 
     # -- their parts ---------------------------------------------------------------------------------------------------
 
+    def _zeros(self, least: int, dtype: ir.DataType) -> Flat:
+        """So many zeros, or an eighth more where another group has them."""
+        for value, length in self._empty.get(dtype, []):
+            if least <= length <= least * 9 // 8:
+                return value, length
+        fill = {} if dtype == ir.DataType.FLOAT else {"value": ir.Tensor(np.zeros(1, dtype.numpy()), dtype=dtype)}
+        made = self.op("ConstantOfShape", self.numbers(np.array([least], np.int64)), **fill), least
+        self._empty.setdefault(dtype, []).append(made)
+        return made
+
     def _split(self, flat: ir.Value, counts: Sequence[int], length: int) -> list[ir.Value]:
         """Parts of so many elements each; what is left over is a part that nothing reads."""
         sizes = [*counts, *([length - sum(counts)] if length > sum(counts) else [])]
@@ -154,56 +157,35 @@ class Kit:
             value.name = self.names.fresh("d")
         return list(node.outputs)[: len(counts)]
 
-    def _index(self, packed: npt.NDArray[np.uint8], bits: int) -> ir.Value:
-        """``int32[8 / bits * len(packed)]``: the place in a table (`_table`) of each number that is packed."""
-        places = self.op("Cast", self.own(packed), to=ir.DataType.INT32.value)
+    def _integers(self, codes: npt.NDArray[np.uint8], bits: int) -> Flat:
+        """``int32``: numbers of so many bits, then what fills up the last bytes."""
+        packed = pack(codes, bits)
+        length = 8 * len(packed) // bits
+        if 8 % bits:
+            powers = self.numbers(np.uint8(1) << np.arange(bits, dtype=np.uint8))
+            planes = self.op("Reshape", self._digits(packed, 1), self.numbers(np.array([bits, -1])))
+            return self.op("MatMulInteger", powers, planes), length
+        digits = self._digits(packed, bits)
+        return self.op("Cast", digits, to=ir.DataType.INT32.value), length
+
+    def _digits(self, packed: npt.NDArray[np.uint8], bits: int) -> ir.Value:
+        """``uint8``: the numbers in some bytes, in the order of `pack`."""
         if bits == 8:
-            return places
-        rows = self.numbers(256 * np.arange(8 // bits, dtype=np.int32).reshape(-1, 1))
-        return self.op("Reshape", self.op("Add", places, rows), self.numbers(FLAT))
+            return self.own(packed)
+        if bits > 1:
+            rows = self._shifted(self.own(packed[np.newaxis]), bits, axis=0)
+        else:
+            if self._bits is None:
+                self._bits = self._shifted(self.own(np.arange(256, dtype=np.uint8)[:, np.newaxis]), 1, axis=1)
+            rows = self.op("Gather", self._bits, self.op("Cast", self.own(packed), to=ir.DataType.INT32.value), axis=0)
+        return self.op("Reshape", rows, self.numbers(FLAT))
 
-    def _read(self, what: str, bits: int, index: ir.Value) -> ir.Value:
-        if bits == 8 and what == "digits":
-            return index
-        return self.op("GatherElements", self._table(bits, what), index, axis=0)
-
-    def _from_planes(self, codes: npt.NDArray[np.uint8], bits: int) -> ir.Value:
-        """``int32``: numbers of a plane for each bit, filled up; a product of floats is the fastest sum."""
-        digits = self._read("floats", 1, self._index(pack(codes, bits), 1))
-        planes = self.op("Reshape", digits, self.numbers(np.array([bits, -1])))
-        total = self.op("MatMul", self.numbers(2.0 ** np.arange(bits, dtype=np.float32)), planes)
-        return self.op("Cast", total, to=ir.DataType.INT32.value)
+    def _shifted(self, packed: ir.Value, bits: int, *, axis: int) -> ir.Value:
+        """The numbers in some bytes along an axis, the lowest first: bits above are shifted out, then those below."""
+        above = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+        top = self.op("BitShift", packed, self.numbers(np.expand_dims(above, 1 - axis)), direction="LEFT")
+        return self.op("BitShift", top, self.numbers(np.array(8 - bits, np.uint8)), direction="RIGHT")
 
     def _numbered(self, ones: ir.Value) -> ir.Value:
         """For ones their number so far, counted from 1; for zeros 0."""
         return self.op("Mul", self.op("CumSum", ones, self.numbers(ZERO)), ones)
-
-    # -- tables of what a byte says, computed once for a graph ---------------------------------------------------------
-
-    def _table(self, bits: int, what: str) -> ir.Value:
-        """``[8 / bits * 256]``: of the lowest number in each byte, of the next one, and so on.
-
-        Args:
-            bits: Of a number.
-            what: ``digits``: the number; ``floats``: the same; ``ones``: whether it is below the largest one;
-                ``lengths``: how far it goes as a gap with the value that follows.
-        """
-        key = bits, what
-        if key not in self._tables:
-            self._tables[key] = self._made_table(bits, what)
-        return self._tables[key]
-
-    def _made_table(self, bits: int, what: str) -> ir.Value:
-        if what == "digits":
-            first, end, one = (self.numbers(np.array(each, np.int32)) for each in (0, 256, 1))
-            powers = self.numbers(2 ** np.arange(0, 8, bits, dtype=np.int32).reshape(-1, 1))
-            shifted = self.op("Div", self.op("Range", first, end, one), powers)
-            digits = self.op("Mod", shifted, self.numbers(np.array(2**bits, np.int32)))
-            return self.op("Reshape", digits, self.numbers(FLAT))
-        digits = self._table(bits, "digits")
-        if what == "floats":
-            return self.op("Cast", digits, to=ir.DataType.FLOAT.value)
-        if what == "ones":
-            less = self.op("Less", digits, self.numbers(np.array(2**bits - 1, np.int32)))
-            return self.op("Cast", less, to=ir.DataType.INT32.value)
-        return self.op("Add", digits, self._table(bits, "ones"))

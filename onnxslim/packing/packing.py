@@ -104,13 +104,16 @@ def gap_codes(content: Content, bits: int) -> npt.NDArray[np.uint8]:
 def pack(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
     """Numbers below ``2**bits`` as bytes, filled up with zeros.
 
-    The lowest bits of all bytes hold the first numbers, in order, the next ones those that follow: so whole rows of
-    numbers are unpacked at once. Where a byte does not hold a whole number of them, their lowest bits are packed so,
-    then all second ones and so on, each plane filled up to a multiple of 8.
+    A byte holds eight numbers of one bit, the first in its lowest. Of two and of four bits the lowest of all bytes hold
+    the first numbers, in order, the next ones those that follow: so whole rows are unpacked at once. Where a byte does
+    not hold a whole number of them, their lowest bits are packed, then all second ones and so on, each plane filled up
+    to a multiple of 8.
 
     >>> pack(np.array([1, 2, 3, 4], np.uint8), 4).tolist(), pack(np.array([1, 4], np.uint8), 3).tolist()
-    ([49, 66], [1, 0, 32])
+    ([49, 66], [1, 0, 2])
     """
+    if bits == 1:
+        return np.packbits(codes, bitorder="little")
     if 8 % bits:
         planes = np.zeros((bits, -(-len(codes) // 8) * 8), np.uint8)
         planes[:, : len(codes)] = (codes[np.newaxis] >> np.arange(bits, dtype=np.uint8)[:, np.newaxis]) & 1

@@ -43,9 +43,9 @@ def test_folded_is_near_what_the_file_grows_by(zeros: float, values: int) -> Non
     for way in packings(content):
         told = sizes.folded(content, way) + sizes.shared(way)
         first = bytes_of([([array], way)])
-        assert abs(first - told - sizes.TABLES) < 550, f"{way}: {first} bytes, not {told} and the tables"
+        assert abs(first - told - sizes.TABLES) < 600, f"{way}: {first} bytes, not {told} and the tables"
         another = bytes_of([([array], way), ([array], way)]) - first
-        assert abs(another - told) < 200, f"{way}: {another} bytes, not {told}"
+        assert abs(another - told) < 300, f"{way}: {another} bytes, not {told}"
 
 
 def test_the_best_way_is_within_a_tenth_of_the_entropy_of_a_large_tensor() -> None:
@@ -66,6 +66,5 @@ def test_what_is_slower_to_unpack_must_be_smaller() -> None:
         assert taken <= 1.03 * min(sizes.folded(content, way) for way in packings(content))
         for way in packings(content):  # nothing is both smaller and quicker
             assert sizes.folded(content, way) >= taken or sizes.steps(content, way) >= sizes.steps(content, best)
-    assert sizes.planes(3) == 3
-    assert sizes.planes(4) == sizes.planes(8) == 1
+    assert sizes.effort(3) > sizes.effort(4) == sizes.effort(8) == 1
     assert sizes.best(Content.of(words(np.float32, (5000,), 0.0))) is None

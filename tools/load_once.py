@@ -1,0 +1,38 @@
+"""Opens one session in a process of its own, as a program does when it starts: how long, and how much memory?
+
+    python -m tools.load_once model.onnx
+
+Memory that was used before is quick to use again, so that the second session of a process says too little of what the
+first one costs. Prints JSON: ``seconds``, and ``bytes`` by which the peak of the process grew.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from onnx import TensorProto, helper
+
+from onnxslim.runtime import open_session
+
+
+def main() -> int:
+    # What onnxruntime does once, when its first session is opened, is no part of it.
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    node = helper.make_node("Relu", ["x"], ["y"])
+    graph = helper.make_graph([node], "g", shape[:1], shape[1:])
+    first = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    open_session(first.SerializeToString(), threads=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    open_session(sys.argv[1], threads=1)
+    seconds = time.perf_counter() - started
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+    print(json.dumps({"seconds": seconds, "bytes": grown}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
