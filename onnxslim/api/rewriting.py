@@ -151,6 +151,9 @@ def rewrite(
     notes: tuple[str, ...] = ()
     if packed is not source.model and trial.model is source.model:  # unpacked for nothing: it would be larger
         trial = replace(trial, model=packed)
+        notes = (
+            "its packed weights stay as they are, for plain ones take more bytes; onnxslim decode makes them plain",
+        )
     elif packed is not source.model:
         notes = ("its packed weights were unpacked first: the sizes of before are those of the packed file",)
     macs: dict[str, int | None] = {}

@@ -61,6 +61,7 @@ def test_a_packed_model_that_nothing_makes_smaller_stays_packed(
     assert [each.op_type for each in result.model.graph] == [each.op_type for each in held.graph.node]
     assert left.ByteSize() <= held.ByteSize() + 200 * record
     assert not any("unpacked" in note for note in result.report.notes)
+    assert any("onnxslim decode makes them plain" in note for note in result.report.notes)
 
 
 def recipe_file(folder: Path) -> Path:
