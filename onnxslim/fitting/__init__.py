@@ -3,6 +3,7 @@
 from .bias import bias_of, shift_bias
 from .feeds import FITTED, first_feeds
 from .forward import Forward
+from .gains import gains, gains_of
 from .noise import Noise
 from .problem import HELD_OUT, Matrix, Normal, Problem, paired_rows, posed
 
@@ -16,6 +17,8 @@ __all__ = [
     "Problem",
     "bias_of",
     "first_feeds",
+    "gains",
+    "gains_of",
     "paired_rows",
     "posed",
     "shift_bias",

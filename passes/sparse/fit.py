@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim import linalg
 from onnxslim.calibration import Gram, Statistics
-from onnxslim.fitting import Forward, Problem, posed
+from onnxslim.fitting import Forward, Problem, gains, gains_of, posed
 from onnxslim.fitting.problem import own_bias
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.runtime import Feed
@@ -51,10 +51,8 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
         statistics: That hold its request, or do not.
         compensate: Whether its numbers make up for each other.
     """
-    gram = None
-    if statistics is not None and weight.request is not None:
-        found = statistics.get(weight.request)
-        gram = found.matrix if isinstance(found, Gram) and found.rows else None
+    found = None if statistics is None or weight.request is None else statistics.get(weight.request)
+    gram, count = (found.matrix, found.rows) if isinstance(found, Gram) and found.rows else (None, 0)
     rows = weight.rows(weight.array.astype(np.float64))
     made = []
     for place, group in enumerate(rows):
@@ -65,8 +63,15 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
         elif not compensate:
             made.append(plain(group, np.diagonal(own) / np.diagonal(own).mean(), wanted, weight.places))
         else:
-            made.append(swept(group, own, wanted, weight.places, group == 0))
+            one = swept(group, own, wanted, weight.places, group == 0)
+            along, squares, now = (_sums(a, own, b) for a, b in ((group, one.rows), (group, group), (one.rows,) * 2))
+            made.append(one.longer(gains(along, squares, now, count), wanted))
     return _fitted(weight, made)
+
+
+def _sums(one: Matrix, gram: Matrix, other: Matrix) -> Matrix:
+    """Of each output the sum of what two weights make of the same inputs, multiplied."""
+    return np.asarray(np.einsum("of,of->o", one @ gram, other))
 
 
 def _fitted(weight: Weight, made: Sequence[Made]) -> Fitted:
@@ -149,6 +154,9 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.places))
         ways[1].append(swept(old.T, gram, wanted, weight.places, old.T == 0))
         ways[2].append(swept(near, gram, wanted, weight.places, old.T == 0))
+    for way in ways:
+        factors = gains_of(problem, np.stack([each.rows.T for each in way]))
+        way[:] = [each.longer(some, wanted) for each, some in zip(way, factors, strict=True)]
     found = np.stack([np.stack([each.rows.T for each in way]) for way in ways])  # [ways, groups, columns, outputs]
     if free:
         found = np.concatenate([found, np.stack([_shift(problem, each) for each in found])], axis=2)

@@ -8,7 +8,7 @@ sweep comes there, by what it then costs to lose each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,14 @@ class Made:
 
     rows: Matrix
     levels: Levels | None
+
+    def longer(self, factors: Matrix, wanted: Wanted) -> Made:
+        """With outputs that are so many times as large: ``factors`` is [outputs]."""
+        if self.levels is None:
+            return Made(_exact(self.rows * factors[:, np.newaxis], wanted), None)
+        codes, scale = self.levels.nearest(self.rows), (self.levels.scale * factors).astype(np.float32)
+        grid = replace(self.levels, scale=scale)
+        return Made(grid.values(codes).astype(np.float64), grid)
 
 
 def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made:
