@@ -51,6 +51,7 @@ def model_cost(
 
     An If costs what its dearer branch does, a Scan its body for each step, a function its body for each call; a
     Loop whose body has MACs is unknown. Operators that do no multiply-accumulates count 0, custom ones are unknown.
+    What reads constants only is computed once, when the model is loaded, and counts 0 too.
 
     Args:
         model: The model; not changed.
@@ -92,12 +93,13 @@ class _Counter:
         self.nodes: dict[ir.Node, Cost] = {}
         self.unknown: list[ir.Node] = []
         self.functions: dict[object, int | None] = {}
+        self.once: set[ir.Value] = set()
 
     def total(self, nodes: Iterable[ir.Node], depth: int) -> int | None:
         """MACs of one evaluation of a body. Goes as deep as bodies nest, at most ``MAX_DEPTH``."""
         known: int | None = 0
         for node in nodes:
-            macs = self.macs(node, depth)
+            macs = 0 if self.folds(node) else self.macs(node, depth)
             weights = {id(t): t for t in (constant_of(value) for value in node.inputs) if t is not None}
             self.nodes[node] = Cost(
                 macs, sum(t.size for t in weights.values()), sum(t.nbytes for t in weights.values())
@@ -106,6 +108,15 @@ class _Counter:
                 self.unknown.append(node)
             known = None if macs is None or known is None else known + macs
         return known
+
+    def folds(self, node: ir.Node) -> bool:
+        """Whether it reads constants only; its outputs are then constants too."""
+        inputs = [value for value in node.inputs if value is not None]
+        bodies = any(attr.type == ir.AttributeType.GRAPH for attr in node.attributes.values())
+        if not inputs or bodies or not all(value in self.once or constant_of(value) is not None for value in inputs):
+            return False
+        self.once.update(node.outputs)
+        return True
 
     def macs(self, node: ir.Node, depth: int) -> int | None:
         function = self.model.functions.get(node.op_identifier())

@@ -149,6 +149,8 @@ def rewrite(
         if score is not None and not trial.scores:
             trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
     notes: tuple[str, ...] = ()
+    if {p.name for p in passes} >= {"sparsify"} and not any(p.name == "encode" for p in passes):
+        notes = ("no pass stores the zeros and few values in fewer bytes: encode behind sparsify does",)
     if packed is not source.model and trial.model is source.model:  # unpacked for nothing: it would be larger
         trial = replace(trial, model=packed)
         notes = (
@@ -293,7 +295,7 @@ def _lossless(
         steps=outcome.steps,
         guilty=outcome.guilty,
         evidence=outcome.evidence,
-        decision=_DONE[command],
+        decision=_DONE[command] if command != "sparsify" or _acted(outcome.steps, "encode") else "slimmed",
         parity=outcome.parity,
         unverified=outcome.unverified,
         notes=(f"the outputs were not compared: {outcome.unverified}",) if outcome.unverified else (),
@@ -336,7 +338,7 @@ def _lossy(
         notes=base.notes + (parts.notes if parts is not None else ()),
         encoded=weigh(outcome.model) if outcome.modified else None,
     )
-    if not outcome.modified:
+    if not any(_acted(outcome.steps, p.name) for p in passes if p.tier is Tier.LOSSY):
         declined = [each for step in outcome.steps for each in step.result.declined if each.site == "model"]
         return replace(
             trial,
@@ -415,6 +417,11 @@ def _macs(model: ir.Model, feed: Feed) -> int | None:
     facts = infer_shapes(model)
     shapes = {name: np.shape(array) for name, array in feed.items()}
     return model_cost(model, facts, bound(model, facts, shapes)).total.macs
+
+
+def _acted(steps: Sequence[Step], name: str) -> bool:
+    """Whether a pass changed anything."""
+    return any(step.name == name and step.result.actions for step in steps)
 
 
 def _both(before: float, after: float | None) -> dict[str, float]:

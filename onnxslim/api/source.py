@@ -15,6 +15,7 @@ from onnxslim import calibration, runtime
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
+from onnxslim.graph.atomic import resolve_target
 from onnxslim.graph.reader import source_of
 from onnxslim.report.facts import ModelFacts, describe
 
@@ -123,13 +124,14 @@ def check_output(
         others: What else was given, by what it is called; paths among them are protected.
 
     Raises:
-        InputError: The output is one of them.
+        InputError: The output is one of them, or no file can be there.
     """
     if output is None:
         return
     where = os.fspath(output)
     if where == "":
         raise InputError("the output's path is empty", mend="name a file")
+    resolve_target(output)
     loaded = source_of(source.model)
     for data in loaded.data_files if loaded is not None else ():
         if same_file(data, output):

@@ -37,7 +37,7 @@ class TensorFacts:
         stored: ``dense``, ``sparse``, or ``packed`` where nodes unpack it.
         bytes: By encoding: ``dense``, ``standard``, ``folded`` (estimated; null where there is none).
         packing: The best way to fold it, such as ``gaps4+codebook4``; empty where there is none.
-        bound: Bytes that the mask's entropy and the values other than zero take at least.
+        bound: Bytes of the mask's entropy and of the values other than zero, each number by itself.
     """
 
     name: str

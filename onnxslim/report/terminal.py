@@ -118,7 +118,7 @@ def print_tensors(tensors: Sequence[TensorFacts], console: Console, *, top: int 
         console: Where to.
         top: So many of the largest ones; the others are summed up.
     """
-    table = _table("weight", "shape", "zeros", "values", "mean |w|", *ENCODINGS, "at least", "stored")
+    table = _table("weight", "shape", "zeros", "values", "mean |w|", *ENCODINGS, "entropy", "stored")
     ordered = sorted(tensors, key=lambda each: -(each.bytes["dense"] or 0)) if top is not None else tensors
     shown, rest = ordered[:top], ordered[len(ordered) if top is None else top :]
     for each in shown:

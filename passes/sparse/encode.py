@@ -268,7 +268,7 @@ def action(each: Stored) -> Action:
     size = sizes.folded(content, form) if isinstance(form, Packing) else sizes.sparse(content)
     detail = (
         f"{form}: {sizes.dense(content):,} -> {size:,} bytes, {content.sparsity:.0%} zeros, "
-        f"{content.bound:,.0f} at least"
+        f"{content.bound:,.0f} by entropy"
     )
     return Action("encode", (each.name,), each.name, detail)
 

@@ -16,6 +16,8 @@ from onnxslim.pipeline import Context
 LEAST = 1 << 10
 """Numbers of a weight from which on it is worth anything."""
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+MULTIPLIED = RECURRENT | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+"""Of which small weights are put on record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +79,13 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
         for node in graph:
             for slot, value in enumerate(node.inputs):
                 tensor = constant_tensor(value)
-                if value is None or tensor is None or value in seen or tensor.size < LEAST or len(tensor.shape) < 2:
+                if value is None or tensor is None or value in seen or len(tensor.shape) < 2:
                     continue
                 seen.add(value)
+                if tensor.size < LEAST:
+                    if node.op_type in MULTIPLIED and tensor.size > 1 and min(tensor.shape.numpy()) > 1:
+                        context.decline("sparsify", value.name or "", f"it has fewer than {LEAST:,} numbers")
+                    continue
                 found = _weight(node, slot, value, main=main)
                 reason = found if isinstance(found, str) else _stays(found, protected)
                 if reason:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 
 import onnxslim
 from onnxslim import Result
+from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
-from onnxslim.pipeline import get_pass
+from onnxslim.pipeline import get_pass, make_pass
 from tests.documents import DIGITS, write_digit_samples
 from tests.passes.sparse.nets import digits
 
@@ -77,3 +78,47 @@ def test_weights_are_not_changed_once_they_are_packed(lossy: str, tmp_path: Path
     with pytest.raises(InputError, match=f"{lossy} comes after encode"):
         onnxslim.compress(DIGITS, tmp_path / "out.onnx", samples=tmp_path / "samples", recipe=recipe)
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_int8_weights_that_get_no_zeros_are_no_sparse_model(tmp_path: Path) -> None:
+    write_digit_samples(tmp_path / "samples", 24)
+    quantized = onnxslim.quantize(DIGITS, samples=tmp_path / "samples", search=False, keep_slow=True, bench=False).model
+    result = onnxslim.sparsify(quantized, sparsity=0.5, bench=False)
+    assert result.report.decision == "kept all weights"
+    assert "no weight could be made sparse" in result.report.reason
+
+
+def test_what_was_only_slimmed_is_called_so() -> None:
+    assert onnxslim.sparsify(DIGITS).report.decision in ("slimmed", "unchanged")
+    assert onnxslim.sparsify(digits(0.9)).report.decision == "sparsified"
+
+
+def test_a_recipe_without_encode_is_told_what_it_lacks() -> None:
+    passes = [get_pass("slim")(), make_pass(get_pass("sparsify"), {"sparsity": 0.6})]
+    notes = onnxslim.compress(DIGITS, recipe=passes, bench=False).report.notes
+    assert any("encode behind sparsify" in note for note in notes)
+    notes = onnxslim.compress(DIGITS, recipe=[*passes, get_pass("encode")()], bench=False).report.notes
+    assert not any("encode behind sparsify" in note for note in notes)
+
+
+def test_the_folder_of_the_output_is_looked_for_first(tmp_path: Path) -> None:
+    def samples() -> Iterator[Sample]:
+        raise AssertionError("nothing was to be read")
+        yield
+
+    with pytest.raises(InputError, match="the folder of the output is not there"):
+        onnxslim.sparsify(DIGITS, tmp_path / "no" / "x.onnx", sparsity=0.5, samples=samples())
+
+
+def test_small_weights_are_told_of() -> None:
+    declined = [each for step in onnxslim.sparsify(DIGITS, sparsity=0.5).report.steps for each in step.result.declined]
+    assert any(each.reason.startswith("it has fewer than 1,024 numbers") for each in declined)
+
+
+def test_nodes_that_unpack_are_no_macs() -> None:
+    from onnxslim.analysis import model_cost
+
+    packed = onnxslim.sparsify(digits(0.8), encoding="folded").model
+    assert any(node.op_type in ("MatMulInteger", "CumSum") for node in packed.graph)
+    dense = onnxslim.sparsify(digits(0.8), encoding="dense").model
+    assert model_cost(packed).total.macs == model_cost(dense).total.macs

@@ -281,6 +281,7 @@ def test_functions_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     refused("'value' is no function", "made_to_fail:value")
     refused("'lat' does not exist in module 'made_to_fail'.*did you mean 'late'", "made_to_fail:lat")
     refused("there is no module 'made_nowhere'", "made_nowhere:f")
+    refused("'made_nowhere.py' is a file, not a module", "made_nowhere.py:f")
     module(tmp_path, monkeypatch, "made_broken", "1 / 0")
     refused("failed when it was imported.*ZeroDivisionError", "made_broken:f")
     module(tmp_path, monkeypatch, "made_needy", "import made_absent")

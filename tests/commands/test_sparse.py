@@ -56,7 +56,7 @@ def test_what_is_sparse_is_stored_smaller_and_comes_back(here: Path, capsys: Out
     assert step["options"] == {"encoding": encoding}
     told = {each["site"]: each["detail"] for each in step["result"]["actions"]}
     assert all(
-        re.match(r"[\w+]+: [\d,]+ -> [\d,]+ bytes, \d+% zeros, [\d,]+ at least$", each) for each in told.values()
+        re.match(r"[\w+]+: [\d,]+ -> [\d,]+ bytes, \d+% zeros, [\d,]+ by entropy$", each) for each in told.values()
     )
     stored = {each["name"]: each["stored"] for each in report["output"]["tensors"]}
     assert told.keys() <= stored.keys()
@@ -117,7 +117,7 @@ def test_what_a_person_is_told(here: Path, capsys: Output) -> None:
     assert main(["sparsify", "sparse.onnx", "-o", "out.onnx", "--explain"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("sparsify: sparsified: 0.1")
-    for each in ("zeros", "at least", "packed", "standard", "folded", "encode"):
+    for each in ("zeros", "entropy", "packed", "standard", "folded", "encode"):
         assert each in said
     assert main(["decode", "out.onnx", "-o", "back.onnx"]) == 0
     assert capsys.readouterr().out.startswith("decode: decoded: ")
