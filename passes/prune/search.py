@@ -191,6 +191,9 @@ class Search:
             measured = measured or self._measure(state)
             after = self._step(state, measured, wanted)
             if after is None:
+                if self._unit:
+                    reason = f"{left:.1%} of the {self._unit} are left, and no group has more channels to give"
+                    self.context.decline("prune", "the budget is not reached", reason)
                 break
             if least is None or self._score(after) >= least:
                 state, measured = after, None

@@ -122,6 +122,15 @@ def test_macs_are_shared_out_between_the_groups() -> None:
     assert all(size % 4 == 0 for size in sizes(made).values())
 
 
+def test_a_budget_that_is_not_reached_is_told_of() -> None:
+    result = PruneChannels(macs=0.01).run(loaded(SMALL), Context(samples=samples(SMALL)))
+    assert result.actions
+    (told,) = [each for each in result.declined if each.site == "the budget is not reached"]
+    assert "of the MACs are left, and no group has more channels to give" in told.reason
+    met = PruneChannels(macs=0.3).run(loaded(SMALL), Context(samples=samples(SMALL)))
+    assert not [each for each in met.declined if each.site == "the budget is not reached"]
+
+
 def test_protected_nodes_keep_their_channels() -> None:
     for protect in (("c",), ("re:^[cd]$",)):
         assert sizes(pruned(SMALL, ratio=0.5, protect=protect)) == {"w": 8, "v": 16}
