@@ -249,6 +249,8 @@ _DONE = {
     "decode": "decoded",
     "compress": "compressed",
 }
+LEAST_GAIN = 0.001
+"""Share of the bytes that zeros and few values must save."""
 _KEPT = {"prune": "kept all channels", "sparsify": "kept all weights"}
 """What is decided where the lossy passes come to nothing; else ``kept fp32``."""
 
@@ -352,6 +354,8 @@ def _lossy(
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
         trial = replace(trial, notes=(*trial.notes, note))
     parity, veto = None, _growth(source, trial.encoded)
+    if command == "sparsify" and not veto and not any(getattr(p, "encoding", "") == "dense" for p in passes):
+        veto = _no_gain(source, base, trial)
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
     if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
@@ -441,6 +445,15 @@ def _growth(source: Source, encoded: Encoded | None) -> str:
     if source.bytes is not None and encoded is not None and encoded.size > source.bytes:
         return f"the result would be larger: {encoded.size:,} bytes instead of {source.bytes:,}"
     return ""
+
+
+def _no_gain(source: Source, base: _Trial, trial: _Trial) -> str:
+    """Why zeros and few values are not worth it: the file is as large without them; empty where it is not."""
+    before = source.bytes if base.encoded is None else base.encoded.size
+    after = None if trial.encoded is None else trial.encoded.size
+    if before is None or after is None or after < (1 - LEAST_GAIN) * before:
+        return ""
+    return f"the file would be no smaller: {after:,} bytes instead of {before:,}"
 
 
 def _pipeline(

@@ -122,3 +122,13 @@ def test_nodes_that_unpack_are_no_macs() -> None:
     assert any(node.op_type in ("MatMulInteger", "CumSum") for node in packed.graph)
     dense = onnxslim.sparsify(digits(0.8), encoding="dense").model
     assert model_cost(packed).total.macs == model_cost(dense).total.macs
+
+
+def test_zeros_that_save_nothing_are_not_made(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"sparsity": 0.3, "encoding": "standard", "bench": False}
+    result = onnxslim.sparsify(DIGITS, tmp_path / "out.onnx", **options)
+    assert result.report.decision == "kept all weights"
+    assert "the file would be no smaller" in result.report.reason
+    arrays = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "out.onnx").graph.initializer]
+    assert sum(int((each == 0).sum()) for each in arrays) < 100
+    assert onnxslim.sparsify(DIGITS, **(options | {"encoding": "dense"})).report.decision == "sparsified"
