@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,7 @@ def fit_in_turn(
     before = {node.outputs[0].name or "": node for node in original.graph}
     found: dict[str, Fitted] = {}
     reasons: dict[str, str] = {}
+    final = last(model, {weight.nodes[0] for weight, _ in weights})
     for count, (weight, wanted) in enumerate(weights):
         node = weight.nodes[0]
         key = node.outputs[0].name or ""
@@ -130,7 +131,7 @@ def fit_in_turn(
             made = fit_alone(weight, wanted, None)
             set_constant(weight.value, made.array)
         else:
-            made = _solve(problem, weight, wanted)
+            made = _solve(problem, weight, wanted, lengthen=node not in final)
         found[weight.name] = made
         for value in (*node.inputs[1:], own_bias(node)):
             tensor = constant_tensor(value)
@@ -139,8 +140,28 @@ def fit_in_turn(
     return found, reasons
 
 
-def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
-    """Sweeps from the weights of now and from those that fit best, and keeps of each output what judges better."""
+def last(model: ir.Model, nodes: Collection[ir.Node]) -> set[ir.Node]:
+    """Those of some nodes from which an output of the model is reached without another of them."""
+    found: set[ir.Node] = set()
+    seen: set[ir.Node] = set()
+    left = [value.producer() for value in model.graph.outputs]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node in nodes:
+            found.add(node)
+        else:
+            left += [value.producer() for value in node.inputs if value is not None]
+    return found
+
+
+def _solve(problem: Problem, weight: Weight, wanted: Wanted, *, lengthen: bool) -> Fitted:
+    """Sweeps from the weights of now and from those that fit best, and keeps of each output what judges better.
+
+    What the model gives is not made longer: nothing adds up behind it, and the least error is the best guess.
+    """
     free = problem.bias is not None
     ways: tuple[list[Made], ...] = ([], [], [])
     for place, old in enumerate(problem.weights[:, :-1] if free else problem.weights):
@@ -154,7 +175,7 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted) -> Fitted:
         ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.places))
         ways[1].append(swept(old.T, gram, wanted, weight.places, old.T == 0))
         ways[2].append(swept(near, gram, wanted, weight.places, old.T == 0))
-    for way in ways:
+    for way in ways if lengthen else ():
         factors = gains_of(problem, np.stack([each.rows.T for each in way]))
         way[:] = [each.longer(some, wanted) for each, some in zip(way, factors, strict=True)]
     found = np.stack([np.stack([each.rows.T for each in way]) for way in ways])  # [ways, groups, columns, outputs]
