@@ -11,10 +11,12 @@ TENSOR = 24
 """Bytes around the data of a tensor, without its name."""
 EACH = 70
 """Bytes of the node and the constants that give one tensor of several that are unpacked together, about."""
-NODES = {"all": 250, "mask": 285, "gaps": 590}
-"""Bytes of the nodes and small constants that unpack them, about."""
-CODEBOOK = 250
+NODES = {"all": 120, "mask": 285, "gaps": 455}
+"""Bytes of the nodes and small constants that unpack them, about, without what takes numbers out of bytes."""
+CODEBOOK = 115
 """The same for a codebook beside a mask or gaps."""
+DIGITS = 135
+"""The same for numbers that take less than a byte."""
 TABLES = 450
 """The same for the bits of each byte, which a graph has once."""
 STEP = 1 / 32
@@ -41,8 +43,10 @@ def folded(content: Content, packing: Packing) -> int:
 
 def shared(packing: Packing) -> int:
     """What it takes to unpack, however much is unpacked; the tables apart."""
-    extra = CODEBOOK if packing.value_bits and packing.places != "all" else 0
-    return NODES[packing.places] + extra
+    codebook = CODEBOOK if packing.value_bits and packing.places != "all" else 0
+    return (
+        NODES[packing.places] + codebook + DIGITS * sum(0 < bits < 8 for bits in (packing.gap_bits, packing.value_bits))
+    )
 
 
 def best(content: Content) -> Packing | None:
