@@ -32,10 +32,6 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
     if not is_function_name(spec):
         raise InputError(f"{spec!r} names no function", where=what, mend="write it as module:function")
     name, _, attribute = spec.partition(":")
-    if name.endswith(".py"):
-        raise InputError(
-            f"{name!r} is a file, not a module", where=f"{what} {spec}", mend=f"write {name[:-3]}:{attribute}"
-        )
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:
@@ -43,6 +39,10 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         missing = error.name or name
         own = name == missing or name.startswith(f"{missing}.")
+        if own and name.endswith(".py"):
+            raise InputError(
+                f"{name!r} is a file, not a module", where=f"{what} {spec}", mend=f"write {name[:-3]}:{attribute}"
+            ) from error
         raise InputError(
             f"there is no module {missing!r}" if own else f"module {name!r} needs {missing!r}, which is not installed",
             where=f"{what} {spec}",
