@@ -7,9 +7,11 @@ Jordan et al., REPAIR: REnormalizing Permuted Activations for Interpolation Repa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .problem import Matrix, Problem
+from .problem import Matrix, Normal, Problem
 
 MOST = 1.1
 """Factor; a fit that is shorter still is far from y, whatever its length."""
@@ -49,13 +51,16 @@ def gains_of(problem: Problem, weights: Matrix) -> Matrix:
     Returns:
         ``[groups, outputs]``.
     """
-    gram, cross = problem.fitted.gram + problem.judging.gram, problem.fitted.cross + problem.judging.cross
-    squares, rows = problem.fitted.target + problem.judging.target, problem.fitted.rows + problem.judging.rows
-    features = weights.shape[1]
-    along = np.einsum("gfo,gfo->go", weights, cross[:, :features])
-    made = np.einsum("gfo,gfo->go", weights, gram[:, :features, :features] @ weights)
+    sides, features = (problem.fitted, problem.judging), weights.shape[1]
+
+    def summed(each: Callable[[Normal], Matrix]) -> Matrix:
+        return each(sides[0]) + each(sides[1])
+
+    squares = summed(lambda side: side.target)
+    along = summed(lambda side: np.einsum("gfo,gfo->go", weights, side.cross[:, :features]))
+    made = summed(lambda side: np.einsum("gfo,gfo->go", weights, side.gram[:, :features, :features] @ weights))
     if problem.bias is not None:
-        count, wanted = gram[:, -1, -1:], cross[:, -1]
-        mean = np.einsum("gf,gfo->go", gram[:, -1, :features], weights)
+        count, wanted = summed(lambda side: side.gram[:, -1, -1:]), summed(lambda side: side.cross[:, -1])
+        mean = summed(lambda side: np.einsum("gf,gfo->go", side.gram[:, -1, :features], weights))
         along, made, squares = along - mean * wanted / count, made - mean**2 / count, squares - wanted**2 / count
-    return gains(along, squares, made, rows)
+    return gains(along, squares, made, sum(side.rows for side in sides))

@@ -64,14 +64,11 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
             made.append(plain(group, np.diagonal(own) / np.diagonal(own).mean(), wanted, weight.places))
         else:
             one = swept(group, own, wanted, weight.places, group == 0)
-            along, squares, now = (_sums(a, own, b) for a, b in ((group, one.rows), (group, group), (one.rows,) * 2))
-            made.append(one.longer(gains(along, squares, now, count), wanted))
+            before, now = group @ own, one.rows @ own
+            pairs = (before, one.rows), (before, group), (now, one.rows)
+            along, squares, made_now = (np.einsum("of,of->o", *pair) for pair in pairs)
+            made.append(one.longer(gains(along, squares, made_now, count), wanted))
     return _fitted(weight, made)
-
-
-def _sums(one: Matrix, gram: Matrix, other: Matrix) -> Matrix:
-    """Of each output the sum of what two weights make of the same inputs, multiplied."""
-    return np.asarray(np.einsum("of,of->o", one @ gram, other))
 
 
 def _fitted(weight: Weight, made: Sequence[Made]) -> Fitted:

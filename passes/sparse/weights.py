@@ -83,7 +83,7 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
                     continue
                 seen.add(value)
                 if tensor.size < LEAST:
-                    if node.op_type in MULTIPLIED and tensor.size > 1 and min(tensor.shape.numpy()) > 1:
+                    if node.op_type in MULTIPLIED and min(tensor.shape.numpy()) > 1:
                         context.decline("sparsify", value.name or "", f"it has fewer than {LEAST:,} numbers")
                     continue
                 found = _weight(node, slot, value, main=main)
