@@ -148,16 +148,17 @@ def rewrite(
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
         if score is not None and not trial.scores:
             trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
-    notes: tuple[str, ...] = ()
-    if {p.name for p in passes} >= {"sparsify"} and not any(p.name == "encode" for p in passes):
-        notes = ("no pass stores the zeros and few values in fewer bytes: encode behind sparsify does",)
+    notes = []
+    names = {p.name for p in passes}
+    if "sparsify" in names and "encode" not in names:
+        notes.append("no pass stores the zeros and few values in fewer bytes: encode behind sparsify does")
     if packed is not source.model and trial.model is source.model:  # unpacked for nothing: it would be larger
         trial = replace(trial, model=packed)
-        notes = (
-            "its packed weights stay as they are, for plain ones take more bytes; onnxslim decode makes them plain",
+        notes.append(
+            "its packed weights stay as they are, for plain ones take more bytes; onnxslim decode makes them plain"
         )
     elif packed is not source.model:
-        notes = ("its packed weights were unpacked first: the sizes of before are those of the packed file",)
+        notes.append("its packed weights were unpacked first: the sizes of before are those of the packed file")
     macs: dict[str, int | None] = {}
     if samples is not None and any(p.name == "prune" for p in lossy):
         feed = next(iter(samples)).feed
@@ -449,8 +450,7 @@ def _growth(source: Source, encoded: Encoded | None) -> str:
 
 def _no_gain(source: Source, base: _Trial, trial: _Trial) -> str:
     """Why zeros and few values are not worth it: the file is as large without them; empty where it is not."""
-    before = source.bytes if base.encoded is None else base.encoded.size
-    after = None if trial.encoded is None else trial.encoded.size
+    before, after = size_of(base.encoded) or source.bytes, size_of(trial.encoded)
     if before is None or after is None or after < (1 - LEAST_GAIN) * before:
         return ""
     return f"the file would be no smaller: {after:,} bytes instead of {before:,}"
