@@ -4,7 +4,7 @@ from .bias import bias_of, shift_bias
 from .feeds import FITTED, first_feeds
 from .forward import Forward
 from .gains import gains, gains_of
-from .noise import Noise
+from .noise import OutputNoise
 from .problem import HELD_OUT, Matrix, Normal, Problem, paired_rows, posed
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "HELD_OUT",
     "Forward",
     "Matrix",
-    "Noise",
     "Normal",
+    "OutputNoise",
     "Problem",
     "bias_of",
     "first_feeds",

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from onnxslim.runtime.feeds import Feed, Outputs, Run
     from onnxslim.runtime.findings import Parity
     from onnxslim.runtime.latency import Latency, compare_latency
+    from onnxslim.runtime.measure import Measure, Noise, Tally
     from onnxslim.runtime.metrics import Fidelity, cosine, sqnr_db, top1_agreement
     from onnxslim.runtime.ort import child_environment
     from onnxslim.runtime.parity import Reference
+    from onnxslim.runtime.parts import Leaf, Part, leaves_of, shown, twins_of
     from onnxslim.runtime.profile import NodeTime, node_times
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
     from onnxslim.runtime.ranking import rank_latency
     from onnxslim.runtime.session import AnyModel, Port, Session, lean_config, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
-    from onnxslim.runtime.views import logits_view
 
 __all__ = [
     "TARGETS",
@@ -33,13 +34,18 @@ __all__ = [
     "Feed",
     "Fidelity",
     "Latency",
+    "Leaf",
+    "Measure",
     "NodeTime",
+    "Noise",
     "Outputs",
     "Parity",
+    "Part",
     "Port",
     "Reference",
     "Run",
     "Session",
+    "Tally",
     "Target",
     "Tier",
     "Tried",
@@ -49,15 +55,17 @@ __all__ = [
     "cosine",
     "host_target",
     "lean_config",
-    "logits_view",
+    "leaves_of",
     "node_times",
     "open_session",
     "optimized_graph",
     "random_feeds",
     "rank_latency",
+    "shown",
     "sqnr_db",
     "top1_agreement",
     "try_random_feeds",
+    "twins_of",
     "untried_feeds",
 ]
 
@@ -75,7 +83,8 @@ _HOMES = {
     ".ranking": ("rank_latency",),
     ".session": ("AnyModel", "Port", "Session", "lean_config", "open_session", "optimized_graph"),
     ".target": ("TARGETS", "Target", "host_target"),
-    ".views": ("logits_view",),
+    ".measure": ("Measure", "Noise", "Tally"),
+    ".parts": ("Leaf", "Part", "leaves_of", "shown", "twins_of"),
 }
 
 __getattr__ = lazy_exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

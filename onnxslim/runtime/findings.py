@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Outputs
-from onnxslim.runtime.metrics import Agreement, Fidelity
+from onnxslim.runtime.metrics import Fidelity
 from onnxslim.runtime.tier import Tier
 
 Evidence = Literal["samples", "random inputs"]
@@ -34,9 +34,9 @@ class Parity:
     worst: float
     """Exact: largest absolute error. Numeric: largest error / bound. Lossy: largest absolute error."""
     sqnr: float | None = None
-    """Lossy: lowest SQNR of any output, dB; None where none was measured."""
+    """Lossy: SQNR of the worst part of any output, dB; None where none was measured."""
     fidelity: tuple[Fidelity, ...] = ()
-    """Lossy: for each float output, what was measured."""
+    """Lossy: for each part of the outputs, what was measured."""
     dropped: tuple[str, ...] = ()
     """Feeds that the original itself does not run."""
     notes: tuple[str, ...] = ()
@@ -53,9 +53,9 @@ class Parity:
             return f"worst error {self.worst:.2g} of the bound {on}"
         worst = min(self.fidelity, key=lambda f: f.sqnr_db, default=None)
         if worst is None:
-            return f"no float outputs to measure, {on}"
+            return f"no outputs to measure, {on}"
         top1 = f", top-1 agreement {worst.top1:.3f}" if worst.top1 is not None else ""
-        return f"SQNR {worst.sqnr_db:.1f} dB, cosine {worst.cosine:.5f}{top1} ({worst.view}) {on}"
+        return f"SQNR {worst.sqnr_db:.1f} dB, cosine {worst.cosine:.5f}{top1} ({worst.label}) {on}"
 
 
 @dataclass(slots=True)
@@ -65,8 +65,8 @@ class Findings:
     notes: list[str]
     differences: list[Difference] = field(default_factory=list)
     worst: float = 0.0
-    agreement: dict[tuple[str, str], Agreement] = field(default_factory=dict)
-    """By output, and the tensor that was compared in its place."""
+    fidelity: list[Fidelity] = field(default_factory=list)
+    """What was measured of each part."""
     sizes: dict[str, list[set[int]]] = field(default_factory=dict)
     """Sizes seen of each output's axes."""
 
@@ -75,10 +75,6 @@ class Findings:
         self.worst = max(self.worst, worst)
         if difference is not None and len(self.differences) < MAX_DIFFERENCES:
             self.differences.append(difference)
-
-    def measure(self, output: str, view: str, before: np.ndarray, after: np.ndarray) -> None:
-        """Takes in one pair of arrays for SQNR and the like."""
-        self.agreement.setdefault((output, view), Agreement()).add(before, after)
 
     def see(self, outputs: Outputs) -> None:
         """Takes note of the outputs' sizes."""
@@ -90,7 +86,7 @@ class Findings:
 
     def result(self, tier: Tier, feeds: int, evidence: Evidence, dropped: Iterable[str]) -> Parity:
         """The check's result."""
-        fidelity = tuple(found.fidelity(*names) for names, found in self.agreement.items())
+        fidelity = tuple(self.fidelity)
         return Parity(
             passed=not self.differences,
             tier=tier,

@@ -6,8 +6,8 @@ Tiers (`onnxslim.runtime.tier.Tier`):
 - numeric: within ``1e-5 + 1e-4 |a|`` for float32, scaled by dtype, and never tighter than four times the original's own
   difference between optimizations disabled and enabled on the same feed: half of all unchanged real models differ by
   more than 4 ULP there. An integer that flips is judged by the floats that decided it;
-- lossy: both optimized; how far the outputs moved is measured (SQNR, cosine, top-1), and only new NaN or infinities,
-  shapes and types can fail.
+- lossy: both optimized; how far each part of the outputs moved is measured (SQNR, cosine, top-1; see
+  `onnxslim.runtime.parts`), and only new NaN or infinities, shapes and types can fail.
 
 In every tier the candidate is also loaded fully optimized and run once, from the file if it is one.
 """
@@ -27,9 +27,10 @@ from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
 from onnxslim.runtime.interface import interface_differences
+from onnxslim.runtime.measure import Measure, Tally
+from onnxslim.runtime.parts import Leaf, Part, find, leaves_of, shown, twins_of
 from onnxslim.runtime.session import AnyModel, Session, lean_config, open_session
 from onnxslim.runtime.tier import Tier
-from onnxslim.runtime.views import exposed, logits_view, named
 
 MEMORY = 256 << 20
 """Bytes of the original's outputs that are kept; those of further feeds are computed again for each candidate."""
@@ -68,7 +69,7 @@ class Reference:
         self._threads = threads
         self._config = lean_config(self._model)
         self._scale = compare.dtype_scale(_float_types(self._model))
-        self._views = logits_view(self._model) if tier is Tier.LOSSY else {}
+        self._leaves = leaves_of(self._model) if tier is Tier.LOSSY else []
         self._notes: list[str] = []
         self.feeds: list[Feed] = []
         self.dropped: list[str] = []
@@ -77,9 +78,10 @@ class Reference:
         self._first_optimized: Outputs | None = None
 
         optimized = self._open_optimized()
-        session = self._open_compared(self._model, self._views, self._notes)
+        session, names = self._open_compared(self._model, self._leaves, self._notes)
         self._inputs, self._ports = session.inputs, session.outputs[: len(self._model.graph.outputs)]
         self._outputs = [port.name for port in self._ports]
+        self._measure = self._measured(names)
         self._compute(session, optimized, feeds, memory)
         self._unstable = self._find_unstable(session)
         self._session = session if any(kept is None for kept in self._kept) else None
@@ -89,14 +91,16 @@ class Reference:
         found = Findings(list(self._notes))
         try:
             count = self._check_optimized(candidate, found)
-            views = {}
-            if self._views:
+            leaves: list[Leaf] = []
+            if self._measure.parts:
                 candidate = load(candidate)
-                views = {name: view for name, view in logits_view(candidate).items() if name in self._views}
-            session = self._open_compared(candidate, views, [])
+                leaves = self._twins(candidate)
+            session, shown_names = self._open_compared(candidate, leaves, found.notes)
         except OnnxSlimError as error:
             found.add(Difference("load", "", error.why or error.what))
             return found.result(self.tier, 0, self.evidence, self.dropped)
+        names = dict(zip((leaf.part for leaf in leaves), shown_names, strict=False))
+        tally = self._measure.tally()
         for index, feed in enumerate(self.feeds):
             try:
                 after = session.run(feed)
@@ -104,7 +108,13 @@ class Reference:
                 found.add(Difference("run", "", error.why or error.what, index))
                 break
             found.see(after)
-            self._check_outputs(self._before(index), after, index, found, views, candidate)
+            before = self._before(index)
+            self._check_outputs(before, after, index, found, candidate)
+            tally.add(
+                [before.get(name) for name in self._measure.names],
+                [after.get(names.get(part, "")) for part in self._measure.parts],
+            )
+        self._judge(tally, names, found)
         # Both sides unoptimized: some of onnxruntime's fusions declare other shapes than they give.
         ports = session.inputs, session.outputs[:count]
         changed = interface_differences((self._inputs, self._ports), ports, found.sizes)
@@ -134,6 +144,7 @@ class Reference:
             if optimized is not None and (self.tier is Tier.NUMERIC or not self.feeds):
                 own = self._own_difference(optimized, feed, outputs)
             memory -= _nbytes(outputs)
+            self._measure.see([outputs.get(name) for name in self._measure.names])
             self.feeds.append(feed)
             self._own.append(own)
             self._kept.append(outputs if memory >= 0 else None)
@@ -183,14 +194,64 @@ class Reference:
 
     # Both sides.
 
-    def _open_compared(self, model: AnyModel, views: dict[str, str], notes: list[str]) -> Session:
-        """The session that outputs are compared from; for the lossy tier with the tensors that SQNR is taken on."""
+    def _open_compared(self, model: AnyModel, leaves: Sequence[Leaf], notes: list[str]) -> tuple[Session, list[str]]:
+        """The session that outputs are compared from, at the lossy tier with the tensors of the parts.
+
+        Returns:
+            The session, and the name of each leaf's tensor; none where they cannot be shown.
+        """
         if self.tier is not Tier.LOSSY:
-            return _least_optimized(model, self._threads, self._config, notes)
-        if not views or not isinstance(model, ir.Model):
-            return open_session(model, threads=self._threads, config=self._config)
-        with exposed(model, named(model, list(views.values()))):
-            return open_session(model, threads=self._threads, config=self._config)
+            return _least_optimized(model, self._threads, self._config, notes), []
+        if leaves and isinstance(model, ir.Model):
+            try:
+                with shown(model, leaves) as names:
+                    return open_session(model, threads=self._threads, config=self._config), names
+            except OnnxSlimError as error:
+                session = open_session(model, threads=self._threads, config=self._config)
+                notes.append(f"outputs are compared as they are, not part by part: {error.why or error.what}")
+                return session, []
+        return open_session(model, threads=self._threads, config=self._config), []
+
+    def _measured(self, names: Sequence[str]) -> Measure:
+        """What is measured at the lossy tier: the parts, then each output as a whole, for a candidate without them."""
+        if self.tier is not Tier.LOSSY:
+            return Measure([], [])
+        parts = dict(zip((leaf.part for leaf in self._leaves), names, strict=False))
+        parts |= {Part(name): name for name in self._outputs}
+        return Measure(list(parts), list(parts.values()))
+
+    def _twins(self, candidate: ir.Model) -> list[Leaf]:
+        """Where a candidate has the parts: by the way from the output, else by the tensor's name."""
+        parts = self._measure.parts
+        found = []
+        for part, name, leaf in zip(parts, self._measure.names, twins_of(parts, candidate), strict=True):
+            by_name = leaf or find(candidate, name, part)
+            if by_name is not None:
+                found.append(by_name)
+        return found
+
+    def _judge(self, tally: Tally, names: dict[Part, str], found: Findings) -> None:
+        """Takes in what was measured: an output part by part where the candidate has all of its parts."""
+        places: list[int] = []
+        parts = self._measure.parts
+        for output in self._outputs:
+            if output in self._unstable:
+                continue
+            own = [i for i, part in enumerate(parts) if part.output == output and (part.path or part in self._plain)]
+            lost = [i for i in own if parts[i] not in names or i in tally.uneven]
+            if lost and parts[lost[0]].path:
+                found.notes.append(
+                    f"output {output!r} is compared as a whole: the candidate computes its parts in another way"
+                )
+                own = [i for i, part in enumerate(parts) if part == Part(output)]
+            places += own
+        found.fidelity = tally.fidelity(places)
+        found.notes += tally.notes(places)
+
+    @property
+    def _plain(self) -> set[Part]:
+        """Outputs that are compared as they are."""
+        return {leaf.part for leaf in self._leaves if not leaf.part.path}
 
     # The candidate's side.
 
@@ -232,7 +293,6 @@ class Reference:
         after: Outputs,
         index: int,
         found: Findings,
-        views: dict[str, str],
         candidate: AnyModel,
     ) -> None:
         for name in self._outputs:
@@ -253,8 +313,6 @@ class Reference:
                 else:
                     broken = compare.non_finite(a, b, label, index) if compare.is_float(a) else None
                     found.add(broken, compare.max_error(a, b))
-                    if compare.is_float(a) and broken is None:
-                        found.measure(*self._viewed(label, a, b, before, after, views))
 
     def _check_numeric(
         self, a: np.ndarray, b: np.ndarray, label: str, index: int, found: Findings, candidate: AnyModel
@@ -268,17 +326,6 @@ class Reference:
                 found.notes.append(tie)
                 return
         found.add(difference, worst)
-
-    def _viewed(
-        self, name: str, a: np.ndarray, b: np.ndarray, before: Outputs, after: Outputs, views: dict[str, str]
-    ) -> tuple[str, str, np.ndarray, np.ndarray]:
-        """The logits behind an output where both sides have them in one shape, else the output itself."""
-        view = self._views.get(name, "")
-        if view in before and views.get(name, "") in after:
-            logits, others = before[view], after[views[name]]
-            if logits.shape == others.shape and np.isfinite(others[np.isfinite(logits)]).all():
-                return name, view, logits, others
-        return name, name, a, b
 
 
 def _least_optimized(model: AnyModel, threads: int, config: dict[str, str], notes: list[str]) -> Session:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request, collect
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, HELD_OUT, Noise, first_feeds
+from onnxslim.fitting import FITTED, HELD_OUT, OutputNoise, first_feeds
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
 from onnxslim.runtime import open_session, rank_latency
@@ -287,7 +287,7 @@ class Search:
         moments: Mapping[Request, Moments],
     ) -> dict[str, float]:
         """Key -> what the error that a ranking tells is worth at the outputs: measured with half of each group gone."""
-        noise = Noise(state.model, self.judging[:PROBED], self.context.threads, self.context.memory // 4)
+        noise = OutputNoise(state.model, self.judging[:PROBED], self.context.threads, self.context.memory // 4)
         weights = {}
         for count, group in enumerate(groups):
             self.context.progress(f"measure group {count + 1} of {len(groups)}")
@@ -298,8 +298,8 @@ class Search:
         return weights
 
     @cached_property
-    def _distance(self) -> Noise:
-        return Noise(self.model, self.judging, self.context.threads, self.context.memory // 4)
+    def _distance(self) -> OutputNoise:
+        return OutputNoise(self.model, self.judging, self.context.threads, self.context.memory // 4)
 
     def _score(self, state: _State) -> float:
         assert self.context.metric is not None

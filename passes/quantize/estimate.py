@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from onnxslim.calibration import Histogram
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed, NodeTime, attribute, node_times
+from onnxslim.runtime import Feed, NodeTime, Noise, attribute, node_times
 
 from .cost import Costs, conversions
 from .grid import TINY
 from .group import Group
 from .qdq import Built
 from .select import Errors
-from .simulate import Noise, Simulator
+from .simulate import Simulator
 from .tensors import Span, Tensor, spans_of
 
 FEEDS = 8

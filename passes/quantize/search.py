@@ -20,7 +20,7 @@ from onnxslim.calibration import Histogram, Statistics
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Feed, host_target, optimized_graph
+from onnxslim.runtime import Feed, Noise, host_target, optimized_graph
 
 from .bias import Means, means_of
 from .cost import Costs
@@ -30,7 +30,7 @@ from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .qdq import Built, unfused
 from .rounding import NEAREST, Rounding, compensated
 from .select import Choice, choices
-from .simulate import Noise, Simulator, rounded_weight
+from .simulate import Simulator, rounded_weight
 from .table import Table
 from .tensors import Span, Tensor, by_value, merged, tensors_of
 

@@ -7,15 +7,14 @@ rounded throughout: per channel they are not what limits int8.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor
 from onnxslim.ops.int8 import CONTRACTIONS
-from onnxslim.runtime import Feed, Outputs, Session, logits_view, open_session
-from onnxslim.runtime.views import exposed, named
+from onnxslim.runtime import Feed, Leaf, Measure, Noise, Session, leaves_of, open_session, shown
 
 from .grid import activation_grid, weight_grid
 from .group import Group
@@ -24,18 +23,6 @@ from .tensors import Span, Tensor
 
 Spans = Mapping[str, Span]
 """Tensor name -> its range; a tensor that is not named stays in float."""
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """How far the outputs moved.
-
-    ``power`` is noise over signal, added up over the outputs (0.01 = 20 dB for a model with one); ``peak`` the largest
-    error of any output, as a multiple of the output's root mean square.
-    """
-
-    power: float
-    peak: float
 
 
 class Simulator:
@@ -68,28 +55,29 @@ class Simulator:
     ) -> None:
         self._activation, self._feeds = activation, list(feeds)
         self._inputs: dict[str, tuple[str, str, str]] = {}
-        simulated = self._build(model, groups, tensors, lambda node: rounded_weight(node, bits, per_channel, rounding))
-        self._judged = _judged(simulated)
-        self._session = _session(simulated, self._judged, threads)
+        simulated, leaves = self._build(
+            model, groups, tensors, lambda node: rounded_weight(node, bits, per_channel, rounding)
+        )
+        self._session, self._names = _session(simulated, leaves, threads)
         self._reference = [self._run(feed, {}) for feed in self._feeds]
-        judged = _judged(model)
-        plain = _session(model, judged, threads)
-        unrounded = [_floats(plain.run(feed, list(set(judged.values()))), judged) for feed in self._feeds]
-        self.weights = _noise(unrounded, self._reference)
+        self._measure = _measured(leaves, self._reference)
+        leaves = leaves_of(model)
+        plain, names = _session(model, leaves, threads)
+        unrounded = [_run(plain, feed, names) for feed in self._feeds]
+        self.weights = _noise(_measured(leaves, unrounded), unrounded, self._reference)
         """What rounding all weights does."""
 
     def noise(self, spans: Spans) -> Noise:
         """The noise with just the tensors of ``spans`` on grids."""
-        return _noise(self._reference, (self._run(feed, spans) for feed in self._feeds))
+        return _noise(self._measure, self._reference, (self._run(feed, spans) for feed in self._feeds))
 
-    def _run(self, feed: Feed, spans: Spans) -> dict[str, np.ndarray]:
+    def _run(self, feed: Feed, spans: Spans) -> list[Any]:
         given = dict(feed)
         for name, (switch, scale, zero) in self._inputs.items():
             span = spans.get(name)
             grid = activation_grid(*(span or (0.0, 1.0)), self._activation)
             given |= {switch: np.array(span is not None), scale: grid.scale, zero: grid.zero_point}
-        found = self._session.run(given, list(set(self._judged.values())))
-        return _floats(found, self._judged)
+        return _run(self._session, given, self._names)
 
     def _build(
         self,
@@ -97,8 +85,10 @@ class Simulator:
         groups: Sequence[Group],
         tensors: Sequence[Tensor],
         round_weight: Callable[[ir.Node], np.ndarray],
-    ) -> ir.Model:
+    ) -> tuple[ir.Model, list[Leaf]]:
+        """The model with switches, and where its outputs are judged: behind the switches."""
         result = model.clone()
+        leaves = leaves_of(result)
         names = Names.of(result)
         values = {value.name: value for value in result.graph.inputs}
         values |= {value.name: value for node in result.graph for value in node.outputs}
@@ -125,7 +115,7 @@ class Simulator:
                     result.graph[0].prepend(switched)
                 for node, index in slots:
                     node.replace_input_with(index, switched.outputs[0])
-        return result
+        return result, leaves
 
     def _add_inputs(self, graph: ir.Graph, names: Names, tensor: str) -> tuple[ir.Value, ...]:
         integer = ir.DataType.UINT8 if self._activation == "uint8" else ir.DataType.INT8
@@ -140,44 +130,28 @@ class Simulator:
         return made
 
 
-def _noise(reference: Iterable[Mapping[str, np.ndarray]], other: Iterable[Mapping[str, np.ndarray]]) -> Noise:
-    signal: dict[str, float] = {}
-    noise: dict[str, float] = {}
-    peak: dict[str, float] = {}
-    count: dict[str, int] = {}
+def _session(model: ir.Model, leaves: Sequence[Leaf], threads: int) -> tuple[Session, list[str]]:
+    with shown(model, leaves) as names:
+        return open_session(model, threads=threads), names
+
+
+def _run(session: Session, feed: Feed, names: Sequence[str]) -> list[Any]:
+    outputs = session.run(feed, list(dict.fromkeys(names)))
+    return [outputs[name] for name in names]
+
+
+def _measured(leaves: Sequence[Leaf], arrays: Iterable[Sequence[Any]]) -> Measure:
+    measure = Measure([leaf.part for leaf in leaves], [leaf.value.name or "" for leaf in leaves])
+    for each in arrays:
+        measure.see(each)
+    return measure
+
+
+def _noise(measure: Measure, reference: Iterable[Sequence[Any]], other: Iterable[Sequence[Any]]) -> Noise:
+    tally = measure.tally()
     for wanted, found in zip(reference, other, strict=True):
-        for name, array in wanted.items():
-            error = (found[name] - array).ravel()
-            flat = array.ravel()
-            signal[name] = signal.get(name, 0.0) + float(flat @ flat)
-            noise[name] = noise.get(name, 0.0) + float(error @ error)
-            count[name] = count.get(name, 0) + flat.size
-            peak[name] = max(peak.get(name, 0.0), float(np.abs(error).max(initial=0.0)))
-    judged = [name for name in signal if signal[name] > 0]
-    power = sum(noise[name] / signal[name] for name in judged)
-    high = max((peak[name] / np.sqrt(signal[name] / count[name]) for name in judged), default=0.0)
-    return Noise(float(np.nan_to_num(power, nan=np.inf)), float(np.nan_to_num(high, nan=np.inf)))
-
-
-def _judged(model: ir.Model) -> dict[str, str]:
-    """Output -> the value that it is judged by: the output itself, or the logits behind it."""
-    views = logits_view(model)
-    return {value.name or "": views.get(value.name or "", value.name or "") for value in model.graph.outputs}
-
-
-def _session(model: ir.Model, judged: Mapping[str, str], threads: int) -> Session:
-    with exposed(model, named(model, list(set(judged.values()) - set(judged)))):
-        return open_session(model, threads=threads)
-
-
-def _floats(outputs: Outputs, judged: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Output -> what it is judged by, in double precision, where that is floats; what is not finite is taken for 0."""
-    found = {}
-    for name, view in judged.items():
-        array = outputs[view]
-        if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-            found[name] = np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0)
-    return found
+        tally.add(wanted, found)
+    return tally.noise()
 
 
 def _switch(names: Names, value: ir.Value, inputs: tuple[ir.Value, ...]) -> ir.Node:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.calibration import Samples, Statistics, collect_in_groups
-from onnxslim.fitting import Noise
+from onnxslim.fitting import OutputNoise
 from onnxslim.graph.edit import set_constant
 
 from .fit import fit_alone
@@ -19,7 +19,7 @@ from .weights import Weight
 FLATTEST = 1.0
 """The least by which the logarithm of the error is taken to rise from no zeros to nothing else."""
 SILENT = 1e-12
-"""Noise that is taken for a weight whose loss does not show."""
+"""OutputNoise that is taken for a weight whose loss does not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def curves_of(
     model: ir.Model,
     weights: Sequence[Weight],
     wanted: Mapping[float, Wanted],
-    noise: Noise,
+    noise: OutputNoise,
     samples: Samples | None,
     *,
     compensate: bool,

@@ -14,7 +14,7 @@ from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
 from onnxslim.calibration import Sample, collect, fingerprints
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, Noise, first_feeds
+from onnxslim.fitting import FITTED, OutputNoise, first_feeds
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -268,7 +268,7 @@ class Search:
             model,
             [weights[each.name] for each in self.weights],
             {each: self._wanted(each) for each in probes(share)},
-            Noise(model, self.judging, context.threads, context.memory // 4),
+            OutputNoise(model, self.judging, context.threads, context.memory // 4),
             None if options.by == "magnitude" else self._some_samples(),
             compensate=options.by == "compensated",
             memory=context.memory // 2,

@@ -8,7 +8,7 @@ import pytest
 
 from onnxslim.errors import InputError
 from onnxslim.graph import save
-from onnxslim.runtime import Feed, Parity, Reference, Tier, logits_view, random_feeds
+from onnxslim.runtime import Feed, Parity, Reference, Tier, leaves_of, random_feeds
 from tests.runtime.models import matmul, model, weight_of
 
 RELU = "(float[N,3] x) => (float[N,3] y) { y = Relu(x) }"
@@ -192,19 +192,19 @@ SOFTMAX = "(float[N,5] x) => (float[N,5] y) {{ c = Constant<value_float={c}>() t
 
 def test_sqnr_is_taken_before_a_softmax() -> None:
     before, after = (SOFTMAX.format(c=c, tail="y = Identity(s)") for c in (1000.0, 1010.0))
-    assert logits_view(model(before)) == {"y": "t"}
+    assert [leaf.value.name for leaf in leaves_of(model(before))] == ["t"]
     parity = check(before, after, Tier.LOSSY)
     (fidelity,) = parity.fidelity
     assert (fidelity.output, fidelity.view) == ("y", "t")
-    assert parity.sqnr == pytest.approx(40.0, abs=0.1)
+    assert parity.sqnr == pytest.approx(40.0, abs=0.2)
     assert parity.sqnr == fidelity.sqnr_db
     assert fidelity.top1 == 1.0
 
 
 def test_logits_are_found_behind_quantization() -> None:
     tail = "q = QuantizeLinear(s, c) d = DequantizeLinear(q, c) y = Transpose<perm=[1,0]>(d)"
-    assert logits_view(model(SOFTMAX.format(c=1.0, tail=tail))) == {"y": "t"}
-    assert logits_view(model(RELU)) == {}
+    assert [leaf.value.name for leaf in leaves_of(model(SOFTMAX.format(c=1.0, tail=tail)))] == ["t"]
+    assert [leaf.value.name for leaf in leaves_of(model(RELU))] == ["y"]
 
 
 def test_samples_are_a_claim_and_random_inputs_are_labelled() -> None:

@@ -11,7 +11,7 @@ import models_zoo
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import find_channels
 from onnxslim.calibration import Sample
-from onnxslim.fitting import Noise
+from onnxslim.fitting import OutputNoise
 from onnxslim.graph import load
 from onnxslim.passes.prune import apply, oracle, search
 from onnxslim.passes.prune.apply import Removal, constants_of
@@ -214,33 +214,34 @@ def scaled(proto: onnx.ModelProto, factor: float) -> ir.Model:
 LINEAR = model(["Conv x w -> a", "Conv a v -> y"], {"w": (8, 3, 1, 1), "v": (4, 8, 1, 1)})
 
 
-@pytest.mark.parametrize(("factor", "share"), [(1.0, 0.0), (0.9, 0.01), (0.0, 1.0), (-1.0, 1.0)])
-def test_noise_is_a_share_of_the_signal(factor: float, share: float) -> None:
+@pytest.mark.parametrize(("factor", "share"), [(1.0, 0.0), (0.9, 0.01), (0.1, 0.81), (-1.0, 1.0)])
+def test_noise_is_a_share_of_what_varies(factor: float, share: float) -> None:
     given = feeds(samples(LINEAR, 4))
-    assert Noise(loaded(LINEAR), given, 1)(scaled(LINEAR, factor)) == pytest.approx(share, abs=1e-6)
+    # The variance is estimated from four samples of mean zero.
+    assert OutputNoise(loaded(LINEAR), given, 1)(scaled(LINEAR, factor)) == pytest.approx(share, rel=0.1)
 
 
 def test_noise_is_taken_before_a_softmax_and_added_up_over_outputs() -> None:
-    nodes: list[str | Node] = ["MatMul x w -> a", "MatMul a v -> b", node("Softmax b -> p", axis=-1), "Neg b -> y"]
+    nodes: list[str | Node] = ["MatMul x w -> a", "MatMul a v -> b", node("Softmax b -> p", axis=-1), "Abs b -> y"]
     proto = model(nodes, {"w": (5, 8), "v": (8, 4)}, inputs={"x": ["N", 5]}, outputs=("p", "y"))
     whole = loaded(proto)
-    noise = Noise(whole, feeds(samples(proto, 4)), 1)
-    assert noise(scaled(proto, 0.9)) == pytest.approx(0.02, rel=1e-3)
+    noise = OutputNoise(whole, feeds(samples(proto, 4)), 1)
+    assert noise(scaled(proto, 0.9)) == pytest.approx(0.01 + 0.027, rel=0.2)  # the mean of |b| is no signal
     assert [value.name for value in whole.graph.outputs] == ["p", "y"]
 
 
-def test_noise_of_integers_is_how_many_differ() -> None:
+def test_integers_are_judged_by_the_floats_that_decided_them() -> None:
     nodes: list[str | Node] = ["MatMul x w -> a", "MatMul a v -> b", node("ArgMax b -> y", axis=-1)]
     proto = model(nodes, {"w": (5, 8), "v": (8, 4)}, inputs={"x": ["N", 5]}, integers=("y",))
-    noise = Noise(loaded(proto), feeds(samples(proto, 4, size=50)), 1)
+    noise = OutputNoise(loaded(proto), feeds(samples(proto, 4, size=50)), 1)
     assert noise(loaded(proto)) == 0
-    assert noise(scaled(proto, 2.0)) == 0
+    assert noise(scaled(proto, 0.9)) == pytest.approx(0.01, rel=0.2)
     assert noise(scaled(proto, -1.0)) == 1
 
 
 def test_an_output_of_another_shape_or_no_number_is_lost() -> None:
     given = feeds(samples(LINEAR, 2))
-    noise = Noise(loaded(LINEAR), given, 1)
+    noise = OutputNoise(loaded(LINEAR), given, 1)
     assert noise(scaled(LINEAR, float("nan"))) == 1
     assert noise(scaled(LINEAR, float("inf"))) == 1
     proto = model(["Conv x w -> a", "Conv a v -> y"], {"w": (8, 3, 1, 1), "v": (3, 8, 1, 1)})
@@ -249,7 +250,7 @@ def test_an_output_of_another_shape_or_no_number_is_lost() -> None:
 
 def test_outputs_that_are_held_are_bounded() -> None:
     given = feeds(samples(LINEAR, 6))
-    noise = Noise(loaded(LINEAR), given, 1, memory=3 * 4 * 4 * 16 * 4)
+    noise = OutputNoise(loaded(LINEAR), given, 1, memory=3 * 4 * 4 * 16 * 4)
     assert len(noise._wanted) == 3
-    assert noise(scaled(LINEAR, 0.9)) == pytest.approx(0.01, abs=1e-6)
-    assert len(Noise(loaded(LINEAR), given, 1, memory=1)._wanted) == 1
+    assert noise(scaled(LINEAR, 0.9)) == pytest.approx(0.01, rel=0.1)
+    assert len(OutputNoise(loaded(LINEAR), given, 1, memory=1)._wanted) == 1

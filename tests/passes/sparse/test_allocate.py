@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.fitting import Noise
+from onnxslim.fitting import OutputNoise
 from onnxslim.graph.matcher import Matcher
 from onnxslim.passes.sparse.allocate import Curve, by_curves, curves_of, probes, uniform
 from onnxslim.passes.sparse.masks import Pattern
@@ -41,7 +41,7 @@ def curves_in(made: ir.Model, found: list[Weight], share: float, compensate: boo
         made,
         found,
         {each: Wanted(each, Pattern()) for each in probes(share)},
-        Noise(made, feeds(given)[:4], 1),
+        OutputNoise(made, feeds(given)[:4], 1),
         given,
         compensate=compensate,
         memory=1 << 28,

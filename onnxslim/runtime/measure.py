@@ -1,0 +1,189 @@
+"""How far the parts of some outputs moved: noise over signal, part by part. Everything that judges outputs uses it.
+
+A part's noise is the sum of squares of its error, its signal the sum of squares of what varies in it
+(`onnxslim.runtime.signal`). Of integers and booleans the noise is how many differ, the signal how many there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnxslim.runtime.compare import is_float
+from onnxslim.runtime.metrics import Fidelity
+from onnxslim.runtime.parts import Part
+from onnxslim.runtime.signal import Signal, Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How far outputs moved in all.
+
+    Attributes:
+        power: Noise over signal, at most 1 for each part, added up over the parts.
+        peak: The largest error, as a multiple of the root mean square of what varies in its part.
+    """
+
+    power: float
+    peak: float
+
+
+class Measure:
+    """The parts of a model's outputs and what varies in them, from the model's own values.
+
+    Args:
+        parts: What is compared.
+        names: The tensor of each part.
+    """
+
+    def __init__(self, parts: Sequence[Part], names: Sequence[str]) -> None:
+        self.parts, self.names = list(parts), list(names)
+        self._signals = [Signal() for _ in parts]
+        self._discrete = [0] * len(parts)
+
+    def see(self, arrays: Sequence[Any]) -> None:
+        """Takes in the original's tensors for one feed, in the order of the parts. What is no array is left out."""
+        for place, array in enumerate(arrays):
+            if isinstance(array, np.ndarray) and is_float(array):
+                self._signals[place].add(array)
+            elif isinstance(array, np.ndarray):
+                self._discrete[place] += array.size
+
+    def tally(self) -> Tally:
+        """A count of noise against what was seen so far."""
+        slices = [
+            signal.slices() or ([Slice(float(count), count)] if count else [])
+            for signal, count in zip(self._signals, self._discrete, strict=True)
+        ]
+        return Tally(self, slices, [signal.arrays for signal in self._signals])
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Of one quantity."""
+
+    noise: float = 0.0
+    peak: float = 0.0
+    dot: float = 0.0
+    own: float = 0.0
+    other: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The noise of one candidate. Made by `Measure.tally`."""
+
+    measure: Measure
+    slices: list[list[Slice]]
+    arrays: list[int]
+    rows: list[list[int]] = field(init=False)
+    """Rows along the last axis of each part, and those with the same largest element."""
+    uneven: dict[int, int] = field(default_factory=dict, init=False)
+    """Place of a part -> feeds on which its shape differs."""
+    _sums: list[list[_Sums]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sums = [[_Sums() for _ in each] for each in self.slices]
+        self.rows = [[0, 0] for _ in self.slices]
+
+    def add(self, before: Sequence[Any], after: Sequence[Any]) -> None:
+        """Takes in one feed: tensors of both sides in the order of the parts."""
+        for place, (a, b) in enumerate(zip(before, after, strict=True)):
+            if not isinstance(a, np.ndarray) or not self.slices[place]:
+                continue
+            if not isinstance(b, np.ndarray) or a.shape != b.shape:
+                self._lose(place, a)
+            elif is_float(a):
+                self._add(place, a, b)
+            else:
+                differ = float(np.count_nonzero(a != b))
+                sums = self._sums[place][0]
+                sums.noise, sums.peak = sums.noise + differ, max(sums.peak, float(differ > 0))
+
+    def noise(self) -> Noise:
+        """All parts together."""
+        power = peak = 0.0
+        for slices, sums in zip(self.slices, self._sums, strict=True):
+            for quantity, found in zip(slices, sums, strict=True):
+                if quantity.energy > 0:
+                    power += min(found.noise / quantity.energy, 1.0)
+                    peak = max(peak, found.peak / math.sqrt(quantity.energy / quantity.count))
+        return Noise(power, peak)
+
+    def fidelity(self, places: Sequence[int]) -> list[Fidelity]:
+        """What was measured of the parts at these places; a quantity that is always zero cannot be judged."""
+        found = []
+        for place in places:
+            part, name, rows = self.measure.parts[place], self.measure.names[place], self.rows[place]
+            for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
+                if quantity.energy > 0:
+                    top1 = rows[1] / rows[0] if rows[0] and quantity.axis is None else None
+                    found.append(
+                        Fidelity(
+                            part.output,
+                            name,
+                            _decibels(quantity.energy, sums.noise),
+                            _cosine(sums),
+                            top1,
+                            before=part.before,
+                            entries=quantity.label,
+                        )
+                    )
+        return found
+
+    def notes(self, places: Sequence[int]) -> list[str]:
+        """What a reader should know of these parts."""
+        found = []
+        for place in places:
+            part, name = self.measure.parts[place], self.measure.names[place]
+            for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
+                label = Fidelity(part.output, name, 0.0, 0.0, None, part.before, quantity.label).label
+                if quantity.energy == 0 and sums.noise > 0:
+                    found.append(
+                        f"{label} cannot be judged: it is zero on every sample; its largest error is {sums.peak:.3g}"
+                    )
+                elif quantity.fixed and self.arrays[place] > 1 and sums.noise > 0:
+                    found.append(f"{label} is the same on every sample: it was judged by how it varies within one")
+        return found
+
+    @np.errstate(invalid="ignore", over="ignore")  # what is not finite is infinitely noisy
+    def _add(self, place: int, a: np.ndarray, b: np.ndarray) -> None:
+        if a.ndim and a.shape[-1] > 1 and a.size:
+            self.rows[place][0] += a.size // a.shape[-1]
+            self.rows[place][1] += int((a.argmax(axis=-1) == b.argmax(axis=-1)).sum())
+        finite = np.isfinite(a)
+        x = np.where(finite, a, 0).astype(np.float64)
+        y = np.where(finite, b, 0).astype(np.float64)
+        for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
+            whole = quantity.axis is None or quantity.index is None
+            own, other = (x, y) if whole else (np.take(each, quantity.index, quantity.axis) for each in (x, y))  # type: ignore[arg-type]
+            own, other = own.ravel(), other.ravel()
+            error = other - own
+            noise = float(error @ error)
+            sums.noise += math.inf if math.isnan(noise) else noise
+            sums.peak = max(sums.peak, float(np.nan_to_num(np.abs(error).max(initial=0.0), nan=np.inf)))
+            sums.dot += float(own @ other)
+            sums.own += float(own @ own)
+            sums.other += float(other @ other)
+
+    def _lose(self, place: int, a: np.ndarray) -> None:
+        """A tensor whose shape changed has lost all of its signal on this feed."""
+        self.uneven[place] = self.uneven.get(place, 0) + 1
+        for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
+            sums.noise += quantity.energy / max(self.arrays[place], 1) if is_float(a) else float(a.size)
+            sums.peak = math.inf
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if math.isfinite(noise) else -math.inf
+
+
+def _cosine(sums: _Sums) -> float:
+    norms = math.sqrt(sums.own) * math.sqrt(sums.other)
+    return sums.dot / norms if norms > 0 else float(sums.own == sums.other)

@@ -1,0 +1,282 @@
+"""The parts of a model's outputs: what each output is concatenated, decoded or selected from.
+
+One figure over a tensor of boxes (0 to 640) and scores (0 to 1) sees only the boxes. So outputs are traced back:
+
+- Concat(a, b) -> a and b, each a part;
+- Sigmoid(x), Softmax(x) and the like -> x: a saturated value hides differences (scores near 0 and 1);
+- Reshape, Transpose, Slice, Split, casts, Q/DQ pairs, scaling by constants: looked through for one of the two above;
+- ArgMax, TopK, NonMaxSuppression, comparisons and what is gathered at their indices -> the floats that decided.
+
+A part is compared at the last tensor that such a step led to. What a trace does not reach is told apart by magnitude
+(`onnxslim.runtime.signal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Hardmax", "Tanh", "Clip"})
+MOVES = frozenset({"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Dropout"})
+"""Operators whose first input holds the same elements as their output."""
+CUTS = frozenset({"Slice", "Split", "Gather"})
+"""Operators that take some elements at places that do not depend on values."""
+QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+SCALES = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Exp", "Sqrt"})
+"""Elementwise operators that decode a head, where every other operand is a constant."""
+SELECTED = frozenset({"Gather", "GatherElements", "GatherND"})
+DECISIONS = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero"})
+COMPARISONS = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
+MAX_STEPS = 64
+"""Operators looked through before giving up."""
+MAX_INPUTS = 16
+"""Inputs of a Concat beyond which it is one part: the steps of an unrolled loop, not kinds of outputs."""
+MAX_PARTS = 32
+"""Parts of an output beyond which it is compared as a whole."""
+MAX_ANCESTORS = 48
+"""Operators looked at for what decides an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of an output, as the original model and what was made of it both have it."""
+
+    output: str
+    """Name of the graph output."""
+    path: tuple[str, ...] = ()
+    """The steps from the output to the tensor that is compared, such as ``("Concat:1", "Sigmoid")``."""
+
+    @property
+    def before(self) -> str:
+        """The operator whose input is compared; empty where nothing saturates or decides."""
+        return next((step for step in reversed(self.path) if not step.startswith("Concat")), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Where a part is compared in one model. `value` follows edits of the graph after the trace."""
+
+    part: Part
+    output: ir.Value
+    reader: tuple[ir.Node, int] | None = None
+    """Who reads the tensor, and in which slot; None for the output itself."""
+    cuts: tuple[tuple[ir.Node, int], ...] = ()
+    """Moves between the saturation and the output, nearest to the output first: they are repeated on the tensor."""
+
+    @property
+    def value(self) -> ir.Value:
+        """The tensor that is compared, before ``cuts``."""
+        found = self.output if self.reader is None else self.reader[0].inputs[self.reader[1]]
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    leaf: Leaf
+    at: ir.Value
+    """How far the search went."""
+    moved: tuple[tuple[ir.Node, int], ...] = ()
+    """Moves since the leaf's tensor; second: which output of the node."""
+    steps: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        return any(node.op_type in CUTS for node, _ in self.moved)
+
+
+def leaves_of(model: ir.Model) -> list[Leaf]:
+    """The parts of all outputs, each tensor once, in the order of the outputs.
+
+    An output that only repeats the tensors of others (indices beside scores) adds none.
+    """
+    found: dict[tuple[int, tuple[int, ...]], Leaf] = {}
+    for output in model.graph.outputs:
+        leaves = _leaves(output)
+        for leaf in leaves if len(leaves) <= MAX_PARTS else [Leaf(Part(output.name or ""), output)]:
+            found.setdefault((id(leaf.value), tuple(id(node) for node, _ in leaf.cuts)), leaf)
+    return list(found.values())
+
+
+def twins_of(parts: Sequence[Part], model: ir.Model) -> list[Leaf | None]:
+    """Where another model has the same parts; None for one that it has not."""
+    known: dict[Part, Leaf] = {}
+    for output in model.graph.outputs:
+        known[Part(output.name or "")] = Leaf(Part(output.name or ""), output)
+        known |= {leaf.part: leaf for leaf in _leaves(output)}
+    return [known.get(part) for part in parts]
+
+
+def find(model: ir.Model, name: str, part: Part) -> Leaf | None:
+    """The tensor of a part by its name in the main graph, for a model whose way to it is another.
+
+    Where it is only quantized, what it is dequantized to: that is what the rest of the model sees.
+    """
+    value = next((value for node in model.graph for value in node.outputs if value.name == name), None)
+    for op in ("QuantizeLinear", "DequantizeLinear"):
+        readers = [] if value is None or value.is_graph_output() else list(value.uses())
+        if readers and all(use.node.op_type == op and use.idx == 0 for use in readers):
+            value = readers[0].node.outputs[0]
+    return None if value is None or value.producer() is None else Leaf(part, value)
+
+
+@contextmanager
+def shown(model: ir.Model, leaves: Sequence[Leaf]) -> Iterator[list[str]]:
+    """Shows the tensors of ``leaves`` as further outputs of the main graph until the block is left.
+
+    Yields:
+        The name of each leaf's tensor, of an output that is there anyway included.
+    """
+    graph = model.graph
+    count, made = len(graph.outputs), list[ir.Node]()
+    present = {id(value) for value in graph.outputs}
+    names: list[str] = []
+    try:
+        for leaf in leaves:
+            value = leaf.value
+            for node, index in reversed(leaf.cuts):
+                again = _repeated(node, value, f"{value.name}_part_{len(made)}")
+                graph.append(again)
+                made.append(again)
+                value = again.outputs[index]
+            if id(value) not in present:
+                graph.outputs.append(value)
+                present.add(id(value))
+            names.append(value.name or "")
+        yield names
+    finally:
+        while len(graph.outputs) > count:
+            graph.outputs.pop()  # a slice deletion would leave the values marked as outputs
+        for node in reversed(made):
+            graph.remove(node, safe=True)
+
+
+def _repeated(node: ir.Node, value: ir.Value, name: str) -> ir.Node:
+    outputs = [ir.Value(name=f"{name}_{i}", type=value.type) for i in range(len(node.outputs))]
+    return ir.Node(
+        node.domain,
+        node.op_type,
+        [value, *node.inputs[1:]],
+        list(node.attributes.values()),
+        outputs=outputs,
+        name=name,
+    )
+
+
+def _leaves(output: ir.Value) -> list[Leaf]:
+    found: list[Leaf] = []
+    queue = [_Trace(Leaf(Part(output.name or ""), output), output)]
+    while queue:
+        trace = queue.pop(0)
+        after = _step(trace) if trace.steps < MAX_STEPS and len(found) + len(queue) <= MAX_PARTS else None
+        if after is None:
+            found.append(trace.leaf)
+        else:
+            queue[:0] = after
+    # What is given or constant cannot differ.
+    own = [leaf for leaf in found if leaf.reader is None or leaf.value.producer() is not None]
+    return own or [Leaf(Part(output.name or ""), output)]
+
+
+def _step(trace: _Trace) -> list[_Trace] | None:
+    """The trace one operator further up, or the traces that it divides into; None where it ends."""
+    node = trace.at.producer()
+    if node is None or node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
+        return None
+    op = node.op_type
+    place = node.outputs.index(trace.at)
+    if op in SELECTED and (slot := _decided_slot(node)) is not None:
+        return [_at(trace, node, slot, op)]
+    if op in MOVES or (op in CUTS and _is_constant(node.inputs[1:])):
+        return [replace(trace, at=node.inputs[0], moved=(*trace.moved, (node, place)), steps=trace.steps + 1)]
+    if op in QDQ or (op == "Cast" and not _is_discrete(trace.at) and not _is_discrete(node.inputs[0])):
+        return [replace(trace, at=node.inputs[0], steps=trace.steps + 1)]
+    if op in SCALES:
+        free = [value for value in node.inputs if value is not None and not is_constant(value)]
+        return [replace(trace, at=free[0], steps=trace.steps + 1)] if len(free) == 1 else None
+    if op == "Concat":
+        slots = [i for i, value in enumerate(node.inputs) if value is not None and not is_constant(value)]
+        if trace.is_cut or not slots or len(node.inputs) > MAX_INPUTS:
+            return None
+        return [_at(trace, node, i, f"Concat:{i}") for i in slots]
+    if op in SATURATING:
+        after = _at(trace, node, 0, op)
+        if trace.is_cut:
+            # The same elements of the logits: beyond that, what was cut could not be told from the rest.
+            return [replace(after, leaf=replace(after.leaf, cuts=trace.moved), steps=MAX_STEPS)]
+        return [after]
+    if op in DECISIONS or op in COMPARISONS or (op == "Cast" and _is_discrete(trace.at)):
+        count = 2 if op == "NonMaxSuppression" or op in COMPARISONS else 1
+        slots = [i for i, v in enumerate(node.inputs[:count]) if v is not None and not is_constant(v)]
+        slots = [i for i in slots if not _is_discrete(node.inputs[i])]
+        return [_at(trace, node, i, f"{op}:{i}" if count > 1 else op) for i in slots] or None
+    return None
+
+
+def _at(trace: _Trace, node: ir.Node, slot: int, step: str) -> _Trace:
+    part = replace(trace.leaf.part, path=(*trace.leaf.part.path, step))
+    value = node.inputs[slot]
+    assert value is not None
+    return _Trace(Leaf(part, trace.leaf.output, (node, slot)), value, steps=trace.steps + 1)
+
+
+def _decided_slot(node: ir.Node) -> int | None:
+    """Which input of a Gather is compared instead of its output; None unless floats chose the places."""
+    data, indices = node.inputs[0], node.inputs[1]
+    if indices is None or not _is_decided(indices):
+        return None
+    return 1 if data is None or is_constant(data) or _is_discrete(data) else 0
+
+
+def _is_decided(value: ir.Value) -> bool:
+    """Whether an index depends on which of some floats are larger."""
+    queue, seen = [value], set[int]()
+    while queue and len(seen) < MAX_ANCESTORS:
+        node = queue.pop().producer()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.op_type in DECISIONS | COMPARISONS:
+            return any(each is not None and not _is_discrete(each) for each in node.inputs[:1])
+        if node.op_type != "Shape":
+            queue.extend(each for each in node.inputs if each is not None)
+    return False
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether a value is an initializer or a Constant, as it is or cast, reshaped or dequantized."""
+    for _ in range(4):
+        if value is None or value.const_value is not None:
+            return True
+        node = value.producer()
+        if node is None or node.op_type == "Constant":
+            return node is not None
+        if node.op_type not in MOVES | QDQ | {"Cast"} or not node.inputs:
+            return False
+        value = node.inputs[0]
+    return False
+
+
+def _is_constant(values: Sequence[ir.Value | None]) -> bool:
+    return all(is_constant(value) for value in values)
+
+
+def _is_discrete(value: ir.Value | None) -> bool:
+    """Whether a value is known to hold integers, booleans or strings."""
+    if value is None:
+        return False
+    if value.dtype is not None:
+        return not value.dtype.is_floating_point()
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == "Cast":
+        return not ir.DataType(node.attributes["to"].as_int()).is_floating_point()
+    if node.op_type == "TopK":
+        return value is node.outputs[1]
+    if node.op_type in MOVES | CUTS:
+        return _is_discrete(node.inputs[0])
+    return node.op_type in DECISIONS | COMPARISONS | {"Shape", "Size", "Not", "And", "Or", "Equal"}
