@@ -32,6 +32,7 @@ _MODULES = (
     "plcmos",
     "aecmos",
     "tashkeel",
+    "nudenet",
 )
 """The modules of models_zoo.entries, in the order of the list; each has its ``ENTRIES``."""
 

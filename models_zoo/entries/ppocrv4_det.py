@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from models_zoo.boxes import Boxes, f1
 from models_zoo.entries.rapidocr import DET, RAPIDOCR
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.tally import Tally
@@ -22,9 +23,6 @@ _MATCH = 0.5
 """A box is found where the intersection over union is more than this, as in ICDAR's rules."""
 _SIZES = {"calibration": 32, "selection": 24, "report": 48}
 
-Boxes = NDArray[np.float64]
-"""Shape [boxes, 4]: left, top, right, bottom."""
-
 
 def samples(split: str) -> LazySamples:
     """Rendered pages; the label is the boxes of the lines."""
@@ -38,7 +36,7 @@ def measure(run: Run, data: Iterable[Sample]) -> dict[str, Tally]:
         map = _map(run, sample)
         wanted: Boxes = sample.label
         found = find_boxes(map)
-        boxes.append((2 * _hits(found, wanted), len(found) + len(wanted)))
+        boxes.append(f1(found, wanted, least=_MATCH))
         pixels.append(_overlap(_filled(found, map.shape), _filled(wanted, map.shape)))
     return {"box F1": np.array(boxes, np.float64), "pixel IoU": np.array(pixels, np.float64)}
 
@@ -66,21 +64,6 @@ def find_boxes(map: NDArray[np.float32]) -> Boxes:
             grow = height * width * _UNCLIP / (2 * (height + width))
             boxes.append((columns.start - grow, rows.start - grow, columns.stop + grow, rows.stop + grow))
     return np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def _hits(found: Boxes, wanted: Boxes) -> int:
-    """Boxes of ``wanted`` that have a match; each box is matched once, best pairs first."""
-    low = np.maximum(found[:, None, :2], wanted[None, :, :2])
-    high = np.minimum(found[:, None, 2:], wanted[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (found, wanted)]
-    quality = shared / (areas[0][:, None] + areas[1][None, :] - shared)
-    hits = 0
-    while quality.size and quality.max() > _MATCH:
-        row, column = np.unravel_index(quality.argmax(), quality.shape)
-        quality[row, :] = quality[:, column] = 0
-        hits += 1
-    return hits
 
 
 def _filled(boxes: Boxes, shape: tuple[int, ...]) -> NDArray[np.bool_]:

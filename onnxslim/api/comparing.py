@@ -117,15 +117,23 @@ def compare_results(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
         return rows
     first, second = a["parity"], b["parity"]
     rows += [Row(name, first[name], second[name], first[name] == second[name]) for name in ("passed", "tier", "feeds")]
-    others = {each["output"]: each for each in second["fidelity"]}
+    others = {_part_of(each): each for each in second["fidelity"]}
     for each in first["fidelity"]:
-        name, other = each["output"], others.get(each["output"])
+        name, other = _part_of(each), others.get(_part_of(each))
         levels = (each["sqnr_db"], None if other is None else other["sqnr_db"])
         rows.append(Row(f"{name}: SQNR", *levels, agrees=_close(*levels)))
     for name, mark in a["outputs"].items():
         same = mark == b["outputs"].get(name)
         rows.append(Row(f"{name}: outputs", mark[:12], str(b["outputs"].get(name))[:12], True if same else None))
     return rows
+
+
+def _part_of(fidelity: Mapping[str, Any]) -> str:
+    """A part of an output by name; results of versions that knew outputs only have no entries."""
+    named = [fidelity["output"], fidelity.get("entries", "")]
+    if fidelity["view"] != fidelity["output"]:
+        named.append(f"at {fidelity['view']}")
+    return " ".join(filter(None, named))
 
 
 _SAME_INPUTS = "give both the same --samples"

@@ -22,7 +22,9 @@ def hold_to(parity: Parity, min_sqnr: float) -> Parity:
         return parity
     poor = [
         runtime.Difference(
-            "value", each.output, f"SQNR {each.sqnr_db:.1f} dB is under the floor of {min_sqnr:g} dB of min_sqnr"
+            "value",
+            each.output,
+            f"{each.label} keeps an SQNR of {each.sqnr_db:.1f} dB, below the {min_sqnr:g} dB of min_sqnr",
         )
         for each in parity.fidelity
         if each.sqnr_db < min_sqnr

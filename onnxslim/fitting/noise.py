@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.runtime import Feed, Leaf, Measure, Part, leaves_of, open_session, shown, twins_of
+from onnxslim.runtime import Feed, Leaf, Measure, Part, extents_of, leaves_of, open_session, shown, twins_of
 
 
 class OutputNoise:
@@ -24,7 +24,8 @@ class OutputNoise:
         self._feeds, self._threads = list(feeds), threads
         leaves = leaves_of(model)
         self._parts = [leaf.part for leaf in leaves]
-        self._measure = Measure(self._parts, [leaf.value.name or "" for leaf in leaves])
+        names = [leaf.value.name or "" for leaf in leaves]
+        self._measure = Measure(self._parts, names, extents_of(model, feeds[0], threads))
         self._wanted: list[list[Any]] = []
         held = 0
         for arrays in self._arrays(model, leaves):

@@ -75,13 +75,12 @@ def parity_line(parity: Parity, *, held_back: int = 0, ranks: Mapping[str, int] 
         return f"parity: passed ({parity.tier.name.lower()}): {parity}"
     worst = min(parity.fidelity, key=lambda found: found.sqnr_db, default=None)
     if worst is None:
-        return f"parity: no float outputs to measure, {_on(parity, held_back)}"
-    name = f"{worst.output!r}" + (" before its Softmax or Sigmoid" if worst.view != worst.output else "")
-    more = f", the worst of {len(parity.fidelity)} outputs" if len(parity.fidelity) > 1 else ""
+        return f"parity: no outputs to measure, {_on(parity, held_back)}"
+    more = f", the worst of {len(parity.fidelity)} parts of the outputs" if len(parity.fidelity) > 1 else ""
     top = _top1(worst.top1, (ranks or {}).get(worst.output))
     return (
         f"parity: outputs differ by SQNR {worst.sqnr_db:.1f} dB, cosine {worst.cosine:.5f}{top} "
-        f"({name}{more}), {_on(parity, held_back)}"
+        f"in {worst.label}{more}, {_on(parity, held_back)}"
     )
 
 
@@ -208,7 +207,7 @@ def _quality(parity: Parity, *, held_back: int) -> str:
     if parity.tier is not Tier.LOSSY:
         return f"outputs the same {_on(parity, held_back)}"
     if parity.sqnr is None:
-        return "no float outputs to measure"
+        return "no outputs to measure"
     return f"SQNR {parity.sqnr:.1f} dB {_on(parity, held_back)}"
 
 

@@ -13,6 +13,7 @@ from onnxslim.runtime.tier import Tier
 if TYPE_CHECKING:
     from onnxslim.runtime.attribution import attribute
     from onnxslim.runtime.compare import Difference
+    from onnxslim.runtime.extents import Extents, extents_of
     from onnxslim.runtime.feeds import Feed, Outputs, Run
     from onnxslim.runtime.findings import Parity
     from onnxslim.runtime.latency import Latency, compare_latency
@@ -31,6 +32,7 @@ __all__ = [
     "TARGETS",
     "AnyModel",
     "Difference",
+    "Extents",
     "Feed",
     "Fidelity",
     "Latency",
@@ -53,6 +55,7 @@ __all__ = [
     "child_environment",
     "compare_latency",
     "cosine",
+    "extents_of",
     "host_target",
     "lean_config",
     "leaves_of",
@@ -83,6 +86,7 @@ _HOMES = {
     ".ranking": ("rank_latency",),
     ".session": ("AnyModel", "Port", "Session", "lean_config", "open_session", "optimized_graph"),
     ".target": ("TARGETS", "Target", "host_target"),
+    ".extents": ("Extents", "extents_of"),
     ".measure": ("Measure", "Noise", "Tally"),
     ".parts": ("Leaf", "Part", "leaves_of", "shown", "twins_of"),
 }

@@ -7,13 +7,14 @@ A part's noise is the sum of squares of its error, its signal the sum of squares
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from onnxslim.runtime.compare import is_float
+from onnxslim.runtime.extents import Extents
 from onnxslim.runtime.metrics import Fidelity
 from onnxslim.runtime.parts import Part
 from onnxslim.runtime.signal import Signal, Slice
@@ -38,10 +39,13 @@ class Measure:
     Args:
         parts: What is compared.
         names: The tensor of each part.
+        extents: Output -> entries of its parts, where they are known.
     """
 
-    def __init__(self, parts: Sequence[Part], names: Sequence[str]) -> None:
-        self.parts, self.names = list(parts), list(names)
+    def __init__(
+        self, parts: Sequence[Part], names: Sequence[str], extents: Mapping[str, Extents] | None = None
+    ) -> None:
+        self.parts, self.names, self.extents = list(parts), list(names), dict(extents or {})
         self._signals = [Signal() for _ in parts]
         self._discrete = [0] * len(parts)
 
@@ -55,10 +59,14 @@ class Measure:
 
     def tally(self) -> Tally:
         """A count of noise against what was seen so far."""
-        slices = [
-            signal.slices() or ([Slice(float(count), count)] if count else [])
-            for signal, count in zip(self._signals, self._discrete, strict=True)
-        ]
+        # An output that saturates is divided where its parts are known: small values of a Sigmoid are no quantity.
+        traced = {part.output for part in self.parts if part.path}
+        slices = []
+        for part, signal, count in zip(self.parts, self._signals, self._discrete, strict=True):
+            known = self.extents.get(part.output) if not part.path else None
+            divide = bool(part.path) or part.output not in traced
+            found = signal.slices(divide, (known.axis, known.groups) if known else None)
+            slices.append(found or ([Slice(float(count), count)] if count else []))
         return Tally(self, slices, [signal.arrays for signal in self._signals])
 
 
@@ -105,13 +113,17 @@ class Tally:
                 sums.noise, sums.peak = sums.noise + differ, max(sums.peak, float(differ > 0))
 
     def noise(self) -> Noise:
-        """All parts together."""
-        power = peak = 0.0
-        for slices, sums in zip(self.slices, self._sums, strict=True):
+        """All parts together; of an output's parts and the output itself, whichever is worse."""
+        powers: dict[tuple[str, bool], float] = {}
+        peak = 0.0
+        for part, slices, sums in zip(self.measure.parts, self.slices, self._sums, strict=True):
             for quantity, found in zip(slices, sums, strict=True):
                 if quantity.energy > 0:
-                    power += min(found.noise / quantity.energy, 1.0)
+                    key = part.output, bool(part.path)
+                    powers[key] = powers.get(key, 0.0) + min(found.noise / quantity.energy, 1.0)
                     peak = max(peak, found.peak / math.sqrt(quantity.energy / quantity.count))
+        outputs = dict.fromkeys(output for output, _ in powers)
+        power = sum(max(powers.get((each, True), 0.0), powers.get((each, False), 0.0)) for each in outputs)
         return Noise(power, peak)
 
     def fidelity(self, places: Sequence[int]) -> list[Fidelity]:

@@ -24,6 +24,7 @@ from onnxslim.errors import CannotRun, InputError, OnnxSlimError
 from onnxslim.graph import load
 from onnxslim.runtime import compare, flips
 from onnxslim.runtime.compare import Difference
+from onnxslim.runtime.extents import extents_of
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
 from onnxslim.runtime.interface import interface_differences
@@ -144,6 +145,8 @@ class Reference:
             if optimized is not None and (self.tier is Tier.NUMERIC or not self.feeds):
                 own = self._own_difference(optimized, feed, outputs)
             memory -= _nbytes(outputs)
+            if not self.feeds and self._measure.parts:
+                self._measure.extents = extents_of(self._model, feed, self._threads)
             self._measure.see([outputs.get(name) for name in self._measure.names])
             self.feeds.append(feed)
             self._own.append(own)
@@ -237,7 +240,7 @@ class Reference:
         for output in self._outputs:
             if output in self._unstable:
                 continue
-            own = [i for i, part in enumerate(parts) if part.output == output and (part.path or part in self._plain)]
+            own = [i for i, part in enumerate(parts) if part.output == output and part in self._judged]
             lost = [i for i in own if parts[i] not in names or i in tally.uneven]
             if lost and parts[lost[0]].path:
                 found.notes.append(
@@ -249,9 +252,9 @@ class Reference:
         found.notes += tally.notes(places)
 
     @property
-    def _plain(self) -> set[Part]:
-        """Outputs that are compared as they are."""
-        return {leaf.part for leaf in self._leaves if not leaf.part.path}
+    def _judged(self) -> set[Part]:
+        """The parts that outputs are judged by: not those that stand by for a candidate without them."""
+        return {leaf.part for leaf in self._leaves}
 
     # The candidate's side.
 

@@ -7,8 +7,8 @@ One figure over a tensor of boxes (0 to 640) and scores (0 to 1) sees only the b
 - Reshape, Transpose, Slice, Split, casts, Q/DQ pairs, scaling by constants: looked through for one of the two above;
 - ArgMax, TopK, NonMaxSuppression, comparisons and what is gathered at their indices -> the floats that decided.
 
-A part is compared at the last tensor that such a step led to. What a trace does not reach is told apart by magnitude
-(`onnxslim.runtime.signal`).
+A part is compared at the last tensor that such a step led to, and the output itself besides: what comes behind that
+tensor may be rounded too. What a trace does not reach is told apart by magnitude (`onnxslim.runtime.signal`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ MAX_INPUTS = 16
 """Inputs of a Concat beyond which it is one part: the steps of an unrolled loop, not kinds of outputs."""
 MAX_PARTS = 32
 """Parts of an output beyond which it is compared as a whole."""
+ELSEWHERE = SELECTED | {"TopK", "NonMaxSuppression", "NonZero"}
+"""What puts elements in an order, or at places, that a tiny error changes: behind it they cannot be compared."""
 MAX_ANCESTORS = 48
 """Operators looked at for what decides an index."""
 
@@ -48,6 +50,11 @@ class Part:
     """Name of the graph output."""
     path: tuple[str, ...] = ()
     """The steps from the output to the tensor that is compared, such as ``("Concat:1", "Sigmoid")``."""
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether the output holds a choice of the part's elements that floats made."""
+        return any(step.partition(":")[0] in ELSEWHERE for step in self.path)
 
     @property
     def before(self) -> str:
@@ -65,6 +72,10 @@ class Leaf:
     """Who reads the tensor, and in which slot; None for the output itself."""
     cuts: tuple[tuple[ir.Node, int], ...] = ()
     """Moves between the saturation and the output, nearest to the output first: they are repeated on the tensor."""
+    joined: tuple[ir.Node, int] | None = None
+    """The last Concat on the way from the output, and which input of it the part is."""
+    elementwise: tuple[tuple[ir.Node, int], ...] = ()
+    """Nodes that give one value for each of an input, between there and the output; second: which input."""
 
     @property
     def value(self) -> ir.Value:
@@ -89,14 +100,19 @@ class _Trace:
 
 
 def leaves_of(model: ir.Model) -> list[Leaf]:
-    """The parts of all outputs, each tensor once, in the order of the outputs.
+    """The parts of all outputs, each tensor once, in the order of the outputs; behind its parts the output itself.
 
     An output that only repeats the tensors of others (indices beside scores) adds none.
     """
     found: dict[tuple[int, tuple[int, ...]], Leaf] = {}
     for output in model.graph.outputs:
+        whole = Leaf(Part(output.name or ""), output)
         leaves = _leaves(output)
-        for leaf in leaves if len(leaves) <= MAX_PARTS else [Leaf(Part(output.name or ""), output)]:
+        if len(leaves) > MAX_PARTS:
+            leaves = [whole]
+        elif not any(leaf.part.is_selected for leaf in leaves):
+            leaves.append(whole)
+        for leaf in leaves:
             found.setdefault((id(leaf.value), tuple(id(node) for node, _ in leaf.cuts)), leaf)
     return list(found.values())
 
@@ -176,9 +192,7 @@ def _leaves(output: ir.Value) -> list[Leaf]:
             found.append(trace.leaf)
         else:
             queue[:0] = after
-    # What is given or constant cannot differ.
-    own = [leaf for leaf in found if leaf.reader is None or leaf.value.producer() is not None]
-    return own or [Leaf(Part(output.name or ""), output)]
+    return found
 
 
 def _step(trace: _Trace) -> list[_Trace] | None:
@@ -193,25 +207,26 @@ def _step(trace: _Trace) -> list[_Trace] | None:
     if op in MOVES or (op in CUTS and _is_constant(node.inputs[1:])):
         return [replace(trace, at=node.inputs[0], moved=(*trace.moved, (node, place)), steps=trace.steps + 1)]
     if op in QDQ or (op == "Cast" and not _is_discrete(trace.at) and not _is_discrete(node.inputs[0])):
-        return [replace(trace, at=node.inputs[0], steps=trace.steps + 1)]
+        return [_through(trace, node, 0)]
     if op in SCALES:
-        free = [value for value in node.inputs if value is not None and not is_constant(value)]
-        return [replace(trace, at=free[0], steps=trace.steps + 1)] if len(free) == 1 else None
+        free = [i for i, value in enumerate(node.inputs) if value is not None and not is_constant(value)]
+        return [_through(trace, node, free[0])] if len(free) == 1 else None
     if op == "Concat":
-        slots = [i for i, value in enumerate(node.inputs) if value is not None and not is_constant(value)]
+        slots = [i for i, value in enumerate(node.inputs) if _can_differ(value)]
         if trace.is_cut or not slots or len(node.inputs) > MAX_INPUTS:
             return None
-        return [_at(trace, node, i, f"Concat:{i}") for i in slots]
-    if op in SATURATING:
+        traces = [_at(trace, node, i, f"Concat:{i}") for i in slots]
+        return [replace(each, leaf=replace(each.leaf, joined=each.leaf.reader)) for each in traces]
+    if op in SATURATING and _can_differ(node.inputs[0]):
         after = _at(trace, node, 0, op)
+        after = replace(after, leaf=replace(after.leaf, elementwise=(*after.leaf.elementwise, (node, 0))))
         if trace.is_cut:
             # The same elements of the logits: beyond that, what was cut could not be told from the rest.
             return [replace(after, leaf=replace(after.leaf, cuts=trace.moved), steps=MAX_STEPS)]
         return [after]
     if op in DECISIONS or op in COMPARISONS or (op == "Cast" and _is_discrete(trace.at)):
         count = 2 if op == "NonMaxSuppression" or op in COMPARISONS else 1
-        slots = [i for i, v in enumerate(node.inputs[:count]) if v is not None and not is_constant(v)]
-        slots = [i for i in slots if not _is_discrete(node.inputs[i])]
+        slots = [i for i, v in enumerate(node.inputs[:count]) if _can_differ(v) and not _is_discrete(v)]
         return [_at(trace, node, i, f"{op}:{i}" if count > 1 else op) for i in slots] or None
     return None
 
@@ -220,7 +235,15 @@ def _at(trace: _Trace, node: ir.Node, slot: int, step: str) -> _Trace:
     part = replace(trace.leaf.part, path=(*trace.leaf.part.path, step))
     value = node.inputs[slot]
     assert value is not None
-    return _Trace(Leaf(part, trace.leaf.output, (node, slot)), value, steps=trace.steps + 1)
+    return _Trace(replace(trace.leaf, part=part, reader=(node, slot)), value, steps=trace.steps + 1)
+
+
+def _through(trace: _Trace, node: ir.Node, slot: int) -> _Trace:
+    """The trace above a node that changes no element's place."""
+    value = node.inputs[slot]
+    assert value is not None
+    leaf = replace(trace.leaf, elementwise=(*trace.leaf.elementwise, (node, slot)))
+    return replace(trace, leaf=leaf, at=value, steps=trace.steps + 1)
 
 
 def _decided_slot(node: ir.Node) -> int | None:
@@ -228,7 +251,7 @@ def _decided_slot(node: ir.Node) -> int | None:
     data, indices = node.inputs[0], node.inputs[1]
     if indices is None or not _is_decided(indices):
         return None
-    return 1 if data is None or is_constant(data) or _is_discrete(data) else 0
+    return 0 if _can_differ(data) and not _is_discrete(data) else 1
 
 
 def _is_decided(value: ir.Value) -> bool:
@@ -244,6 +267,11 @@ def _is_decided(value: ir.Value) -> bool:
         if node.op_type != "Shape":
             queue.extend(each for each in node.inputs if each is not None)
     return False
+
+
+def _can_differ(value: ir.Value | None) -> bool:
+    """Whether a value is computed: what is given or constant is the same in every model."""
+    return value is not None and value.producer() is not None and not is_constant(value)
 
 
 def is_constant(value: ir.Value | None) -> bool:

@@ -1,14 +1,15 @@
 """What varies in a tensor over the samples: the signal that noise is held against.
 
 A constant offset is no signal: an output of 1000 +- 1 that is off by 1 tells nothing. So every element is centred over
-the samples, over the axes whose size varies too. An axis along which magnitudes differ by `GAP` or more holds several
-quantities (boxes beside scores, states beside logits); each is judged by itself.
+the samples, over the axes whose size varies too. Where a run of entries of a channel axis differs from its neighbours
+by `GAP` or more in magnitude, they are several quantities (boxes beside scores); each is judged by itself.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +17,12 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
-GAP = 30.0
+GAP = 10.0
 """Ratio of root mean squares between two neighbours in size along an axis that makes them two quantities."""
 MAX_SLICES = 4
 """Quantities told apart along an axis."""
+MAX_RUNS = 4
+"""Runs of neighbouring entries that two quantities make: classes that never occur are scattered among the others."""
 LARGEST_AXIS = 8192
 """Entries of an axis beyond which it is not divided."""
 FLOOR = 1e-6
@@ -78,7 +81,7 @@ class Signal:
 
     def add(self, array: np.ndarray) -> None:
         """Takes in the tensor of one sample. One of another rank is left out."""
-        x = np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0)
+        x = np.asarray(np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0))
         if self.shape is None:
             self.shape, self.total = list(x.shape), np.zeros(x.shape)
             self.squares = {a: np.zeros(n) for a, n in enumerate(x.shape) if 1 < n <= LARGEST_AXIS}
@@ -95,16 +98,25 @@ class Signal:
         self.total = self.total + (x.sum(axis=varying, keepdims=True) if varying else x)
         self.values += math.prod(x.shape[axis] for axis in varying)
         self.count += x.size
-        np.square(x, out=x)
+        x = np.asarray(np.square(x))
         self.square += float(x.sum())
         for axis, sums in self.squares.items():
             sums += x.sum(axis=tuple(a for a in range(x.ndim) if a != axis))
 
-    def slices(self) -> list[Slice]:
-        """The quantities in the tensor; none where it has no elements."""
+    def slices(
+        self, divide: bool = True, given: tuple[int, Sequence[npt.NDArray[np.int64]]] | None = None
+    ) -> list[Slice]:
+        """The quantities in the tensor; none where it has no elements.
+
+        Args:
+            divide: Whether to divide it by magnitude.
+            given: An axis and its entries by quantity, where they are known.
+        """
         if self.shape is None or not self.count:
             return []
-        axis, groups = self._divided()
+        axis, groups = self._divided() if divide else (None, [])
+        if given is not None and given[0] in self.squares and sum(map(len, given[1])) == self.shape[given[0]]:
+            axis, groups = given[0], list(given[1])
         if axis is None:
             whole = self._energy(self.square, float(np.square(self.total).sum()), float(self.total.sum()), self.count)
             return [Slice(whole[0], self.count, fixed=whole[1])]
@@ -137,23 +149,39 @@ class Signal:
         return over, False
 
     def _divided(self) -> tuple[int | None, list[npt.NDArray[np.int64]]]:
-        """The axis with the widest gap between magnitudes, and its entries by magnitude."""
-        best: tuple[float, int] | None = None
-        for axis, sums in self.squares.items():
-            positive = np.sort(sums[sums > 0])
-            if len(positive) > 1:
-                ratio = float((positive[1:] / positive[:-1]).max())
-                if ratio >= GAP**2 and (best is None or ratio > best[0]):
-                    best = ratio, axis
+        """The channel axis with the widest gap between magnitudes, and its entries by magnitude."""
+        best: tuple[float, int, list[int]] | None = None
+        for axis in self._channel_axes():
+            order = np.argsort(self.squares[axis], kind="stable")
+            ranked = self.squares[axis][order]
+            zeros = int((ranked <= 0).sum())
+            ratios = np.concatenate([np.zeros(min(zeros + 1, len(ranked))), ranked[zeros + 1 :] / ranked[zeros:-1]])
+            cuts = [
+                int(cut)
+                for cut in np.argsort(-ratios, kind="stable")[: 2 * MAX_SLICES]
+                if ratios[cut] >= GAP**2 and _runs(order[:cut], len(order)) <= MAX_RUNS
+            ][: MAX_SLICES - 1]
+            if cuts and (best is None or ratios[cuts[0]] > best[0]):
+                best = float(ratios[cuts[0]]), axis, sorted(cuts)
         if best is None:
             return None, []
-        sums = self.squares[best[1]]
-        order = np.argsort(sums, kind="stable")
-        ranked = sums[order]
-        zeros = int((ranked <= 0).sum())
-        ratios = ranked[zeros + 1 :] / ranked[zeros:-1]
-        cuts = np.sort(np.argsort(-ratios, kind="stable")[: MAX_SLICES - 1])
-        cuts = cuts[ratios[cuts] >= GAP**2]
-        bounds = np.concatenate([[0], zeros + 1 + cuts, [len(order)]])
-        groups = [np.sort(order[a:b]) for a, b in itertools.pairwise(bounds)]
+        order = np.argsort(self.squares[best[1]], kind="stable")
+        groups = [np.sort(order[a:b]) for a, b in itertools.pairwise([0, *best[2], len(order)])]
         return best[1], sorted(groups, key=lambda index: int(index[0]))
+
+    def _channel_axes(self) -> list[int]:
+        """Axes that may hold several quantities: of pictures not the rows, of batches not the items."""
+        rank = len(self.shape or ())
+        likely = {1, rank - 1} if rank > 3 else set(range(1, rank))
+        return [axis for axis in self.squares if axis in likely]
+
+
+def _runs(index: npt.NDArray[np.int64], size: int) -> int:
+    """Runs of neighbours that the entries and the others make of an axis.
+
+    >>> _runs(np.array([0, 1, 4]), 6)
+    4
+    """
+    inside = np.zeros(size, bool)
+    inside[index] = True
+    return 1 + int(np.count_nonzero(inside[1:] != inside[:-1]))

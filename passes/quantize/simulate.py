@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor
 from onnxslim.ops.int8 import CONTRACTIONS
-from onnxslim.runtime import Feed, Leaf, Measure, Noise, Session, leaves_of, open_session, shown
+from onnxslim.runtime import Extents, Feed, Leaf, Measure, Noise, Session, extents_of, leaves_of, open_session, shown
 
 from .grid import activation_grid, weight_grid
 from .group import Group
@@ -60,11 +60,12 @@ class Simulator:
         )
         self._session, self._names = _session(simulated, leaves, threads)
         self._reference = [self._run(feed, {}) for feed in self._feeds]
-        self._measure = _measured(leaves, self._reference)
+        extents = extents_of(model, self._feeds[0], threads)
+        self._measure = _measured(leaves, extents, self._reference)
         leaves = leaves_of(model)
         plain, names = _session(model, leaves, threads)
         unrounded = [_run(plain, feed, names) for feed in self._feeds]
-        self.weights = _noise(_measured(leaves, unrounded), unrounded, self._reference)
+        self.weights = _noise(_measured(leaves, extents, unrounded), unrounded, self._reference)
         """What rounding all weights does."""
 
     def noise(self, spans: Spans) -> Noise:
@@ -140,8 +141,8 @@ def _run(session: Session, feed: Feed, names: Sequence[str]) -> list[Any]:
     return [outputs[name] for name in names]
 
 
-def _measured(leaves: Sequence[Leaf], arrays: Iterable[Sequence[Any]]) -> Measure:
-    measure = Measure([leaf.part for leaf in leaves], [leaf.value.name or "" for leaf in leaves])
+def _measured(leaves: Sequence[Leaf], extents: Mapping[str, Extents], arrays: Iterable[Sequence[Any]]) -> Measure:
+    measure = Measure([leaf.part for leaf in leaves], [leaf.value.name or "" for leaf in leaves], extents)
     for each in arrays:
         measure.see(each)
     return measure

@@ -131,7 +131,7 @@ def test_quantize_nodes_do_not_look_like_more_work() -> None:
 
 LOSSY = Parity(
     True, Tier.LOSSY, (), feeds=4, evidence="samples", worst=1.0, sqnr=16.2,
-    fidelity=(Fidelity("y", "logits.7", 16.2, 0.988, 0.5), Fidelity("z", "z", 30.0, 0.99, None)),
+    fidelity=(Fidelity("y", "logits.7", 16.2, 0.988, 0.5, "Softmax"), Fidelity("z", "z", 30.0, 0.99, None)),
 )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_a_lossy_result_is_not_merely_passed() -> None:
     said = text(report)
     assert "SQNR 16.2 dB on 4 held-back samples" in said.splitlines()[0]
     assert "differ by SQNR 16.2 dB" in said
-    assert "('y' before its Softmax or Sigmoid, the worst of 2 outputs), on 4 held-back samples" in said
+    assert "in 'y' ('logits.7' before its Softmax), the worst of 2 parts of the outputs, on 4 held-back samples" in said
     assert "samples: 12 to calibrate, 4 held back" in said
     assert "parity: passed" not in said
 
