@@ -10,6 +10,7 @@ import numpy as np
 from onnxslim.calibration.functions import import_function, is_function_name, told
 from onnxslim.calibration.sample import Metric, Sample
 from onnxslim.errors import InputError, OnnxSlimError, did_you_mean
+from onnxslim.runtime import Measure, Part
 from onnxslim.runtime.feeds import Outputs, Run
 
 
@@ -44,9 +45,10 @@ def top1(run: Run, samples: Iterable[Sample]) -> float:
 
 
 def sqnr(reference: Run, output: str | None = None) -> Metric:
-    """Signal to quantization noise against ``reference`` in dB, powers pooled over all samples; inf where equal.
+    """Signal to noise against ``reference`` in dB, pooled over all samples; inf where equal.
 
-    Take it on logits: after a Softmax it means nothing, since saturation hides the error.
+    The signal is what varies, and of quantities that stand side by side the worst counts (`onnxslim.runtime.measure`).
+    A metric sees outputs only: where they saturate, parity, which looks before a Softmax, tells more.
 
     Args:
         reference: Runs the model to compare with.
@@ -54,15 +56,14 @@ def sqnr(reference: Run, output: str | None = None) -> Metric:
     """
 
     def metric(run: Run, samples: Iterable[Sample]) -> float:
-        signal = noise = 0.0
-        for wanted, found in _pairs(reference, run, samples, output):
-            signal += float(np.square(wanted).sum())
-            noise += float(np.square(wanted - found).sum())
-        if noise == 0:
-            return math.inf
-        if not math.isfinite(noise):  # the model under test gives NaN or Inf
-            return -math.inf
-        return 10 * math.log10(signal / noise) if signal else -math.inf
+        pairs = list(_pairs(reference, run, samples, output))
+        measure = Measure([Part(output or "")], [output or ""])
+        for wanted, _ in pairs:
+            measure.see([wanted])
+        tally = measure.tally()
+        for wanted, found in pairs:
+            tally.add([wanted], [found])
+        return min((each.sqnr_db for each in tally.fidelity([0])), default=-math.inf if tally.noisy else math.inf)
 
     return metric
 

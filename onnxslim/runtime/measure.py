@@ -126,6 +126,11 @@ class Tally:
         power = sum(max(powers.get((each, True), 0.0), powers.get((each, False), 0.0)) for each in outputs)
         return Noise(power, peak)
 
+    @property
+    def noisy(self) -> bool:
+        """Whether anything differs at all."""
+        return any(found.noise > 0 for sums in self._sums for found in sums)
+
     def fidelity(self, places: Sequence[int]) -> list[Fidelity]:
         """What was measured of the parts at these places; a quantity that is always zero cannot be judged."""
         found = []

@@ -6,6 +6,8 @@ have. So a large budget is met in stages, each of which ranks, measures and refi
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +42,10 @@ FINEST = 0.85
 STAGES = 16
 PROBED = 8
 """Samples that a group's effect on the outputs is measured with."""
+SCORING = 120.0
+"""Seconds that scores of single groups may take in a stage; the groups after that are chosen by noise alone."""
+STEERED = 4.0
+"""The score makes a group this much dearer or cheaper, at most."""
 LEAST_FITTED = 8
 """Samples under which nothing is refitted."""
 
@@ -286,16 +292,34 @@ class Search:
         rankings: Mapping[str, Ranking],
         moments: Mapping[Request, Moments],
     ) -> dict[str, float]:
-        """Key -> what the error that a ranking tells is worth at the outputs: measured with half of each group gone."""
+        """Key -> error at the outputs for each unit of the error that a ranking predicts.
+
+        Measured with half of each group gone. With a metric, what the score loses counts too.
+        """
         noise = OutputNoise(state.model, self.judging[:PROBED], self.context.threads, self.context.memory // 4)
-        weights = {}
+        noises, predicted, drops = {}, {}, {}
+        before: float | None = None
+        ends = time.perf_counter() + SCORING
         for count, group in enumerate(groups):
             self.context.progress(f"measure group {count + 1} of {len(groups)}")
             ranking, half = rankings[group.key], max(1, len(group) // 2)
             probe = self._without(state, {group.key: np.sort(ranking.order[:half]).tolist()}, moments)
-            told = max(float(ranking.errors[half]), 1e-12)
-            weights[group.key] = noise(probe.model) / told
-        return weights
+            predicted[group.key] = max(float(ranking.errors[half]), 1e-12)
+            noises[group.key] = noise(probe.model)
+            if self._scored and time.perf_counter() < ends:
+                before = self._score(state) if before is None else before
+                drops[group.key] = before - self._score(probe)
+        steered = steer(noises, drops, self._resolution) if drops else noises
+        return {key: steered[key] / predicted[key] for key in noises}
+
+    @property
+    def _scored(self) -> bool:
+        return self.context.metric is not None and self.context.selection is not None
+
+    @property
+    def _resolution(self) -> float:
+        """A drop of the score that may be chance."""
+        return max(self.context.max_drop, 1 / max(sum(1 for _ in self.context.selection or ()), 1))
 
     @cached_property
     def _distance(self) -> OutputNoise:
@@ -349,6 +373,30 @@ class Search:
             if group.key in state.alive and len(state.alive[group.key]) < len(group):
                 removal[group.key] = np.setdiff1d(np.arange(len(group)), state.alive[group.key]).tolist()
         return removal
+
+
+def steer(noises: Mapping[str, float], drops: Mapping[str, float], chance: float) -> dict[str, float]:
+    """Noise of each group's probe, corrected by what the score lost.
+
+    Scores of few samples move in steps, so a drop counts only as far as it exceeds chance: both sides of the ratio of
+    the drop to the one that the noise predicts take ``chance`` on top, and the ratio stays within `STEERED`.
+
+    Args:
+        noises: Key -> noise at the outputs.
+        drops: Key -> what the score lost, of those that were scored.
+        chance: A drop that means nothing.
+
+    >>> steer({"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.0}, 0.01)
+    {'a': 0.19, 'b': 0.025}
+    """
+    lost = {key: max(drop, 0.0) for key, drop in drops.items() if math.isfinite(drop)}
+    whole = sum(noises[key] for key in lost)
+    rate = sum(lost.values()) / whole if whole > 0 else 0.0
+    found = dict(noises)
+    for key, drop in lost.items():
+        factor = (drop + chance) / (rate * noises[key] + chance)
+        found[key] = noises[key] * min(max(factor, 1 / STEERED), STEERED)
+    return found
 
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ import pytest
 import models_zoo
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import find_channels
-from onnxslim.calibration import Sample
+from onnxslim.calibration import Metric, Sample
 from onnxslim.fitting import OutputNoise
 from onnxslim.graph import load
 from onnxslim.passes.prune import apply, oracle, search
@@ -57,6 +57,7 @@ def test_stages_get_finer_where_the_score_falls(monkeypatch: pytest.MonkeyPatch)
         return float(tried[-1] >= 0.5)
 
     monkeypatch.setattr(Search, "_score", score)
+    monkeypatch.setattr(search, "SCORING", 0.0)
     context = Context(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: 0.0, max_drop=0.5)
     made = pruned(whole, context, refit=False)
     left = macs(made) / macs(whole)
@@ -67,7 +68,8 @@ def test_stages_get_finer_where_the_score_falls(monkeypatch: pytest.MonkeyPatch)
     assert below[0] < below[1]
 
 
-def test_a_score_that_falls_at_once_keeps_all_channels() -> None:
+def test_a_score_that_falls_at_once_keeps_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "SCORING", 0.0)
     scores = iter([1.0, 0.5, 0.5, 0.5, 0.5])
     context = Context(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: next(scores), max_drop=0.1)
     result = PruneChannels(refit=False).run(load(DIGITS.path()), context)
@@ -198,6 +200,19 @@ def test_inputs_that_are_held_are_bounded_by_the_memory() -> None:
 def test_few_samples_are_judged_by_some(count: int) -> None:
     made = searching(loaded(SMALL), Context(samples=samples(SMALL, count)))
     assert made.judging
+
+
+def test_the_score_makes_groups_dearer_and_cheaper() -> None:
+    def weights(metric: Metric | None) -> dict[str, float]:
+        given = samples(SMALL, 6)
+        made = searching(loaded(SMALL), Context(samples=given, selection=given, metric=metric), refit=False)
+        return dict(made._measure(made._start()).weights)
+
+    scores = iter([1.0, 0.0, 1.0])  # of the original, and of the model without half of each group
+    plain, steered = weights(None), weights(lambda run, given: next(scores))
+    (first, second) = plain
+    assert steered[first] > 1.2 * plain[first]
+    assert steered[second] < 0.8 * plain[second]
 
 
 # -- how far models are apart ------------------------------------------------------------------------------------------
