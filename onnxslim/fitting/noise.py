@@ -37,7 +37,7 @@ class OutputNoise:
 
     def __call__(self, model: ir.Model) -> float:
         """The squared error as a share of what varies, added up over the parts; one that is lost counts 1."""
-        tally = self._measure.tally()
+        tally = self._measure.tally(brief=True)
         twins = zip(self._parts, twins_of(self._parts, model), strict=True)
         leaves = [leaf or Leaf(part, _output(model, part)) for part, leaf in twins]
         for wanted, found in zip(self._wanted, self._arrays(model, leaves), strict=False):

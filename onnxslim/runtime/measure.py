@@ -57,8 +57,12 @@ class Measure:
             elif isinstance(array, np.ndarray):
                 self._discrete[place] += array.size
 
-    def tally(self) -> Tally:
-        """A count of noise against what was seen so far."""
+    def tally(self, *, brief: bool = False) -> Tally:
+        """A count of noise against what was seen so far.
+
+        Args:
+            brief: Whether only `Tally.noise` will be asked: searches ask it thousands of times.
+        """
         # An output that saturates is divided where its parts are known: small values of a Sigmoid are no quantity.
         traced = {part.output for part in self.parts if part.path}
         slices = []
@@ -67,7 +71,7 @@ class Measure:
             divide = bool(part.path) or part.output not in traced
             found = signal.slices(divide, (known.axis, known.groups) if known else None)
             slices.append(found or ([Slice(float(count), count)] if count else []))
-        return Tally(self, slices, [signal.arrays for signal in self._signals])
+        return Tally(self, slices, [signal.arrays for signal in self._signals], brief)
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Tally:
     measure: Measure
     slices: list[list[Slice]]
     arrays: list[int]
+    brief: bool = False
     rows: list[list[int]] = field(init=False)
     """Rows along the last axis of each part, and those with the same largest element."""
     uneven: dict[int, int] = field(default_factory=dict, init=False)
@@ -169,23 +174,25 @@ class Tally:
 
     @np.errstate(invalid="ignore", over="ignore")  # what is not finite is infinitely noisy
     def _add(self, place: int, a: np.ndarray, b: np.ndarray) -> None:
-        if a.ndim and a.shape[-1] > 1 and a.size:
+        x = a.astype(np.float64)
+        error = b.astype(np.float64) - x
+        if not np.isfinite(error).all():
+            finite = np.isfinite(x)
+            x, error = np.where(finite, x, 0.0), np.where(finite, error, 0.0)
+        if not self.brief and a.ndim and a.shape[-1] > 1 and a.size:
             self.rows[place][0] += a.size // a.shape[-1]
             self.rows[place][1] += int((a.argmax(axis=-1) == b.argmax(axis=-1)).sum())
-        finite = np.isfinite(a)
-        x = np.where(finite, a, 0).astype(np.float64)
-        y = np.where(finite, b, 0).astype(np.float64)
         for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
-            whole = quantity.axis is None or quantity.index is None
-            own, other = (x, y) if whole else (np.take(each, quantity.index, quantity.axis) for each in (x, y))  # type: ignore[arg-type]
-            own, other = own.ravel(), other.ravel()
-            error = other - own
-            noise = float(error @ error)
+            wrong = quantity.of(error).ravel()
+            noise = float(wrong @ wrong)
             sums.noise += math.inf if math.isnan(noise) else noise
-            sums.peak = max(sums.peak, float(np.nan_to_num(np.abs(error).max(initial=0.0), nan=np.inf)))
-            sums.dot += float(own @ other)
-            sums.own += float(own @ own)
-            sums.other += float(other @ other)
+            sums.peak = max(sums.peak, math.inf if math.isnan(noise) else float(np.abs(wrong).max(initial=0.0)))
+            if not self.brief:
+                own = quantity.of(x).ravel()
+                other = own + wrong
+                sums.dot += float(own @ other)
+                sums.own += float(own @ own)
+                sums.other += float(other @ other)
 
     def _lose(self, place: int, a: np.ndarray) -> None:
         """A tensor whose shape changed has lost all of its signal on this feed."""

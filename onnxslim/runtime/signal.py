@@ -43,6 +43,10 @@ class Slice:
     fixed: bool = False
     """Whether nothing varies from sample to sample: it is judged by how it varies within the tensor."""
 
+    def of(self, array: Vector) -> Vector:
+        """Its elements of a tensor."""
+        return array if self.axis is None or self.index is None else np.take(array, self.index, self.axis)
+
     @property
     def label(self) -> str:
         """Entries of the axis for a person; empty for the whole.

@@ -149,7 +149,7 @@ def _measured(leaves: Sequence[Leaf], extents: Mapping[str, Extents], arrays: It
 
 
 def _noise(measure: Measure, reference: Iterable[Sequence[Any]], other: Iterable[Sequence[Any]]) -> Noise:
-    tally = measure.tally()
+    tally = measure.tally(brief=True)
     for wanted, found in zip(reference, other, strict=True):
         tally.add(wanted, found)
     return tally.noise()
