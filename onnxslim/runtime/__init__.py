@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from onnxslim.runtime.findings import Parity
     from onnxslim.runtime.latency import Latency, compare_latency
     from onnxslim.runtime.metrics import Fidelity, cosine, sqnr_db, top1_agreement
+    from onnxslim.runtime.opening import AnyModel
     from onnxslim.runtime.ort import child_environment
     from onnxslim.runtime.parity import Reference
     from onnxslim.runtime.profile import NodeTime, node_times
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
     from onnxslim.runtime.ranking import rank_latency
-    from onnxslim.runtime.session import AnyModel, Port, Session, lean_config, open_session, optimized_graph
+    from onnxslim.runtime.session import Port, Session, lean_config, open_session, optimized_graph
     from onnxslim.runtime.target import TARGETS, Target, host_target
     from onnxslim.runtime.views import logits_view
 
@@ -73,7 +74,8 @@ _HOMES = {
     ".profile": ("NodeTime", "node_times"),
     ".random": ("Tried", "random_feeds", "try_random_feeds", "untried_feeds"),
     ".ranking": ("rank_latency",),
-    ".session": ("AnyModel", "Port", "Session", "lean_config", "open_session", "optimized_graph"),
+    ".opening": ("AnyModel",),
+    ".session": ("Port", "Session", "lean_config", "open_session", "optimized_graph"),
     ".target": ("TARGETS", "Target", "host_target"),
     ".views": ("logits_view",),
 }

@@ -32,8 +32,8 @@ import numpy as np
 from onnxslim.errors import CheckFailed, InputError, SetupError
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.latency_child import Job, Timings
+from onnxslim.runtime.opening import AnyModel
 from onnxslim.runtime.ort import child_environment
-from onnxslim.runtime.session import AnyModel
 from onnxslim.runtime.weights import write
 
 CONFIDENCE = 0.99

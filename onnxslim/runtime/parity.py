@@ -27,7 +27,8 @@ from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
 from onnxslim.runtime.interface import interface_differences
-from onnxslim.runtime.session import AnyModel, Session, lean_config, open_session
+from onnxslim.runtime.opening import AnyModel
+from onnxslim.runtime.session import Session, lean_config, open_session
 from onnxslim.runtime.tier import Tier
 from onnxslim.runtime.views import exposed, logits_view, named
 
