@@ -75,9 +75,13 @@ class CannotRun(InputError):
 
 
 class Crashed(CannotRun):
-    """onnxruntime crashed, hung or ran out of memory on the model. It did so in a child process. Exit code 3."""
+    """onnxruntime crashed, hung or ran out of memory on the model, in a child process. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
+
+
+class Hung(Crashed):
+    """onnxruntime did not finish in time."""
 
 
 class SetupError(OnnxSlimError):

@@ -33,6 +33,10 @@ class Died(Exception):
     """The child ended in the middle of a call; the text says how, such as ``crashed (signal 11, SIGSEGV)``."""
 
 
+class Late(Died):
+    """The call took too long, and the child was killed."""
+
+
 class Worker:
     """A child process that calls ``function`` whenever it is asked to.
 
@@ -70,7 +74,7 @@ class Worker:
                 counts them.
 
         Raises:
-            Died: The child crashed or was killed, or its time is up. The worker is of no more use.
+            Died: The child crashed or was killed; `Late` where its time was up. The worker is of no more use.
             Exception: Whatever the function raised.
         """
         with self._lock:
@@ -84,7 +88,7 @@ class Worker:
                 self._writer.flush()
                 done, answer = pickle.load(self._reader)
             except (EOFError, OSError, pickle.UnpicklingError):
-                raise Died(self._cause(seconds, memory)) from None
+                raise self._cause(seconds, memory) from None
             except BaseException:  # Ctrl-C, say: the answer would be taken for that of the next call
                 self.close()
                 raise
@@ -102,7 +106,7 @@ class Worker:
         self._expired = True
         self._process.kill()
 
-    def _cause(self, seconds: float, memory: int | None) -> str:
+    def _cause(self, seconds: float, memory: int | None) -> Died:
         """How the child ended; it is gone after this."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
@@ -111,15 +115,15 @@ class Worker:
         said = " ".join(self._said.read().decode(errors="replace").split())[-200:]
         self.close()
         if self._expired:
-            return f"did not finish within {seconds:g} s"
+            return Late(f"did not finish within {seconds:.3g} s")
         if "bad_alloc" in said or "MemoryError" in said:
-            return out_of_memory(memory)
+            return Died(out_of_memory(memory))
         if code == -getattr(signal, "SIGKILL", 9):
-            return "was killed (signal 9), most likely because the memory ran out"
+            return Died("was killed (signal 9), most likely because the memory ran out")
         tail = f": {said}" if said else ""
         if code is not None and code < 0:
-            return f"crashed (signal {-code}, {_signal_name(-code)}){tail}"
-        return f"ended with code {code}{tail}"
+            return Died(f"crashed (signal {-code}, {_signal_name(-code)}){tail}")
+        return Died(f"ended with code {code}{tail}")
 
 
 def out_of_memory(memory: int | None) -> str:

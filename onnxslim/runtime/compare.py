@@ -27,7 +27,7 @@ ABSOLUTE, RELATIVE = 1e-5, 1e-4
 """The numeric tier's bound for float32: ``ABSOLUTE + RELATIVE * |a|``."""
 OWN_FACTOR = 4.0
 """The bound is never tighter than so many times the original's own difference under onnxruntime's optimizations."""
-OWN_SHARE = 3e-3
+OWN_SHARE = 4e-3
 """That difference widens the bound up to this share of the output's largest value, for float32: where an optimizer
 changes more, it is wrong. Coarser types may have `COARSER` times as much, and what lies behind a step all of it."""
 COARSER = 10.0
@@ -177,13 +177,17 @@ def own_bound(a: np.ndarray, own: float, scale: float, *, stepped: bool = False)
 
     >>> a = np.array([1.0, -2.0], np.float32)
     >>> [round(own_bound(a, own, 1.0), 6) for own in (0.0, 1e-4, 0.1)], own_bound(a, 0.1, 1.0, stepped=True)
-    ([0.0, 0.0004, 0.006], 0.4)
+    ([0.0, 0.0004, 0.008], 0.4)
     """
     if own == 0:
         return 0.0
     largest = peak(a)
-    share = 1.0 if stepped else OWN_SHARE * min(scale, COARSER)
-    return min(OWN_FACTOR * own, max(share * largest, scale * (ABSOLUTE + RELATIVE * largest)))
+    return min(OWN_FACTOR * own, max(largest if stepped else 0.0, own_limit(largest, scale)))
+
+
+def own_limit(largest: float, scale: float) -> float:
+    """What `own_bound` is at most, where no step is behind it, for an output whose largest magnitude is ``largest``."""
+    return max(OWN_SHARE * min(scale, COARSER) * largest, scale * (ABSOLUTE + RELATIVE * largest))
 
 
 def bound(a: np.ndarray, least: float, scale: float) -> np.ndarray:

@@ -10,12 +10,12 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-from onnxslim.errors import CannotRun, CheckFailed, Crashed, SetupError
-from onnxslim.isolation import Died, Worker, out_of_memory, shared_worker
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, SetupError
+from onnxslim.isolation import Died, Late, Worker, out_of_memory, shared_worker
 from onnxslim.runtime.opening import CPU, Opening
 from onnxslim.runtime.ort import child_environment, onnxruntime
 
-OPEN_SECONDS = 20.0
+OPEN_SECONDS = 15.0
 """Time that onnxruntime may take to open a small model."""
 BYTES_A_SECOND = 10e6
 """A large model may take one second more for so many bytes."""
@@ -27,8 +27,8 @@ SHIPPED = 16 << 20
 """Bytes of a model that are sent to the shared child. A larger one gets a child of its own: a fork copies nothing."""
 MEND = "try another version of onnxruntime"
 
-_verdicts: dict[bytes, str] = {}
-"""For each graph that a child has opened: what to say of onnxruntime's death; empty where it survived."""
+_verdicts: dict[bytes, Crashed | None] = {}
+"""For each graph that a child has opened: how onnxruntime died of it; None where it survived."""
 
 
 class Held(enum.Enum):
@@ -85,7 +85,8 @@ class Child:
         try:
             return self._worker.call(function, *args, seconds=seconds, memory=memory)
         except Died as death:
-            raise _crashed(self.opening, f"{death} while {doing} the model") from None
+            kind = Hung if isinstance(death, Late) else Crashed
+            raise _crashed(self.opening, f"{death} while {doing} the model", kind) from None
         except MemoryError:
             raise _crashed(self.opening, f"{out_of_memory(memory)} for {doing} the model") from None
         except (CannotRun, CheckFailed) as error:
@@ -113,8 +114,9 @@ def open_in_child(opening: Opening, function: Callable[..., Any], *args: Any) ->
         CannotRun: onnxruntime refuses the model.
     """
     key = opening.key()
-    if _verdicts.get(key):
-        raise Crashed(_verdicts[key], where=opening.name, mend=MEND)
+    known = _verdicts.get(key)
+    if known is not None:
+        raise type(known)(known.what, where=opening.name, mend=known.mend)
     doing = "optimizing" if opening.optimize not in (False, "disabled") else "opening"
     seconds = OPEN_SECONDS + opening.nbytes / BYTES_A_SECOND
     private = opening.nbytes > SHIPPED
@@ -123,16 +125,16 @@ def open_in_child(opening: Opening, function: Callable[..., Any], *args: Any) ->
         try:
             answer = child.call(doing, seconds, function, child.model, *args)
         except Crashed as error:
-            if not private and not child.alive and "within" not in error.what:
+            if not private and not child.alive and not isinstance(error, Hung):
                 private = True
                 continue
             child.close()
-            _verdicts[key] = error.what
+            _verdicts[key] = error
             raise
         except BaseException:
             child.close()
             raise
-        _verdicts[key] = ""
+        _verdicts[key] = None
         return child, answer
 
 
@@ -143,13 +145,16 @@ def ensure_opens(opening: Opening) -> None:
         Crashed: The child did not survive it.
         CannotRun: onnxruntime refuses the model.
     """
-    if opening.provider == CPU and _verdicts.get(opening.key()) != "":  # a device's driver does not outlive a fork
+    if opening.provider != CPU:
+        return  # the driver of a device does not outlive a fork
+    key = opening.key()
+    if key not in _verdicts or _verdicts[key] is not None:
         open_in_child(opening, _open_once)[0].close()
 
 
-def _crashed(opening: Opening, how: str) -> Crashed:
+def _crashed(opening: Opening, how: str, kind: type[Crashed] = Crashed) -> Crashed:
     """The error that says ``how`` onnxruntime died."""
-    return Crashed(f"onnxruntime {onnxruntime().__version__} {how}", where=opening.name, mend=MEND)
+    return kind(f"onnxruntime {onnxruntime().__version__} {how}", where=opening.name, mend=MEND)
 
 
 def _open_once(opening: Opening) -> None:

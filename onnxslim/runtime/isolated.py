@@ -11,7 +11,7 @@ from onnxslim.runtime.guard import SHIPPED, Child, open_in_child
 from onnxslim.runtime.opening import AnyModel, Opening, opening_of
 from onnxslim.runtime.session import Port, Session, session_of
 
-RUN_SECONDS = 20.0
+RUN_SECONDS = 15.0
 """Time that one run of a small model may take."""
 BYTES_A_SECOND = 10e6
 """A large model may take one second more for so many bytes."""
@@ -26,11 +26,11 @@ _dropped: list[int] = []
 class IsolatedSession:
     """A model loaded in a child process, with the face of `onnxslim.runtime.session.Session`. See `open_isolated`."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, seconds: float = RUN_SECONDS) -> None:
         self.name = opening.name
         self._opening = opening
         self._child: Child | None = None
-        self._seconds = RUN_SECONDS + opening.nbytes / BYTES_A_SECOND
+        self._seconds = seconds + opening.nbytes / BYTES_A_SECOND
         self.inputs: tuple[Port, ...]
         self.outputs: tuple[Port, ...]
         self._connect()
@@ -65,7 +65,12 @@ class IsolatedSession:
 
 
 def open_isolated(
-    model: AnyModel, *, threads: int = 1, optimize: bool | str = True, config: Mapping[str, str] | None = None
+    model: AnyModel,
+    *,
+    threads: int = 1,
+    optimize: bool | str = True,
+    config: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS,
 ) -> IsolatedSession:
     """Loads ``model`` into onnxruntime in a child process, for the CPU.
 
@@ -77,13 +82,14 @@ def open_isolated(
         threads: Threads within an operator.
         optimize: As `onnxslim.runtime.session.open_session`.
         config: Session config entries.
+        seconds: Time that one run may take; a large model may take one more for each `BYTES_A_SECOND`.
 
     Raises:
         CannotRun: onnxruntime does not accept the model.
         Crashed: It does not survive opening the model.
         SetupError: onnxruntime is not there, or no process can be started.
     """
-    return IsolatedSession(opening_of(model, threads=threads, optimize=optimize, config=config))
+    return IsolatedSession(opening_of(model, threads=threads, optimize=optimize, config=config), seconds)
 
 
 def _drop(child: Child, number: int) -> None:
