@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnxslim.runtime.profile import NodeTime, node_times
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
     from onnxslim.runtime.ranking import rank_latency
-    from onnxslim.runtime.session import Port, Session, lean_config, open_session, optimized_graph
+    from onnxslim.runtime.session import Port, Session, lean_config, open_session, optimized_graph, try_opening
     from onnxslim.runtime.target import TARGETS, Target, host_target
     from onnxslim.runtime.views import logits_view
 
@@ -58,6 +58,7 @@ __all__ = [
     "rank_latency",
     "sqnr_db",
     "top1_agreement",
+    "try_opening",
     "try_random_feeds",
     "untried_feeds",
 ]
@@ -75,7 +76,7 @@ _HOMES = {
     ".random": ("Tried", "random_feeds", "try_random_feeds", "untried_feeds"),
     ".ranking": ("rank_latency",),
     ".opening": ("AnyModel",),
-    ".session": ("Port", "Session", "lean_config", "open_session", "optimized_graph"),
+    ".session": ("Port", "Session", "lean_config", "open_session", "optimized_graph", "try_opening"),
     ".target": ("TARGETS", "Target", "host_target"),
     ".views": ("logits_view",),
 }

@@ -147,6 +147,7 @@ def open_session(
     config: Mapping[str, str] | None = None,
     profile_to: str | os.PathLike[str] | None = None,
     spin: bool = True,
+    guarded: bool = True,
 ) -> Session:
     """Loads ``model`` into onnxruntime; first in a child process, unless a graph like it has been.
 
@@ -158,6 +159,7 @@ def open_session(
         config: Session config entries, e.g. ``{"session.disable_prepacking": "1"}``.
         profile_to: Where `Session.end_profile` puts the profile; None means no profiling.
         spin: Whether idle threads of the pool spin, onnxruntime's default.
+        guarded: Whether the child process is asked at all; not where the caller knows that the model opens.
 
     Raises:
         CannotRun: onnxruntime does not accept the model; the message says why.
@@ -165,8 +167,19 @@ def open_session(
         SetupError: onnxruntime or the provider is not there.
     """
     opening = opening_of(model, threads=threads, provider=provider, optimize=optimize, config=config, spin=spin)
-    ensure_opens(opening)
+    if guarded:
+        ensure_opens(opening)
     return session_of(opening, profile_to)
+
+
+def try_opening(model: AnyModel, *, threads: int = 1, config: Mapping[str, str] | None = None) -> None:
+    """Finds out whether the model opens with all optimizations, in a child process and not in this one.
+
+    Raises:
+        CannotRun: onnxruntime does not accept the model.
+        Crashed: It does not survive opening the model.
+    """
+    ensure_opens(opening_of(model, threads=threads, config=config))
 
 
 def session_of(opening: Opening, profile_to: str | os.PathLike[str] | None = None) -> Session:
