@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from onnxslim.runtime.compare import Difference
     from onnxslim.runtime.feeds import Feed, Outputs, Run
     from onnxslim.runtime.findings import Parity
+    from onnxslim.runtime.isolated import IsolatedSession, open_isolated
     from onnxslim.runtime.latency import Latency, compare_latency
     from onnxslim.runtime.metrics import Fidelity, cosine, sqnr_db, top1_agreement
     from onnxslim.runtime.opening import AnyModel
-    from onnxslim.runtime.ort import child_environment
+    from onnxslim.runtime.ort import child_environment, operators_from
     from onnxslim.runtime.parity import Reference
     from onnxslim.runtime.profile import NodeTime, node_times
     from onnxslim.runtime.random import Tried, random_feeds, try_random_feeds, untried_feeds
@@ -33,6 +34,7 @@ __all__ = [
     "Difference",
     "Feed",
     "Fidelity",
+    "IsolatedSession",
     "Latency",
     "NodeTime",
     "Outputs",
@@ -52,7 +54,9 @@ __all__ = [
     "lean_config",
     "logits_view",
     "node_times",
+    "open_isolated",
     "open_session",
+    "operators_from",
     "optimized_graph",
     "random_feeds",
     "rank_latency",
@@ -68,9 +72,10 @@ _HOMES = {
     ".compare": ("Difference",),
     ".feeds": ("Feed", "Outputs", "Run"),
     ".findings": ("Parity",),
+    ".isolated": ("IsolatedSession", "open_isolated"),
     ".latency": ("Latency", "compare_latency"),
     ".metrics": ("Fidelity", "cosine", "sqnr_db", "top1_agreement"),
-    ".ort": ("child_environment",),
+    ".ort": ("child_environment", "operators_from"),
     ".parity": ("Reference",),
     ".profile": ("NodeTime", "node_times"),
     ".random": ("Tried", "random_feeds", "try_random_feeds", "untried_feeds"),

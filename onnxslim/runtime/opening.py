@@ -125,7 +125,7 @@ def opening_of(
         path = os.fspath(model)
         if not os.path.isfile(path):
             raise InputError("there is no such model file", where=path)
-        return Opening(path, path, **how)
+        return Opening(path, os.path.abspath(path), **how)  # the child may be in another folder
     if isinstance(model, onnx.ModelProto):
         if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
             return Opening(model.graph.name or "model", model.SerializeToString(), **how)

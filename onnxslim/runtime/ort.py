@@ -78,6 +78,8 @@ def check_threads(threads: int) -> None:
         raise InputError(f"threads is {threads}", mend=f"give 1 to {MOST_THREADS:,}")
 
 
+Libraries = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""Paths of libraries of custom operators, or one path."""
 _libraries: ContextVar[tuple[str, ...]] = ContextVar("custom_op_libraries", default=())
 
 
@@ -87,16 +89,18 @@ def custom_op_libraries() -> tuple[str, ...]:
 
 
 @contextmanager
-def operators_from(paths: Sequence[str | os.PathLike[str]]) -> Iterator[None]:
-    """Lets every session that is opened in the block, in child processes too, load these libraries.
+def operators_from(paths: Libraries) -> Iterator[None]:
+    """Lets every session that is opened in the block, in child processes too, load libraries of custom operators.
 
     Raises:
         InputError: A file is not there.
     """
-    for path in paths:
+    found = list(_libraries.get())
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         if not os.path.isfile(path):
             raise InputError("there is no such library of custom operators", where=os.fspath(path))
-    token = _libraries.set((*_libraries.get(), *(os.path.abspath(path) for path in paths)))
+        found.append(os.path.abspath(path))
+    token = _libraries.set(tuple(dict.fromkeys(found)))
     try:
         yield
     finally:

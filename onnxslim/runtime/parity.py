@@ -19,10 +19,7 @@ Feeds after the first are left out where they would take too long.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +30,7 @@ from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError
 from onnxslim.graph import load
 from onnxslim.ops.determinism import HOLDS_SUBGRAPH, impurity
 from onnxslim.runtime import compare, flips
+from onnxslim.runtime.clock import Clock
 from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
@@ -177,7 +175,7 @@ class Reference:
     def _compute(
         self, session: IsolatedSession, optimized: IsolatedSession | None, feeds: Sequence[Feed], memory: int
     ) -> None:
-        clock = _Clock(self._seconds)
+        clock = Clock(self._seconds, SIDES)
         left_out = 0
         for index, feed in enumerate(feeds):
             if not clock.has_time_for(feed):
@@ -386,32 +384,6 @@ class Reference:
             if logits.shape == others.shape and np.isfinite(others[np.isfinite(logits)]).all():
                 return name, view, logits, others
         return name, name, a, b
-
-
-class _Clock:
-    """How long the runs take, and whether there is time for another feed: it takes as long for each element."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = math.inf if seconds is None else seconds
-        self._spent = self._rate = self.longest = 0.0
-
-    def has_time_for(self, feed: Feed) -> bool:
-        return self._spent + SIDES * self._rate * _elements(feed) <= self._seconds
-
-    @contextmanager
-    def counting(self, feed: Feed) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            took = time.perf_counter() - started
-            self._spent += SIDES * took
-            self._rate = max(self._rate, took / _elements(feed))
-            self.longest = max(self.longest, took)
-
-
-def _elements(feed: Feed) -> int:
-    return max(1, sum(np.size(array) for array in feed.values()))
 
 
 def _may_be_random(model: ir.Model) -> bool:

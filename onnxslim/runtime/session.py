@@ -172,14 +172,16 @@ def open_session(
     return session_of(opening, profile_to)
 
 
-def try_opening(model: AnyModel, *, threads: int = 1, config: Mapping[str, str] | None = None) -> None:
-    """Finds out whether the model opens with all optimizations, in a child process and not in this one.
+def try_opening(
+    model: AnyModel, *, threads: int = 1, optimize: bool | str = True, config: Mapping[str, str] | None = None
+) -> None:
+    """Finds out whether the model opens, in a child process and not in this one.
 
     Raises:
         CannotRun: onnxruntime does not accept the model.
         Crashed: It does not survive opening the model.
     """
-    ensure_opens(opening_of(model, threads=threads, config=config))
+    ensure_opens(opening_of(model, threads=threads, optimize=optimize, config=config))
 
 
 def session_of(opening: Opening, profile_to: str | os.PathLike[str] | None = None) -> Session:
