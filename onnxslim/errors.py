@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 MAX_NAMES = 30
 """Known names that a message lists where none is near."""
@@ -29,6 +29,10 @@ class OnnxSlimError(Exception):
         super().__init__(what)
         self.what, self.where, self.why, self.mend = what, where, why, mend
 
+    def __reduce__(self) -> tuple[Callable[..., OnnxSlimError], tuple[Any, ...]]:
+        """Errors come out of child processes, too."""
+        return _restored, (type(self), self.what, self.where, self.why, self.mend)
+
     def __str__(self) -> str:
         text = self.what
         if self.where:
@@ -50,6 +54,10 @@ class OnnxSlimError(Exception):
         }
 
 
+def _restored(kind: type[OnnxSlimError], what: str, where: str, why: str, mend: str) -> OnnxSlimError:
+    return kind(what, where=where, why=why, mend=mend)
+
+
 class CheckFailed(OnnxSlimError):
     """A check that the result must pass did not: parity, a budget, a regression. Exit code 1."""
 
@@ -64,6 +72,16 @@ class InputError(OnnxSlimError, ValueError):
 
 class CannotRun(InputError):
     """onnxruntime cannot run the model, so nothing can be compared: custom operators, say, or sizes that do not fit."""
+
+
+class Crashed(CannotRun):
+    """onnxruntime crashed, hung or ran out of memory on the model, in a child process. Exit code 3."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class Hung(Crashed):
+    """onnxruntime did not finish in time."""
 
 
 class SetupError(OnnxSlimError):

@@ -230,4 +230,4 @@ def check_feed(model: ir.Model, given: Sequence[str]) -> dict[str, np.ndarray]:
     shapes += [f"{name}:{_joined(array.shape)}" for name, array in arrays.items()]
     if shapes:
         make_pass(get_pass("set-input-shapes"), {"shapes": shapes}).run(clone, Context())
-    return {**runtime.random_feeds(clone, sizes=(1,))[0], **arrays}
+    return {**runtime.random_feeds(clone, sizes=(1,), enough=1)[0], **arrays}

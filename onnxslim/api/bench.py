@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable
 
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
-from onnxslim.errors import InputError
-from onnxslim.runtime import Latency, compare_latency, open_session, random_feeds
+from onnxslim.errors import Crashed, InputError
+from onnxslim.runtime import Latency, compare_latency, open_isolated, operators_from, random_feeds
+from onnxslim.runtime.ort import Libraries
 
 MAX_FEEDS = 8
+MAX_RUN = 300.0
+"""Seconds that one run may take."""
 
 
 def bench(
@@ -22,6 +25,7 @@ def bench(
     seconds: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    custom_op_library: Libraries = (),
 ) -> Latency:
     """Times two models against each other, interleaved, or one model alone.
 
@@ -34,23 +38,40 @@ def bench(
             model takes at least five runs in each of ten processes (four where there is only ``a``).
         progress: Called with a short text before each process.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
+        custom_op_library: Path of a library of custom operators, or several.
 
     Returns:
         Milliseconds of both, the ratio with its interval, and the verdict.
 
     Raises:
         InputError: A model or the samples cannot be used.
+        Crashed: onnxruntime does not survive a model.
     """
+    with operators_from(custom_op_library):
+        return _bench(a, b, samples, threads, seconds, progress, trust_data_dir)
+
+
+def _bench(
+    a: AnyModel,
+    b: AnyModel | None,
+    samples: AnySamples | None,
+    threads: int,
+    seconds: float | None,
+    progress: Callable[[str], None],
+    trust_data_dir: str | os.PathLike[str] | None,
+) -> Latency:
     first = open_source(a, trust_data_dir=trust_data_dir)
     second = first if b is None else open_source(b, trust_data_dir=trust_data_dir)
     found = open_samples(samples, first.model)
     if found is None:
-        feeds = random_feeds(first.model)[:1]
+        feeds = random_feeds(first.model, enough=1)
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
     for source in (first, second):
         try:
-            open_session(source.model, threads=threads).run(feeds[0])
+            open_isolated(source.model, threads=threads, seconds=MAX_RUN).run(feeds[0])
+        except Crashed:
+            raise
         except InputError as error:
             mend = "time each alone" if found is None else "give samples that both take"
             raise InputError(

@@ -10,6 +10,8 @@ from onnxslim.api.source import AnyModel, AnySamples, check_output, open_samples
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pipeline, get_pass
+from onnxslim.runtime import operators_from
+from onnxslim.runtime.ort import Libraries
 
 
 def calibrate(
@@ -21,6 +23,7 @@ def calibrate(
     memory: int = 1 << 30,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    custom_op_library: Libraries = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Statistics:
     """Measures the ranges of the activations of a model, as it is after slimming.
@@ -34,6 +37,7 @@ def calibrate(
         memory: Bytes that statistics and exposed activations may take.
         threads: Threads of onnxruntime.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
+        custom_op_library: Path of a library of custom operators, or several.
         progress: Called with a short text before a long step.
 
     Returns:
@@ -43,6 +47,20 @@ def calibrate(
         InputError: The model, the samples or the output cannot be used, or there is nothing to measure.
         CheckFailed: The model fails on a sample.
     """
+    with operators_from(custom_op_library):
+        return _calibrate(model, output, samples, all_samples, memory, threads, trust_data_dir, progress)
+
+
+def _calibrate(
+    model: AnyModel,
+    output: str | os.PathLike[str] | None,
+    samples: AnySamples,
+    all_samples: bool,
+    memory: int,
+    threads: int,
+    trust_data_dir: str | os.PathLike[str] | None,
+    progress: Callable[[str], None],
+) -> Statistics:
     source = open_source(model, trust_data_dir=trust_data_dir)
     check_output(source, output, in_place=False, others={"samples": samples})
     found = open_samples(samples, source.model)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.errors import InputError
-from onnxslim.runtime import Feed, Outputs, host_target, open_session
+from onnxslim.errors import CannotRun, InputError
+from onnxslim.runtime import Feed, Outputs, host_target, open_isolated
 
 CLOSE_DB = 1.0
 """dB by which the SQNR of the same two models may differ between machines: floats are summed in another order."""
@@ -62,7 +62,10 @@ def digest(arrays: Iterable[tuple[str, Any]]) -> str:
 
 def provenance(reference: str, candidate: str, feeds: Sequence[Feed], threads: int) -> dict[str, Any]:
     """What ``verify --json`` says of a result besides: machine, files, inputs, and outputs of the candidate by name."""
-    session = open_session(candidate, threads=threads)
+    try:
+        session = open_isolated(candidate, threads=threads)
+    except CannotRun:  # the reference opens without optimizations only, or the two had not been compared
+        session = open_isolated(candidate, threads=threads, optimize=False)
     found: list[Outputs] = [session.run(feed) for feed in feeds]
     names = [port.name for port in session.outputs]
     return {

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, CheckFailed
 from onnxslim.pipeline import Context, Pass, Pipeline, get_pass, make_pass
-from onnxslim.runtime import Feed, Measure, Part, open_session, random_feeds
+from onnxslim.runtime import Feed, Measure, Part, open_isolated, random_feeds
 
 MIN_SQNR = 30.0
 """Decibels that a float16 model keeps: float16 itself has 73 dB, and a deep net loses some of them."""
@@ -44,11 +44,15 @@ def convert(model: ir.Model, dtype: str, *, before: Sequence[Pass], check: bool,
 def _compare(original: ir.Model, converted: ir.Model, dtype: str, threads: int) -> None:
     try:
         feeds = random_feeds(original)
-        session = open_session(original, threads=threads)
+        session = open_isolated(original, threads=threads)
     except CannotRun as error:
         warnings.warn(f"the conversion to {dtype} was not compared with the original: {error}", stacklevel=2)
         return
-    other = open_session(converted, threads=threads)
+    try:
+        other = open_isolated(converted, threads=threads)
+    except CannotRun as error:
+        why = error.why or error.what
+        raise CheckFailed(f"onnxruntime cannot open the model in {dtype}", why=why, mend="leave dtype out") from error
     dtypes = {port.name: port.dtype for port in other.inputs}
     names = [port.name for port in session.outputs]
     measure, pairs = Measure([Part(name) for name in names], names), []

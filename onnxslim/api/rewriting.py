@@ -20,7 +20,7 @@ from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
-from onnxslim.errors import CheckFailed, InputError
+from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.graph import Encoded
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
@@ -98,6 +98,19 @@ def rewrite(
         InputError: The model, the samples, the output or a combination of options cannot be used.
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it. Nothing is written.
     """
+    with runtime.operators_from(settings.custom_op_library):
+        return _rewrite(command, model, output, passes, settings, may_grow=may_grow)
+
+
+def _rewrite(
+    command: str,
+    model: AnyModel,
+    output: str | os.PathLike[str] | None,
+    passes: Sequence[Pass],
+    settings: Settings,
+    *,
+    may_grow: bool,
+) -> Result:
     started = time.perf_counter()
     _refuse_after_encode(passes)
     source = open_source(model, trust_data_dir=settings.trust_data_dir)
@@ -121,8 +134,8 @@ def rewrite(
     if samples is None and settings.min_sqnr != MIN_SQNR:
         raise InputError("min_sqnr needs samples", mend="give --samples too, or leave it out")
     trial = _lossless(source, lossless, samples, settings, command, may_grow=may_grow)
-    if settings.must_compare and trial.unverified:
-        raise CheckFailed("the outputs cannot be compared", why=trial.unverified, mend="give model_check_inputs")
+    if settings.must_verify and trial.unverified:
+        raise CheckFailed("the outputs cannot be compared", why=trial.unverified, mend=_COMPARABLE)
     attempt: Attempt | None = None
     calibrated = held_back = 0
     if lossy:
@@ -194,6 +207,7 @@ def rewrite(
         parity=trial.parity,
         latency=trial.latency,
         evidence=trial.evidence,
+        verified=settings.verify and not trial.unverified,
         attempt=attempt,
         calibrated=calibrated,
         held_back=held_back,
@@ -250,6 +264,7 @@ _DONE = {
     "decode": "decoded",
     "compress": "compressed",
 }
+_COMPARABLE = "give inputs that the model takes, or load its operators with custom_op_library"
 LEAST_GAIN = 0.001
 """Share of the bytes that zeros and few values must save."""
 _KEPT = {"prune": "kept all channels", "sparsify": "kept all weights"}
@@ -293,6 +308,12 @@ def _lossless(
 ) -> _Trial:
     """Runs the lossless passes; what comes of them is never larger than what came in, unless it may be."""
     outcome = _pipeline(passes, samples, settings).run(source.model)
+    unverified = outcome.unverified
+    notes: tuple[str, ...] = ()
+    if settings.verify and not outcome.modified and not unverified:  # there was nothing to compare
+        unverified, notes = _obstacle(source.model, settings)
+    if unverified:
+        notes = (f"the outputs were not compared: {unverified}", *notes)
     trial = _Trial(
         model=outcome.model,
         steps=outcome.steps,
@@ -300,8 +321,8 @@ def _lossless(
         evidence=outcome.evidence,
         decision=_DONE[command] if command != "sparsify" or _acted(outcome.steps, "encode") else "slimmed",
         parity=outcome.parity,
-        unverified=outcome.unverified,
-        notes=(f"the outputs were not compared: {outcome.unverified}",) if outcome.unverified else (),
+        unverified=unverified,
+        notes=notes,
         encoded=weigh(outcome.model) if outcome.modified else None,
     )
     if not outcome.modified:
@@ -316,6 +337,20 @@ def _lossless(
     if reason:
         return replace(trial, model=source.model, encoded=None, untouched=True, decision="unchanged", reason=reason)
     return trial
+
+
+def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]]:
+    """Why onnxruntime cannot open the model, and what else to say of it; empty where it can."""
+    config = runtime.lean_config(model)
+    try:
+        runtime.try_opening(model, threads=settings.threads, config=config)
+    except CannotRun as error:
+        try:
+            runtime.try_opening(model, threads=settings.threads, optimize=False, config=config)
+        except CannotRun:
+            return str(error), ()
+        return "", (f"onnxruntime opens the model only without optimizations: {error.why or error.what}",)
+    return "", ()
 
 
 def _lossy(

@@ -14,7 +14,7 @@ from onnxslim import runtime
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.api.source import AnySamples
 from onnxslim.errors import InputError, did_you_mean
-from onnxslim.runtime.ort import check_threads
+from onnxslim.runtime.ort import Libraries, check_threads
 
 if TYPE_CHECKING:
     from onnxslim.calibration import Metric, Statistics
@@ -50,8 +50,10 @@ class Settings:
     recipe_path: str | os.PathLike[str] | None = None
     prepare: Callable[[ir.Model], None] | None = None
     """Edits that the caller asked for, such as other input shapes: the result is compared with the edited model."""
-    must_compare: bool = False
+    must_verify: bool = False
     """Whether outputs that cannot be compared are a failed check."""
+    custom_op_library: Libraries = ()
+    """Path of a library of custom operators, or several, which every session loads."""
     time_sessions: bool = False
     """Whether to measure how long onnxruntime takes to open the model before and after."""
     progress: Progress = lambda _: None
@@ -85,6 +87,8 @@ class Settings:
             raise InputError(f"max_drop is {self.max_drop}", mend="give 0 or more, in units of the metric")
         if self.max_drop is not None and self.metric is None:
             raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
+        if self.must_verify and not self.verify:
+            raise InputError("must_verify and verify=False contradict each other", mend="leave one of the two out")
         check_threads(self.threads)
         if self.target is not None and self.target not in runtime.TARGETS:
             mend = did_you_mean(self.target, runtime.TARGETS)

@@ -28,6 +28,7 @@ from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
+from onnxslim.runtime import operators_from
 
 logger = logging.getLogger("onnxslim")
 
@@ -227,10 +228,11 @@ def simplify(
             convert(loaded, wanted, before=passes, check=verify, threads=made.threads)
 
     if model_check_inputs:
-        edited = open_source(model, trust_data_dir=made.trust_data_dir).model
-        prepare(edited)
-        settings["samples"] = [check_feed(edited, model_check_inputs)]
-    settings |= {"verify": verify, "must_compare": model_check}
+        with operators_from(made.custom_op_library):
+            edited = open_source(model, trust_data_dir=made.trust_data_dir).model
+            prepare(edited)
+            settings["samples"] = [check_feed(edited, model_check_inputs)]
+    settings |= {"verify": verify, "must_verify": model_check or made.must_verify}
     settings["prepare"] = prepare if asked or wanted is not None else None
     return rewrite("slim", model, output, passes, Settings(**settings))
 

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from onnxslim import calibration, runtime
 from onnxslim.calibration import Statistics
-from onnxslim.errors import InputError
+from onnxslim.errors import CannotRun, InputError
 from onnxslim.graph import load, same_file
 from onnxslim.graph.atomic import resolve_target
 from onnxslim.graph.reader import source_of
 from onnxslim.report.facts import ModelFacts, describe
+from onnxslim.runtime import Port
 
 if TYPE_CHECKING:
     from onnxslim.calibration import Samples
@@ -84,7 +86,25 @@ def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
     """
     if samples is None:
         return None
-    return calibration.load_samples(samples, inputs=runtime.open_session(model, optimize=False).inputs)
+    return calibration.load_samples(samples, inputs=inputs_of(model))
+
+
+def inputs_of(model: ir.Model) -> tuple[Port, ...]:
+    """The inputs as onnxruntime sees them, or as the model declares them where onnxruntime cannot open it."""
+    try:
+        return runtime.open_session(model, optimize=False).inputs
+    except CannotRun:
+        return tuple(_declared(v) for v in model.graph.inputs if v.name not in model.graph.initializers)
+
+
+def _declared(value: ir.Value) -> Port:
+    dtype = value.dtype if isinstance(value.type, ir.TensorType) else None
+    shape = tuple(size if isinstance(size, int) else size.value for size in value.shape or ())
+    if dtype is None:
+        return Port(value.name or "", None, shape, str(value.type))
+    kind = {ir.DataType.STRING: np.dtype(object)}.get(dtype) or dtype.numpy()
+    word = {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}.get(dtype, dtype.name.lower())
+    return Port(value.name or "", kind, shape, f"tensor({word})")
 
 
 def open_statistics(given: Sequence[str | os.PathLike[str] | Statistics], parts: Sequence[Samples]) -> list[Statistics]:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.source import AnyModel, AnySamples, Source, open_samples, open_source
-from onnxslim.errors import InputError, did_you_mean
+from onnxslim.errors import CannotRun, Crashed, InputError, did_you_mean
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed, Parity, Reference, Tier, random_feeds
-from onnxslim.runtime.findings import Evidence
+from onnxslim.runtime import Feed, Parity, Reference, Tier, operators_from, random_feeds, untried_feeds
+from onnxslim.runtime.ort import Libraries
 
 MAX_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found, and the inputs that it was found on."""
+
+    parity: Parity
+    feeds: tuple[Feed, ...]
 
 
 def verify(
@@ -27,6 +36,7 @@ def verify(
     min_sqnr: float | None = None,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    custom_op_library: Libraries = (),
 ) -> Parity:
     """Compares interfaces and outputs of two models.
 
@@ -39,13 +49,38 @@ def verify(
         min_sqnr: dB that every float output must keep at the lossy tier, on samples; None means `MIN_SQNR`.
         threads: Threads of the sessions.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
+        custom_op_library: Path of a library of custom operators, or several.
 
     Returns:
         What was found; ``parity.passed`` says whether the candidate may stand for the reference.
 
     Raises:
         InputError: A model, the samples or the tier cannot be used, or ``min_sqnr`` is given without samples.
+        Crashed: onnxruntime does not survive the reference.
     """
+    with operators_from(custom_op_library):
+        return find_parity(
+            reference,
+            candidate,
+            samples=samples,
+            tier=tier,
+            min_sqnr=min_sqnr,
+            threads=threads,
+            trust_data_dir=trust_data_dir,
+        ).parity
+
+
+def find_parity(
+    reference: AnyModel,
+    candidate: AnyModel,
+    *,
+    samples: AnySamples | None = None,
+    tier: Tier | str | None = None,
+    min_sqnr: float | None = None,
+    threads: int = 1,
+    trust_data_dir: str | os.PathLike[str] | None = None,
+) -> Verified:
+    """`verify`, with the inputs that the models were compared on."""
     if min_sqnr is not None and math.isnan(min_sqnr):
         raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
     if min_sqnr is not None and samples is None:
@@ -64,10 +99,11 @@ def verify(
     if tier is None:
         quantized = [_is_quantized(source) for source in (first, second)]
         tier = Tier.LOSSY if quantized == [False, True] else Tier.NUMERIC
-    feeds = feeds_of(first.model, samples)
-    evidence: Evidence = "random inputs" if samples is None else "samples"
-    parity = Reference(first.model, feeds, tier=tier, threads=threads, evidence=evidence).check(second.model)
-    return parity if evidence == "random inputs" else hold_to(parity, MIN_SQNR if min_sqnr is None else min_sqnr)
+    side = _reference(first.model, samples, tier, threads)
+    parity = side.check(second.model)
+    if side.evidence == "samples":
+        parity = hold_to(parity, MIN_SQNR if min_sqnr is None else min_sqnr)
+    return Verified(parity, tuple(side.feeds))
 
 
 def _is_quantized(source: Source) -> bool:
@@ -81,9 +117,15 @@ def _is_quantized(source: Source) -> bool:
     return False
 
 
-def feeds_of(model: ir.Model, samples: AnySamples | None) -> list[Feed]:
-    """The inputs that two models are compared on: the first samples, or random ones of several sizes."""
+def _reference(model: ir.Model, samples: AnySamples | None, tier: Tier, threads: int) -> Reference:
+    """The side that is right, on the first samples, or on random inputs of several sizes."""
     found = open_samples(samples, model)
-    if found is None:
-        return random_feeds(model)
-    return [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
+    if found is not None:
+        feeds = [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
+        return Reference(model, feeds, tier=tier, threads=threads, evidence="samples")
+    try:
+        return Reference(model, untried_feeds(model), tier=tier, threads=threads)
+    except Crashed:
+        raise
+    except CannotRun:  # perhaps it runs at other sizes
+        return Reference(model, random_feeds(model), tier=tier, threads=threads)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     help="Time to spend in timing; loading comes on top  [default: 4; 1 for a single model]",
 )
 @options.trust_option
+@options.custom_ops_option
 @options.threads_option
 @options.json_option
 @options.quiet_option
@@ -70,4 +71,4 @@ def _random_feed(model: str, trust_data_dir: str | None) -> Feed:
     from onnxslim.graph import load
     from onnxslim.runtime import random_feeds
 
-    return random_feeds(load(model, trust_data_dir=trust_data_dir))[0]
+    return random_feeds(load(model, trust_data_dir=trust_data_dir), enough=1)[0]

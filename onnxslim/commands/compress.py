@@ -23,9 +23,11 @@ from onnxslim.commands.samples import samples_options
 @options.record_option
 @options.pass_options("quantize")
 @options.verify_option
+@options.must_verify_option
 @options.bench_option
 @options.target_option
 @options.trust_option
+@options.custom_ops_option
 @options.threads_option
 @options.memory_option
 @options.report_options

@@ -14,7 +14,9 @@ from onnxslim.commands.output import progress, show
 @options.model_argument
 @options.output_options
 @options.verify_option
+@options.must_verify_option
 @options.trust_option
+@options.custom_ops_option
 @options.threads_option
 @options.report_options
 def decode(

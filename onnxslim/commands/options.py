@@ -143,6 +143,30 @@ verify_option = click.option(
     help="Compare outputs with the original's, or only check the graph  [default: --verify]",
 )
 
+must_verify_option = click.option(
+    "--must-verify",
+    is_flag=True,
+    help="Fail with exit code 1 where onnxruntime cannot run the model, so that outputs cannot be compared",
+)
+
+
+def _load_operators(context: click.Context, _: click.Parameter, paths: tuple[str, ...]) -> None:
+    """Sessions load the libraries until the command ends."""
+    if paths and not context.resilient_parsing:
+        from onnxslim.runtime import operators_from
+
+        context.with_resource(operators_from(paths))
+
+
+custom_ops_option = click.option(
+    "--custom-op-library",
+    type=click.Path(),
+    multiple=True,
+    expose_value=False,
+    callback=_load_operators,
+    help="Shared library of custom operators that onnxruntime loads; may be repeated. It is code: it can do anything",
+)
+
 target_option = click.option(
     "--target",
     type=click.Choice(tuple(TARGETS)),

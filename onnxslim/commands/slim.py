@@ -18,7 +18,9 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.recipe_option
 @options.pass_options("slim")
 @options.verify_option
+@options.must_verify_option
 @options.trust_option
+@options.custom_ops_option
 @options.threads_option
 @options.report_options
 def slim(

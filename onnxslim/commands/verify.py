@@ -27,6 +27,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 )
 @options.min_sqnr_option
 @options.trust_option
+@options.custom_ops_option
 @options.threads_option
 @options.json_option
 @options.quiet_option
@@ -40,21 +41,19 @@ def verify(
     """
     if compare:
         return _compare(reference, candidate, as_json=as_json, quiet=quiet)
-    from onnxslim.api.verify import verify as run
+    from onnxslim.api.verify import find_parity
 
     options.drop_unset(arguments, "min_sqnr")
     samples = take_samples(arguments, reference)
     with progress(quiet or as_json) as say:
         say("compare outputs")
-        parity = run(reference, candidate, samples=samples, tier=tier, **arguments)
+        found = find_parity(reference, candidate, samples=samples, tier=tier, **arguments)
+    parity = found.parity
     if as_json:
         from onnxslim.api.comparing import provenance
-        from onnxslim.api.verify import feeds_of
-        from onnxslim.graph import load
         from onnxslim.report import envelope
 
-        feeds = feeds_of(load(reference, trust_data_dir=arguments["trust_data_dir"]), samples)
-        made = provenance(reference, candidate, feeds, arguments["threads"])
+        made = provenance(reference, candidate, found.feeds, arguments["threads"])
         print_json(envelope("verify", reference=reference, candidate=candidate, parity=parity, **made))
     elif not quiet:
         from onnxslim.report.terminal import print_parity

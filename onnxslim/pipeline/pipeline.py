@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onnxslim import runtime
-from onnxslim.errors import CannotRun, CheckFailed, OnnxSlimError
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, OnnxSlimError
 from onnxslim.graph import problems
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.options import values_of
@@ -172,7 +172,7 @@ class Pipeline:
         try:
             return runtime.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
         except CannotRun as error:
-            if self.samples is None and not self._tried:
+            if self.samples is None and not self._tried and not isinstance(error, Crashed):
                 return self._reference_at_other_sizes(model, feeds, tier)
             self._obstacle = str(error)
             return None

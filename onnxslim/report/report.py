@@ -33,6 +33,8 @@ class Report:
     ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept fp32``,
     ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
+    ``verified`` is False where the outputs were not compared, because nobody asked for it or because onnxruntime cannot
+    run the model; a note says why. A model that nothing was done to needs no comparison.
     ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
     ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
@@ -56,6 +58,7 @@ class Report:
     latency: Latency | None = None
     parallel: Latency | None = None
     evidence: str = "none"
+    verified: bool = True
     attempt: Attempt | None = None
     calibrated: int = 0
     held_back: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +27,12 @@ ABSOLUTE, RELATIVE = 1e-5, 1e-4
 """The numeric tier's bound for float32: ``ABSOLUTE + RELATIVE * |a|``."""
 OWN_FACTOR = 4.0
 """The bound is never tighter than so many times the original's own difference under onnxruntime's optimizations."""
+OWN_SHARE = 4e-3
+"""That difference widens the bound up to this share of the output's largest value, for float32: where an optimizer
+changes more, it is wrong. Coarser types may have `COARSER` times as much, and what lies behind a step all of it."""
+COARSER = 10.0
+CHUNK = 1 << 20
+"""Elements that are compared at a time, since they are widened to float64 for it."""
 SCALE: dict[str, float] = {
     "float64": 1e-4,
     "float32": 1.0,
@@ -113,19 +120,18 @@ def exact(a: np.ndarray, b: np.ndarray, name: str, feed: int) -> tuple[Differenc
     """Same bits? Also the worst absolute error."""
     if a.dtype.kind in "OUS":
         return _discrete(a, b, name, feed)
-    if np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes():
+    differ = sum(int((_bits(x) != _bits(y)).any(axis=1).sum()) for _, x, y in _chunks(a, b))
+    if not differ:
         return None, 0.0
     if not is_float(a):
         return _discrete(a, b, name, feed)
     error = max_error(a, b)
-    differ = int((_bits(a) != _bits(b)).any(axis=1).sum())
-    return Difference(
-        "value", name, f"{differ:,} of {a.size:,} elements differ in their bits, by up to {error:.3g}", feed, error
-    ), error
+    detail = f"{differ:,} of {a.size:,} elements differ in their bits, by up to {error:.3g}"
+    return Difference("value", name, detail, feed, error), error
 
 
 def numeric(
-    a: np.ndarray, b: np.ndarray, name: str, feed: int, *, own: float, scale: float
+    a: np.ndarray, b: np.ndarray, name: str, feed: int, *, own: float, scale: float, stepped: bool = False
 ) -> tuple[Difference | None, float]:
     """Within the bound? Also the worst ratio of error to bound.
 
@@ -136,56 +142,110 @@ def numeric(
         feed: Its index.
         own: Largest absolute difference of the original with itself, optimized.
         scale: See `dtype_scale`.
+        stepped: Whether the output lies behind a step, where a difference of rounding becomes a large one.
     """
     if not is_float(a) and a.dtype.kind != "c":
         return _discrete(a, b, name, feed)
     pattern = non_finite(a, b, name, feed)
     if pattern is not None:
         return pattern, float("inf")
-    wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    x, y = a.astype(wide).ravel(), b.astype(wide).ravel()
-    finite = np.isfinite(x)
-    x, y = x[finite], y[finite]
-    if not x.size:
-        return None, 0.0
-    errors, bounds = np.abs(x - y), bound(x, own, scale)
-    ratios = errors / bounds
-    worst = int(ratios.argmax())
-    if ratios[worst] <= 1:
-        return None, float(ratios[worst])
-    over = int((ratios > 1).sum())
-    detail = (
-        f"{over:,} of {x.size:,} elements beyond the bound; worst {x[worst]:.6g} before, {y[worst]:.6g} after, "
-        f"allowed {bounds[worst]:.3g}"
-    )
-    return Difference("value", name, detail, feed, float(errors.max())), float(ratios[worst])
+    least = own_bound(a, own, scale, stepped=stepped)
+    over, most, largest = 0, 0.0, 0.0
+    worst = ""
+    for _, chunk, other in _chunks(a, b):
+        x, y = _wide(chunk), _wide(other)
+        finite = np.isfinite(x)
+        x, y = x[finite], y[finite]
+        if not x.size:
+            continue
+        errors, bounds = np.abs(x - y), bound(x, least, scale)
+        ratios = errors / bounds
+        over += int((ratios > 1).sum())
+        largest = max(largest, float(errors.max()))
+        at = int(ratios.argmax())
+        if ratios[at] > most:
+            most = float(ratios[at])
+            worst = f"worst {x[at]:.6g} before, {y[at]:.6g} after, allowed {bounds[at]:.3g}"
+    if most <= 1:
+        return None, most
+    detail = f"{over:,} of {a.size:,} elements beyond the bound; {worst}"
+    return Difference("value", name, detail, feed, largest), most
 
 
-def bound(a: np.ndarray, own: float, scale: float) -> np.ndarray:
-    """The numeric tier's bound for every element of ``a`` (float64)."""
-    limits: np.ndarray = np.maximum(scale * (ABSOLUTE + RELATIVE * np.abs(a)), OWN_FACTOR * own)
+def own_bound(a: np.ndarray, own: float, scale: float, *, stepped: bool = False) -> float:
+    """What the bound is at least, for the original differs from itself by ``own`` under onnxruntime's optimizations.
+
+    >>> a = np.array([1.0, -2.0], np.float32)
+    >>> [round(own_bound(a, own, 1.0), 6) for own in (0.0, 1e-4, 0.1)], own_bound(a, 0.1, 1.0, stepped=True)
+    ([0.0, 0.0004, 0.008], 0.4)
+    """
+    if own == 0:
+        return 0.0
+    largest = peak(a)
+    return min(OWN_FACTOR * own, max(largest if stepped else 0.0, own_limit(largest, scale)))
+
+
+def own_limit(largest: float, scale: float) -> float:
+    """What `own_bound` is at most, where no step is behind it, for an output whose largest magnitude is ``largest``."""
+    return max(OWN_SHARE * min(scale, COARSER) * largest, scale * (ABSOLUTE + RELATIVE * largest))
+
+
+def bound(a: np.ndarray, least: float, scale: float) -> np.ndarray:
+    """The numeric tier's bound for every element of ``a`` (float64, complex128); ``least`` is `own_bound`'s."""
+    limits: np.ndarray = np.maximum(scale * (ABSOLUTE + RELATIVE * np.abs(a)), least)
     return limits
+
+
+def peak(a: np.ndarray) -> float:
+    """The largest magnitude of a finite element; 0 where there is none."""
+    found = 0.0
+    for _, chunk, _ in _chunks(a, a):
+        x = np.abs(_wide(chunk))
+        found = max(found, float(x[np.isfinite(x)].max(initial=0.0)))
+    return found
 
 
 def non_finite(a: np.ndarray, b: np.ndarray, name: str, feed: int) -> Difference | None:
     """Whether NaN and infinities stand at the same places."""
-    x, y = a.astype(np.complex128 if a.dtype.kind == "c" else np.float64), b.astype(np.complex128)
-    bad = (np.isnan(x) != np.isnan(y)) | (np.isinf(x) != np.isinf(y)) | (np.isinf(x) & np.isinf(y) & (x != y))
-    if not bad.any():
+    count, first = 0, -1
+    for start, chunk, other in _chunks(a, b):
+        x, y = _wide(chunk), _wide(other)
+        bad = (np.isnan(x) != np.isnan(y)) | (np.isinf(x) != np.isinf(y)) | (np.isinf(x) & np.isinf(y) & (x != y))
+        found = int(bad.sum())
+        if found and not count:
+            first = start + int(bad.argmax())
+        count += found
+    if not count:
         return None
-    place = tuple(int(i) for i in np.argwhere(bad)[0])
-    return Difference(
-        "NaN/Inf", name, f"{int(bad.sum()):,} elements; at {place}: {a[place]} before, {b[place]} after", feed
-    )
+    place = _place(first, a.shape)
+    return Difference("NaN/Inf", name, f"{count:,} elements; at {place}: {a[place]} before, {b[place]} after", feed)
 
 
 def max_error(a: np.ndarray, b: np.ndarray) -> float:
     """Largest absolute difference of finite elements; 0 for what has no difference."""
     if a.shape != b.shape or not (is_float(a) or a.dtype.kind in "iub"):
         return 0.0
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    finite = np.isfinite(x) & np.isfinite(y)
-    return float(np.abs(x[finite] - y[finite]).max(initial=0.0))
+    found = 0.0
+    for _, chunk, other in _chunks(a, b):
+        x, y = chunk.astype(np.float64), other.astype(np.float64)
+        finite = np.isfinite(x) & np.isfinite(y)
+        found = max(found, float(np.abs(x[finite] - y[finite]).max(initial=0.0)))
+    return found
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _chunks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Two arrays of one shape in flat pieces: the index of the first element of each, and the pieces."""
+    x, y = a.reshape(-1), b.reshape(-1)
+    for start in range(0, x.size, CHUNK):
+        yield start, x[start : start + CHUNK], y[start : start + CHUNK]
+
+
+def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(index, shape))
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
@@ -193,10 +253,16 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 
 def _discrete(a: np.ndarray, b: np.ndarray, name: str, feed: int) -> tuple[Difference | None, float]:
-    differ = a != b
-    if not differ.any():
+    count, first = 0, -1
+    for start, x, y in _chunks(a, b):
+        differ = x != y
+        found = int(differ.sum())
+        if found and not count:
+            first = start + int(differ.argmax())
+        count += found
+    if not count:
         return None, 0.0
-    place = tuple(int(i) for i in np.argwhere(differ)[0])
+    place = _place(first, a.shape)
     error = max_error(a, b)
-    detail = f"{int(differ.sum()):,} of {a.size:,} elements differ; at {place}: {a[place]} before, {b[place]} after"
+    detail = f"{count:,} of {a.size:,} elements differ; at {place}: {a[place]} before, {b[place]} after"
     return Difference("value", name, detail, feed, error), error

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.errors import OnnxSlimError
+from onnxslim.errors import CannotRun, OnnxSlimError
 from onnxslim.graph import load
 from onnxslim.runtime import compare
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import AnyModel, open_session
+from onnxslim.runtime.opening import AnyModel
+from onnxslim.runtime.session import open_session
 from onnxslim.runtime.views import decision, exposed
 
 INDICES = {"ArgMax", "ArgMin", "TopK"}
@@ -50,7 +51,10 @@ def explained(
         return ""
     try:
         floats = _floats(model, node, feed, threads, optimize=False)
-        fused = _floats(model, node, feed, threads, optimize=True)
+        try:
+            fused = _floats(model, node, feed, threads, optimize=True)
+        except CannotRun:  # the original opens without optimizations only
+            fused = floats
         judged = load(candidate)
         theirs = decision(judged, output)
         same = theirs is not None and theirs.op_type == node.op_type
@@ -64,7 +68,7 @@ def explained(
         if compare.same_form(a, b, output, 0) or compare.numeric(a, b, output, 0, own=own, scale=scale)[0]:
             return ""
     wide = [array.astype(np.float64) for array in floats]
-    margins = [compare.bound(array, own, scale) for array in wide]
+    margins = [compare.bound(array, compare.own_bound(array, own, scale), scale) for array in wide]
     if not _is_tie(node, before, after, wide, margins):
         return ""
     flipped = int((before != after).sum())

@@ -32,8 +32,8 @@ import numpy as np
 from onnxslim.errors import CheckFailed, InputError, SetupError
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.latency_child import Job, Timings
-from onnxslim.runtime.ort import child_environment
-from onnxslim.runtime.session import AnyModel
+from onnxslim.runtime.opening import AnyModel
+from onnxslim.runtime.ort import child_environment, custom_op_libraries
 from onnxslim.runtime.weights import write
 
 CONFIDENCE = 0.99
@@ -132,6 +132,7 @@ def compare_latency(
                 "seconds": seconds / processes,
                 "seed": int(generator.integers(1 << 31)),
                 "config": dict(config or {}),
+                "libraries": list(custom_op_libraries()),
             }
             timings.append(_rounds(_run_child(job, timeout)))
     return judge(timings, threads=threads)
@@ -251,7 +252,8 @@ def _run_child(job: Job, timeout: float) -> Timings:
         raise SetupError("cannot start a timing process", where=sys.executable, why=str(error)) from error
     if done.returncode != 0:
         tail = " | ".join(done.stderr.strip().splitlines()[-3:])
-        raise CheckFailed(f"a timing process ended with code {done.returncode}", where=job["models"][0], why=tail)
+        how = f"crashed (signal {-done.returncode})" if done.returncode < 0 else f"ended with code {done.returncode}"
+        raise CheckFailed(f"a timing process {how}", where=job["models"][0], why=tail)
     try:
         timings = cast(Timings, json.loads(done.stdout))
     except json.JSONDecodeError as error:

@@ -41,6 +41,8 @@ class Job(TypedDict):
     seconds: float
     seed: int
     config: dict[str, str]
+    libraries: list[str]
+    """Of custom operators."""
 
 
 class Timings(TypedDict, total=False):
@@ -100,7 +102,7 @@ def measure(job: Job) -> Timings:
 
 def _bind(path: str, feeds: list[dict[str, Any]], job: Job) -> list[Callable[[], object]]:
     """A session's run for each feed."""
-    options = session_options(job["threads"], True, job["config"], spin=True)
+    options = session_options(job["threads"], True, job["config"], spin=True, libraries=job["libraries"])
     session = onnxruntime().InferenceSession(path, options, providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
     if any(

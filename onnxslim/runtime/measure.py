@@ -49,6 +49,11 @@ class Measure:
         self._signals = [Signal() for _ in parts]
         self._discrete = [0] * len(parts)
 
+    @property
+    def seen(self) -> bool:
+        """Whether any feed was seen."""
+        return any(signal.arrays for signal in self._signals) or any(self._discrete)
+
     def see(self, arrays: Sequence[Any]) -> None:
         """Takes in the original's tensors for one feed, in the order of the parts. What is no array is left out."""
         for place, array in enumerate(arrays):

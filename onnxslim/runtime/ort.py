@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -76,8 +78,47 @@ def check_threads(threads: int) -> None:
         raise InputError(f"threads is {threads}", mend=f"give 1 to {MOST_THREADS:,}")
 
 
-def session_options(threads: int, optimize: bool | str, config: Mapping[str, str] | None, spin: bool) -> Any:
-    """SessionOptions as `onnxslim.runtime.session.open_session` describes them."""
+Libraries = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""Paths of libraries of custom operators, or one path."""
+_libraries: ContextVar[tuple[str, ...]] = ContextVar("custom_op_libraries", default=())
+
+
+def custom_op_libraries() -> tuple[str, ...]:
+    """Absolute paths of the libraries of custom operators that sessions load."""
+    return _libraries.get()
+
+
+@contextmanager
+def operators_from(paths: Libraries) -> Iterator[None]:
+    """Lets every session that is opened in the block, in child processes too, load libraries of custom operators.
+
+    Raises:
+        InputError: A file is not there.
+    """
+    found = list(_libraries.get())
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        if not os.path.isfile(path):
+            raise InputError("there is no such library of custom operators", where=os.fspath(path))
+        found.append(os.path.abspath(path))
+    token = _libraries.set(tuple(dict.fromkeys(found)))
+    try:
+        yield
+    finally:
+        _libraries.reset(token)
+
+
+def session_options(
+    threads: int,
+    optimize: bool | str,
+    config: Mapping[str, str] | None,
+    spin: bool,
+    libraries: Sequence[str] = (),
+) -> Any:
+    """SessionOptions as `onnxslim.runtime.session.open_session` describes them.
+
+    Raises:
+        InputError: An option is out of range, or onnxruntime does not load one of the ``libraries``.
+    """
     check_threads(threads)
     ort = onnxruntime()
     level = {True: "all", False: "disabled"}.get(optimize, optimize) if isinstance(optimize, bool) else optimize
@@ -92,6 +133,11 @@ def session_options(threads: int, optimize: bool | str, config: Mapping[str, str
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
+    for path in libraries:
+        try:
+            options.register_custom_ops_library(path)
+        except failures() as error:
+            raise InputError("onnxruntime cannot load the custom operators", where=path, why=brief(error)) from error
     return options
 
 

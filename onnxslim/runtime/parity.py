@@ -5,11 +5,16 @@ Tiers (`onnxslim.runtime.tier.Tier`):
 - exact: the same bits, onnxruntime's optimizations disabled on both sides;
 - numeric: within ``1e-5 + 1e-4 |a|`` for float32, scaled by dtype, and never tighter than four times the original's own
   difference between optimizations disabled and enabled on the same feed: half of all unchanged real models differ by
-  more than 4 ULP there. An integer that flips is judged by the floats that decided it;
+  more than 4 ULP there. That has a limit, for an optimizer may be wrong (`onnxslim.runtime.compare.own_bound`). An
+  integer that flips is judged by the floats that decided it;
 - lossy: both optimized; how far each part of the outputs moved is measured (SQNR, cosine, top-1; see
   `onnxslim.runtime.parts`), and only new NaN or infinities, shapes and types can fail.
 
-In every tier the candidate is also loaded fully optimized and run once, from the file if it is one.
+In every tier the candidate is also loaded fully optimized and run once, from the file if it is one. Where onnxruntime
+opens the original without optimizations only, the candidate need not do better, and a note says so.
+
+All sessions live in child processes: a crash of onnxruntime is a difference, or the reason why nothing is compared.
+Feeds after the first are left out where they would take too long.
 """
 
 from __future__ import annotations
@@ -20,23 +25,35 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.errors import CannotRun, InputError, OnnxSlimError
+from onnxslim.analysis.steps import stepped_outputs
+from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError
 from onnxslim.graph import load
+from onnxslim.ops.determinism import HOLDS_SUBGRAPH, impurity
 from onnxslim.runtime import compare, flips
+from onnxslim.runtime.clock import Clock
 from onnxslim.runtime.compare import Difference
-from onnxslim.runtime.extents import extents_of
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.findings import Evidence, Findings, Parity
 from onnxslim.runtime.interface import interface_differences
-from onnxslim.runtime.measure import Measure, Tally
-from onnxslim.runtime.parts import Leaf, Part, find, leaves_of, shown, twins_of
-from onnxslim.runtime.session import AnyModel, Session, lean_config, open_session
+from onnxslim.runtime.isolated import RUN_SECONDS, IsolatedSession, open_isolated
+from onnxslim.runtime.judging import Judging
+from onnxslim.runtime.opening import AnyModel
+from onnxslim.runtime.parts import Leaf, shown
+from onnxslim.runtime.session import lean_config
 from onnxslim.runtime.tier import Tier
 
 MEMORY = 256 << 20
 """Bytes of the original's outputs that are kept; those of further feeds are computed again for each candidate."""
 OPTIMIZED_FACTOR = 10.0
 """How much wider the numeric bound is where both sides are optimized: their fusions may differ."""
+SIDES = 2
+"""What runs of the original cost is counted so many times, for the candidate has as many."""
+SECONDS = 6.0
+"""Time that the runs on random inputs may take, over both sides; the first feed is always run."""
+SAMPLE_SECONDS = 300.0
+"""Time that one run on a sample may take."""
+SLOW = 1.0
+"""Seconds of one run above which a graph without random operators is not run twice to see whether it repeats itself."""
 
 
 class Reference:
@@ -49,9 +66,12 @@ class Reference:
         threads: Threads of the sessions.
         evidence: What the feeds are; a claim about accuracy needs ``samples``.
         memory: Bytes of outputs to keep.
+        seconds: Time that the runs may take, over both sides: further feeds are left out, and `Parity` says so. The
+            first one is always run. None means `SECONDS` for random inputs, and as long as it takes for samples.
 
     Raises:
         CannotRun: onnxruntime does not load the original, or it runs on none of the random feeds.
+        Crashed: It does not survive the original.
         InputError: It runs on none of the samples.
     """
 
@@ -64,25 +84,32 @@ class Reference:
         threads: int = 1,
         evidence: Evidence = "random inputs",
         memory: int = MEMORY,
+        seconds: float | None = None,
     ) -> None:
         self.tier, self.evidence = tier, evidence
+        self._seconds = seconds if seconds is not None or evidence == "samples" else SECONDS
+        self._run_seconds = RUN_SECONDS if evidence == "random inputs" else SAMPLE_SECONDS
         self._model = load(model)
         self._threads = threads
         self._config = lean_config(self._model)
         self._scale = compare.dtype_scale(_float_types(self._model))
-        self._leaves = leaves_of(self._model) if tier is Tier.LOSSY else []
+        self._stepped = stepped_outputs(self._model) if tier is Tier.NUMERIC else set()
+        self._judging = Judging(self._model if tier is Tier.LOSSY else None)
         self._notes: list[str] = []
         self.feeds: list[Feed] = []
         self.dropped: list[str] = []
         self._kept: list[Outputs | None] = []
         self._own: list[dict[str, float]] = []
+        self._peaks: dict[str, float] = {}
+        """Largest magnitude of each float output that optimizations change."""
         self._first_optimized: Outputs | None = None
+        self._unoptimized = ""
+        """Why the original opens only without optimizations; empty where it opens with them."""
 
         optimized = self._open_optimized()
-        session, names = self._open_compared(self._model, self._leaves, self._notes)
+        session = self._open_original()
         self._inputs, self._ports = session.inputs, session.outputs[: len(self._model.graph.outputs)]
         self._outputs = [port.name for port in self._ports]
-        self._measure = self._measured(names)
         self._compute(session, optimized, feeds, memory)
         self._unstable = self._find_unstable(session)
         self._session = session if any(kept is None for kept in self._kept) else None
@@ -93,29 +120,30 @@ class Reference:
         try:
             count = self._check_optimized(candidate, found)
             leaves: list[Leaf] = []
-            if self._measure.parts:
+            if self._judging.leaves:
                 candidate = load(candidate)
-                leaves = self._twins(candidate)
+                leaves = self._judging.candidate(candidate)
             session, shown_names = self._open_compared(candidate, leaves, found.notes)
         except OnnxSlimError as error:
-            found.add(Difference("load", "", error.why or error.what))
+            found.add(Difference("load", "", _reason(error)))
             return found.result(self.tier, 0, self.evidence, self.dropped)
         names = dict(zip((leaf.part for leaf in leaves), shown_names, strict=False))
-        tally = self._measure.tally()
+        measure = self._judging.measure
+        tally = measure.tally()
         for index, feed in enumerate(self.feeds):
             try:
                 after = session.run(feed)
             except OnnxSlimError as error:
-                found.add(Difference("run", "", error.why or error.what, index))
+                found.add(Difference("run", "", _reason(error), index))
                 break
             found.see(after)
             before = self._before(index)
             self._check_outputs(before, after, index, found, candidate)
             tally.add(
-                [before.get(name) for name in self._measure.names],
-                [after.get(names.get(part, "")) for part in self._measure.parts],
+                [before.get(name) for name in measure.names],
+                [after.get(names.get(part, "")) for part in measure.parts],
             )
-        self._judge(tally, names, found)
+        self._judging.judge(tally, names.keys(), self._unstable, found)
         # Both sides unoptimized: some of onnxruntime's fusions declare other shapes than they give.
         ports = session.inputs, session.outputs[:count]
         changed = interface_differences((self._inputs, self._ports), ports, found.sizes)
@@ -124,57 +152,111 @@ class Reference:
 
     # The original's side.
 
-    def _open_optimized(self) -> Session | None:
+    def _open(self, model: AnyModel, optimize: bool | str = True) -> IsolatedSession:
+        return open_isolated(
+            model, threads=self._threads, optimize=optimize, config=self._config, seconds=self._run_seconds
+        )
+
+    def _open_optimized(self) -> IsolatedSession | None:
         """The optimized session that the numeric bound stands on; None where the original does not load so."""
         if self.tier is Tier.LOSSY:
             return None  # the compared session is optimized
         try:
-            return open_session(self._model, threads=self._threads, config=self._config)
-        except OnnxSlimError as error:
-            self._notes.append(f"the original does not load optimized: {error.why or error.what}")
+            return self._open(self._model)
+        except CannotRun as error:
+            self._unoptimized = _reason(error)
             return None
 
-    def _compute(self, session: Session, optimized: Session | None, feeds: Sequence[Feed], memory: int) -> None:
+    def _open_original(self) -> IsolatedSession:
+        """The session that the original's outputs come from."""
+        notes: list[str] = []
+        try:
+            session, names = self._open_compared(self._model, self._judging.leaves, notes)
+        except CannotRun as error:
+            if self.tier is not Tier.LOSSY:
+                raise
+            self._unoptimized = _reason(error)
+            session, names = self._open_compared(self._model, self._judging.leaves, notes)
+        self._judging.bind(names, [value.name or "" for value in self._model.graph.outputs])
+        if self._unoptimized:
+            self._notes.append(f"onnxruntime opens the original only without optimizations: {self._unoptimized}")
+        self._notes += notes
+        return session
+
+    def _compute(
+        self, session: IsolatedSession, optimized: IsolatedSession | None, feeds: Sequence[Feed], memory: int
+    ) -> None:
+        clock = Clock(self._seconds, SIDES)
+        left_out = 0
         for index, feed in enumerate(feeds):
-            try:
-                outputs = session.run(feed)
-            except OnnxSlimError as error:
-                self.dropped.append(f"feed {index}: {error.why or error.what}")
+            if not clock.has_time_for(feed):
+                left_out += 1
                 continue
-            own: dict[str, float] = {}
-            if optimized is not None and (self.tier is Tier.NUMERIC or not self.feeds):
-                own = self._own_difference(optimized, feed, outputs)
+            with clock.counting(feed):
+                try:
+                    outputs = session.run(feed)
+                except Hung as error:
+                    if not self.feeds:
+                        raise  # the others are hardly any smaller
+                    self.dropped.append(f"feed {index}: {_reason(error)}")
+                    break
+                except OnnxSlimError as error:
+                    self.dropped.append(f"feed {index}: {_reason(error)}")
+                    continue
+                own: dict[str, float] = {}
+                if optimized is not None and (self.tier is Tier.NUMERIC or not self.feeds):
+                    try:
+                        own = self._own_difference(optimized, feed, outputs)
+                    except OnnxSlimError as error:
+                        self._notes.append(f"the original does not run optimized: {_reason(error)}")
+                        optimized = None if isinstance(error, Crashed) else optimized
             memory -= _nbytes(outputs)
-            if not self.feeds and self._measure.parts:
-                self._measure.extents = extents_of(self._model, feed, self._threads)
-            self._measure.see([outputs.get(name) for name in self._measure.names])
+            self._judging.see(feed, outputs, self._threads)
             self.feeds.append(feed)
             self._own.append(own)
             self._kept.append(outputs if memory >= 0 else None)
+        if left_out:
+            self._notes.append(
+                f"{left_out} of {len(feeds)} random inputs were left out: comparing on them too takes more than "
+                f"{self._seconds:g} s"
+            )
+        self._slow = clock.longest > SLOW
         if not self.feeds:
             why = self.dropped[0] if self.dropped else "there are none"
             kind = InputError if self.evidence == "samples" else CannotRun
             raise kind(
                 "the original model runs on none of the feeds", why=why, mend="give samples that the model accepts"
             )
+        self._tell_own()
 
-    def _own_difference(self, optimized: Session, feed: Feed, outputs: Outputs) -> dict[str, float]:
+    def _tell_own(self) -> None:
+        """Notes outputs that onnxruntime's optimizations change by more than the bound is widened for."""
+        for label, own in {label: max(each.get(label, 0.0) for each in self._own) for label in self._own[0]}.items():
+            largest = max(self._peaks.get(label, 0.0), 1e-30)
+            if compare.OWN_FACTOR * own > compare.own_limit(largest, self._scale):
+                self._notes.append(
+                    f"onnxruntime's own optimizations change the original's output {label!r} by up to {own:.3g}, "
+                    f"{own / largest:.2g} of its largest value"
+                )
+
+    def _own_difference(self, optimized: IsolatedSession, feed: Feed, outputs: Outputs) -> dict[str, float]:
         """Largest absolute difference of each output with its optimized self."""
-        try:
-            fused = optimized.run(feed)
-        except OnnxSlimError as error:
-            self._notes.append(f"the original does not run optimized: {error.why or error.what}")
-            return {}
+        fused = optimized.run(feed)
         if not self.feeds:
             self._first_optimized = fused
         own: dict[str, float] = {}
         for name in self._outputs:
             pairs = zip(compare.flatten(outputs[name], name), compare.flatten(fused[name], name), strict=False)
-            own.update({label: _difference_of(a, b) for (label, a), (_, b) in pairs})
+            for (label, a), (_, b) in pairs:
+                own[label] = _difference_of(a, b)
+                if own[label] and compare.is_float(a):
+                    self._peaks[label] = max(self._peaks.get(label, 0.0), compare.peak(a))
         return own
 
-    def _find_unstable(self, session: Session) -> set[str]:
+    def _find_unstable(self, session: IsolatedSession) -> set[str]:
         """Outputs that two runs of the original do not agree on: random operators without a seed."""
+        if self._slow and not _may_be_random(self._model):
+            return set()
         once, twice = self._kept[0] or session.run(self.feeds[0]), session.run(self.feeds[0])
         unstable = set()
         for name in self._outputs:
@@ -197,64 +279,37 @@ class Reference:
 
     # Both sides.
 
-    def _open_compared(self, model: AnyModel, leaves: Sequence[Leaf], notes: list[str]) -> tuple[Session, list[str]]:
+    def _open_compared(
+        self, model: AnyModel, leaves: Sequence[Leaf], notes: list[str]
+    ) -> tuple[IsolatedSession, list[str]]:
         """The session that outputs are compared from, at the lossy tier with the tensors of the parts.
 
         Returns:
             The session, and the name of each leaf's tensor; none where they cannot be shown.
         """
-        if self.tier is not Tier.LOSSY:
-            return _least_optimized(model, self._threads, self._config, notes), []
         if leaves and isinstance(model, ir.Model):
             try:
                 with shown(model, leaves) as names:
-                    return open_session(model, threads=self._threads, config=self._config), names
+                    return self._open_at_level(model, notes), names
             except OnnxSlimError as error:
-                session = open_session(model, threads=self._threads, config=self._config)
-                notes.append(f"outputs are compared as they are, not part by part: {error.why or error.what}")
+                session = self._open_at_level(model, notes)
+                notes.append(f"outputs are compared as they are, not part by part: {_reason(error)}")
                 return session, []
-        return open_session(model, threads=self._threads, config=self._config), []
+        return self._open_at_level(model, notes), []
 
-    def _measured(self, names: Sequence[str]) -> Measure:
-        """What is measured at the lossy tier: the parts, then each output as a whole, for a candidate without them."""
-        if self.tier is not Tier.LOSSY:
-            return Measure([], [])
-        parts = dict(zip((leaf.part for leaf in self._leaves), names, strict=False))
-        parts |= {Part(name): name for name in self._outputs}
-        return Measure(list(parts), list(parts.values()))
-
-    def _twins(self, candidate: ir.Model) -> list[Leaf]:
-        """Where a candidate has the parts: by the way from the output, else by the tensor's name."""
-        parts = self._measure.parts
-        found = []
-        for part, name, leaf in zip(parts, self._measure.names, twins_of(parts, candidate), strict=True):
-            by_name = leaf or find(candidate, name, part)
-            if by_name is not None:
-                found.append(by_name)
-        return found
-
-    def _judge(self, tally: Tally, names: dict[Part, str], found: Findings) -> None:
-        """Takes in what was measured: an output part by part where the candidate has all of its parts."""
-        places: list[int] = []
-        parts = self._measure.parts
-        for output in self._outputs:
-            if output in self._unstable:
-                continue
-            own = [i for i, part in enumerate(parts) if part.output == output and part in self._judged]
-            lost = [i for i in own if parts[i] not in names or i in tally.uneven]
-            if lost and parts[lost[0]].path:
-                found.notes.append(
-                    f"output {output!r} is compared as a whole: the candidate computes its parts in another way"
-                )
-                own = [i for i, part in enumerate(parts) if part == Part(output)]
-            places += own
-        found.fidelity = tally.fidelity(places)
-        found.notes += tally.notes(places)
-
-    @property
-    def _judged(self) -> set[Part]:
-        """The parts that outputs are judged by: not those that stand by for a candidate without them."""
-        return {leaf.part for leaf in self._leaves}
+    def _open_at_level(self, model: AnyModel, notes: list[str]) -> IsolatedSession:
+        """Optimized for the lossy tier, else as little as can be: some models have no kernels without."""
+        if self.tier is Tier.LOSSY and not self._unoptimized:
+            return self._open(model)
+        try:
+            return self._open(model, False)
+        except CannotRun as error:
+            try:
+                session = self._open(model, "basic")
+            except CannotRun:
+                raise error from None
+            notes.append(f"compared with basic optimizations, since it does not load without: {_reason(error)}")
+            return session
 
     # The candidate's side.
 
@@ -264,12 +319,14 @@ class Reference:
         Returns:
             How many outputs it has.
         """
-        session = open_session(candidate, threads=self._threads, config=self._config)
+        if self._unoptimized:
+            return len(load(candidate).graph.outputs)  # it need not do better than the original
+        session = self._open(candidate)
         count = len(session.outputs)
         try:
             after = session.run(self.feeds[0])
         except OnnxSlimError as error:
-            why = error.why or error.what
+            why = _reason(error)
             if self._first_optimized is None and self.tier is not Tier.LOSSY:
                 found.notes.append(f"like the original, the candidate does not run optimized: {why}")
             else:
@@ -284,7 +341,7 @@ class Reference:
                     continue
                 own = self._own[0].get(label, 0.0) * OPTIMIZED_FACTOR
                 scale = self._scale * OPTIMIZED_FACTOR
-                difference, _ = compare.numeric(a, b, label, 0, own=own, scale=scale)
+                difference, _ = compare.numeric(a, b, label, 0, own=own, scale=scale, stepped=name in self._stepped)
                 if difference is not None:
                     detail = f"fully optimized: {difference.detail}"
                     found.add(Difference(difference.kind, label, detail, 0, difference.error))
@@ -312,16 +369,23 @@ class Reference:
                 elif self.tier is Tier.EXACT:
                     found.add(*compare.exact(a, b, label, index))
                 elif self.tier is Tier.NUMERIC:
-                    self._check_numeric(a, b, label, index, found, candidate)
+                    self._check_numeric(a, b, label, index, found, candidate, name in self._stepped)
                 else:
                     broken = compare.non_finite(a, b, label, index) if compare.is_float(a) else None
                     found.add(broken, compare.max_error(a, b))
 
     def _check_numeric(
-        self, a: np.ndarray, b: np.ndarray, label: str, index: int, found: Findings, candidate: AnyModel
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        label: str,
+        index: int,
+        found: Findings,
+        candidate: AnyModel,
+        stepped: bool,
     ) -> None:
         own = self._own[index].get(label, 0.0)
-        difference, worst = compare.numeric(a, b, label, index, own=own, scale=self._scale)
+        difference, worst = compare.numeric(a, b, label, index, own=own, scale=self._scale, stepped=stepped)
         if difference is not None and a.dtype.kind in "iub":
             feed = self.feeds[index]
             tie = flips.explained(self._model, candidate, label, a, b, feed, scale=self._scale, threads=self._threads)
@@ -331,17 +395,17 @@ class Reference:
         found.add(difference, worst)
 
 
-def _least_optimized(model: AnyModel, threads: int, config: dict[str, str], notes: list[str]) -> Session:
-    """Some models have no kernels until the optimizer has been at them."""
-    try:
-        return open_session(model, threads=threads, optimize=False, config=config)
-    except InputError as error:
-        try:
-            session = open_session(model, threads=threads, optimize="basic", config=config)
-        except InputError:
-            raise error from None
-        notes.append(f"compared with basic optimizations, since it does not load without: {error.why}")
-        return session
+def _may_be_random(model: ir.Model) -> bool:
+    """Whether two runs may differ: a node draws random numbers, or it is not known what it does."""
+    versions = model.opset_imports
+    return any(
+        impurity(node, versions.get(node.domain, 1), model.functions) not in (None, HOLDS_SUBGRAPH)
+        for node in model.graph.all_nodes()
+    )
+
+
+def _reason(error: OnnxSlimError) -> str:
+    return error.why or error.what
 
 
 def _float_types(model: ir.Model) -> set[str]:

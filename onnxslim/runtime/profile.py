@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import AnyModel, open_session, optimized_graph
+from onnxslim.runtime.opening import AnyModel
+from onnxslim.runtime.session import open_session, optimized_graph
 
 WARM_UP = 2
 """Runs that do not count: caches and arenas fill."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.errors import CannotRun, OnnxSlimError
+from onnxslim.errors import CannotRun, Crashed, Hung, OnnxSlimError
+from onnxslim.runtime.clock import Clock
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import open_session
+from onnxslim.runtime.isolated import IsolatedSession, open_isolated
 
 SIZES = (1, 2, 7)
 """Sizes that symbolic dimensions are tried at."""
@@ -20,6 +21,8 @@ FALLBACK_SIZES = (8, 16, 32, 64, 128, 224, 512)
 """Sizes of all but the first axis, tried where a model refuses all of `SIZES`: strided nets want even images."""
 ENOUGH = 3
 """Fallback feeds that are made; larger ones only cost time."""
+SECONDS = 6.0
+"""Time that is spent on finding out which feeds a model runs, once one is found."""
 MAX_BYTES = 1 << 30
 """Bytes that one feed may have; a declared shape may be absurd."""
 
@@ -33,18 +36,21 @@ class Tried:
     """For each feed left out: its sizes and what onnxruntime said."""
 
 
-def random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Feed]:
+def random_feeds(
+    model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0, enough: int | None = None
+) -> list[Feed]:
     """Makes feeds for the model's declared inputs, leaving out those that the model itself does not run.
 
     Every symbolic dimension takes every size; a symbol has one size within a feed. With several symbols there are feeds
     where all have the same size and feeds where they differ. Unnamed dynamic dimensions share a symbol per axis.
-    Floats are standard normal, 8-bit integers of full range, other integers 0 to 9.
+    Floats are standard normal, 8-bit integers of full range, other integers 0 to 9. Where ``enough`` is given, no more
+    feeds are made.
 
     Raises:
         CannotRun: An input's type, dtype or rank is unknown or cannot be made up, a feed would exceed `MAX_BYTES`, or
             the model runs at none of the sizes.
     """
-    return try_random_feeds(model, sizes=sizes, seed=seed).feeds
+    return try_random_feeds(model, sizes=sizes, seed=seed, enough=enough).feeds
 
 
 def untried_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> list[Feed]:
@@ -57,39 +63,58 @@ def untried_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 
     return [_feed(model, assigned, generator) for assigned in _assignments(_symbols(model), sizes)]
 
 
-def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0) -> Tried:
+def try_random_feeds(
+    model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0, enough: int | None = None
+) -> Tried:
     """`random_feeds`, and why others were left out: a model may declare sizes that it cannot compute.
 
     Where none of ``sizes`` runs, batch 1 and `FALLBACK_SIZES` elsewhere are tried. A model without symbolic dimensions
-    has one feed, which is not tried.
+    has one feed, which is not tried. Sizes that would take more than `SECONDS` are left out.
 
     Raises:
         CannotRun: As `random_feeds`.
+        Crashed: onnxruntime does not survive the model.
     """
     symbols, generator = _symbols(model), np.random.default_rng(seed)
     if not symbols:
         return Tried([_feed(model, {}, generator)], [])
     rounds = (_assignments(symbols, sizes), [_batch_of_one(symbols, size) for size in FALLBACK_SIZES])
     _feed(model, rounds[0][0], generator)  # says what is wrong with the inputs before a session is opened
-    # Packing would copy every weight, only to find out which sizes run.
-    session = open_session(model, optimize="basic", config={"session.disable_prepacking": "1"})
+    session, clock = _open(model), Clock(SECONDS)
     kept: list[Feed] = []
     dropped: list[str] = []
     for index, assigned in enumerate(itertools.chain.from_iterable(rounds)):
         fallback = index - len(rounds[0])
-        if fallback >= 0 and len(kept) >= (ENOUGH if fallback else 1):
+        if len(kept) == enough or (fallback >= 0 and len(kept) >= (ENOUGH if fallback else 1)):
             break
         feed = _feed(model, assigned, generator)
+        text = ", ".join(f"{name}={size}" for name, size in assigned.items())
+        if kept and not clock.has_time_for(feed):
+            dropped.append(f"{text}: it would take too long")
+            continue
         try:
-            session.run(feed)
+            with clock.counting(feed):
+                session.run(feed)
+        except Hung as error:
+            if not kept:
+                raise  # larger ones take no less
+            dropped.append(f"{text}: {error.what}")
         except OnnxSlimError as error:
-            text = ", ".join(f"{name}={size}" for name, size in assigned.items())
             dropped.append(f"{text}: {error.why or error.what}")
         else:
             kept.append(feed)
     if not kept:
         raise CannotRun("the model runs at none of the sizes tried", why=dropped[-1], mend="give samples")
     return Tried(kept, dropped)
+
+
+def _open(model: ir.Model) -> IsolatedSession:
+    """A session that only finds out which sizes run: packing would copy every weight for it."""
+    config = {"session.disable_prepacking": "1"}
+    try:
+        return open_isolated(model, optimize="basic", config=config)
+    except Crashed:
+        return open_isolated(model, optimize=False, config=config)
 
 
 def _batch_of_one(symbols: Mapping[str, bool], size: int) -> dict[str, int]:

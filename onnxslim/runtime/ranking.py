@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import AnyModel, open_session
+from onnxslim.runtime.opening import AnyModel
+from onnxslim.runtime.session import open_session
 
 MIN_ROUNDS = 5
 

@@ -17,14 +17,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean
-from onnxslim.graph import load
+from onnxslim.errors import CheckFailed, InputError, did_you_mean
 from onnxslim.runtime.feeds import Feed, Outputs
-from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
-from onnxslim.runtime.weights import Packed, pack
-
-AnyModel = ir.Model | onnx.ModelProto | bytes | str | os.PathLike[str]
-"""Every form of a model that a session can be opened on."""
+from onnxslim.runtime.guard import ensure_opens
+from onnxslim.runtime.opening import CPU, AnyModel, Opening, opening_of
+from onnxslim.runtime.ort import brief, failures, lend
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -63,8 +60,8 @@ class Port:
 class Session:
     """A loaded model. Made by `open_session`."""
 
-    def __init__(self, inference: Any, name: str, packed: Packed | None, profile_to: Path | None) -> None:
-        self._inference, self._packed, self._profile_to = inference, packed, profile_to
+    def __init__(self, inference: Any, name: str, lent: Sequence[Any], profile_to: Path | None) -> None:
+        self._inference, self._lent, self._profile_to = inference, lent, profile_to
         self.name = name
         self.inputs: tuple[Port, ...] = tuple(_port(node) for node in inference.get_inputs())
         self.outputs: tuple[Port, ...] = tuple(_port(node) for node in inference.get_outputs())
@@ -145,13 +142,14 @@ def open_session(
     model: AnyModel,
     *,
     threads: int = 1,
-    provider: str = "CPUExecutionProvider",
+    provider: str = CPU,
     optimize: bool | str = True,
     config: Mapping[str, str] | None = None,
     profile_to: str | os.PathLike[str] | None = None,
     spin: bool = True,
+    guarded: bool = True,
 ) -> Session:
-    """Loads ``model`` into onnxruntime.
+    """Loads ``model`` into onnxruntime; first in a child process, unless a graph like it has been.
 
     Args:
         model: An IR model (its large weights are not serialized), a proto, bytes, or a path.
@@ -161,16 +159,40 @@ def open_session(
         config: Session config entries, e.g. ``{"session.disable_prepacking": "1"}``.
         profile_to: Where `Session.end_profile` puts the profile; None means no profiling.
         spin: Whether idle threads of the pool spin, onnxruntime's default.
+        guarded: Whether the child process is asked at all; not where the caller knows that the model opens.
 
     Raises:
-        InputError: onnxruntime does not accept the model; the message says why.
+        CannotRun: onnxruntime does not accept the model; the message says why.
+        Crashed: It does not survive opening the model.
         SetupError: onnxruntime or the provider is not there.
     """
-    options = session_options(threads, optimize, config, spin)
-    if profile_to is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = os.fspath(profile_to)
-    return _open(model, options, provider, Path(profile_to) if profile_to is not None else None)
+    opening = opening_of(model, threads=threads, provider=provider, optimize=optimize, config=config, spin=spin)
+    if guarded:
+        ensure_opens(opening)
+    return session_of(opening, profile_to)
+
+
+def try_opening(
+    model: AnyModel, *, threads: int = 1, optimize: bool | str = True, config: Mapping[str, str] | None = None
+) -> None:
+    """Finds out whether the model opens, in a child process and not in this one.
+
+    Raises:
+        CannotRun: onnxruntime does not accept the model.
+        Crashed: It does not survive opening the model.
+    """
+    ensure_opens(opening_of(model, threads=threads, optimize=optimize, config=config))
+
+
+def session_of(opening: Opening, profile_to: str | os.PathLike[str] | None = None) -> Session:
+    """Opens a session in this process, whatever becomes of it.
+
+    Raises:
+        CannotRun: onnxruntime does not accept the model.
+    """
+    path = Path(profile_to) if profile_to is not None else None
+    inference, lent = opening.inference(profile_to=os.fspath(path) if path is not None else "")
+    return Session(inference, opening.name, lent, path)
 
 
 def lean_config(model: ir.Model) -> dict[str, str]:
@@ -190,13 +212,11 @@ def optimized_graph(
     Raises:
         InputError: As `open_session`.
     """
+    opening = opening_of(model, threads=threads, config=config)
+    ensure_opens(opening)
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
         path = os.path.join(folder, "optimized.onnx")
-        options = session_options(threads, True, config, True)
-        options.optimized_model_filepath = path
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.data")
-        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        _open(model, options, "CPUExecutionProvider", None)
+        opening.inference(optimized_to=path)
         proto = onnx.load(path, load_external_data=weights)
     if not weights:
         for tensor in proto.graph.initializer:
@@ -205,59 +225,6 @@ def optimized_graph(
                     if entry.key == "location":
                         entry.value = "dropped"
     return proto
-
-
-def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None) -> Session:
-    ort = onnxruntime()
-    available = ort.get_available_providers()
-    if provider not in available:
-        raise SetupError(
-            f"onnxruntime has no {provider}", mend=f"{did_you_mean(provider, available)} or install its package"
-        )
-    name, source, packed = _source(model)
-    if packed is not None and packed.folder is not None:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", packed.folder)
-    if packed is not None and packed.names:
-        options.add_external_initializers(packed.names, packed.values)
-    try:
-        return Session(ort.InferenceSession(source, options, providers=[provider]), name, packed, profile_to)
-    except failures() as error:
-        raise _load_error(error, name) from error
-
-
-def _source(model: AnyModel) -> tuple[str, bytes | str, Packed | None]:
-    """A name for messages, what InferenceSession takes, and the weights lent to it."""
-    if isinstance(model, bytes):
-        return "model bytes", model, None
-    if isinstance(model, str | os.PathLike):
-        path = os.fspath(model)
-        if not os.path.isfile(path):
-            raise InputError("there is no such model file", where=path)
-        return path, path, None
-    if isinstance(model, onnx.ModelProto):
-        if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
-            return model.graph.name or "model", model.SerializeToString(), None
-        model = load(model)
-    packed = pack(model)
-    return model.graph.name or "model", packed.proto, packed
-
-
-def _load_error(error: Exception, name: str) -> CannotRun:
-    said, mend = brief(error), ""
-    lowered = said.lower()
-    if "unsupported model ir version" in lowered:
-        mend = "write the model with a lower ir_version (the opset decides what operators mean, not the IR version)"
-    elif "opset" in lowered and "guarantees" in lowered:
-        mend = "convert the model to an opset that this onnxruntime knows, or install a newer onnxruntime"
-    elif "No Op registered" in said:
-        mend = (
-            "convert the model to an opset that this onnxruntime knows, or check the operator's name, domain and opset"
-        )
-    elif "is not a registered function/op" in said:
-        mend = "register the operator's library, or check its name, domain and opset"
-    elif "external data" in lowered or "external_data" in lowered:
-        mend = "keep the weights beside the model, in the same folder"
-    return CannotRun("onnxruntime cannot load the model", where=name, why=said, mend=mend)
 
 
 def _port(node: Any) -> Port:

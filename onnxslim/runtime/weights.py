@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +18,6 @@ import onnx_ir as ir
 
 from onnxslim.errors import InputError
 from onnxslim.graph import load, save, to_proto
-from onnxslim.runtime.ort import lend
 
 LENT_FROM = 1 << 16
 """Bytes from which a weight is lent. Smaller ones are inline, where onnxruntime's shape inference can read them."""
@@ -42,8 +40,8 @@ class Packed:
 
     proto: bytes
     names: list[str]
-    values: list[Any]
-    """OrtValues that share memory with the model's tensors, for `names`."""
+    values: list[np.ndarray]
+    """Arrays that share memory with the model's tensors, for `names`."""
     folder: str | None
     """Where the files lie that the proto refers to."""
 
@@ -83,7 +81,7 @@ def pack(model: ir.Model) -> Packed:
         else:
             entries = {"location": "lent"}
             names.append(name)
-            values.append(lend(_read(tensor, name)))
+            values.append(_read(tensor, name))
         for key, entry in entries.items():
             written.external_data.add(key=key, value=entry)
     size = proto.ByteSize()
