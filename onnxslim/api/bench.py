@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from typing import Any
 
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError
@@ -22,6 +23,7 @@ def bench(
     seconds: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
 ) -> Latency:
     """Times two models against each other, interleaved, or one model alone.
 
@@ -34,6 +36,8 @@ def bench(
             model takes at least five runs in each of ten processes (four where there is only ``a``).
         progress: Called with a short text before each process.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
 
     Returns:
         Milliseconds of both, the ratio with its interval, and the verdict.
@@ -41,8 +45,9 @@ def bench(
     Raises:
         InputError: A model or the samples cannot be used.
     """
-    first = open_source(a, trust_data_dir=trust_data_dir)
-    second = first if b is None else open_source(b, trust_data_dir=trust_data_dir)
+    how: dict[str, Any] = {"trust_data_dir": trust_data_dir, "freeze_initializers": freeze_initializers}
+    first = open_source(a, **how)
+    second = first if b is None else open_source(b, **how)
     found = open_samples(samples, first.model)
     if found is None:
         feeds = random_feeds(first.model)[:1]

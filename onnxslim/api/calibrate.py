@@ -21,6 +21,7 @@ def calibrate(
     memory: int = 1 << 30,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Statistics:
     """Measures the ranges of the activations of a model, as it is after slimming.
@@ -34,6 +35,8 @@ def calibrate(
         memory: Bytes that statistics and exposed activations may take.
         threads: Threads of onnxruntime.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
         progress: Called with a short text before a long step.
 
     Returns:
@@ -43,7 +46,7 @@ def calibrate(
         InputError: The model, the samples or the output cannot be used, or there is nothing to measure.
         CheckFailed: The model fails on a sample.
     """
-    source = open_source(model, trust_data_dir=trust_data_dir)
+    source = open_source(model, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
     check_output(source, output, in_place=False, others={"samples": samples})
     found = open_samples(samples, source.model)
     assert found is not None

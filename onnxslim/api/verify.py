@@ -27,6 +27,7 @@ def verify(
     min_sqnr: float | None = None,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
 ) -> Parity:
     """Compares interfaces and outputs of two models.
 
@@ -39,6 +40,8 @@ def verify(
         min_sqnr: dB that every float output must keep at the lossy tier, on samples; None means `MIN_SQNR`.
         threads: Threads of the sessions.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
 
     Returns:
         What was found; ``parity.passed`` says whether the candidate may stand for the reference.
@@ -54,8 +57,8 @@ def verify(
             why="what a lossy model does on random inputs says nothing of its quality",
             mend="give samples, or leave min_sqnr out",
         )
-    first = open_source(reference, trust_data_dir=trust_data_dir)
-    second = open_source(candidate, trust_data_dir=trust_data_dir)
+    first = open_source(reference, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
+    second = open_source(candidate, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
     if isinstance(tier, str):
         names = {t.name.lower(): t for t in Tier}
         if tier not in names:

@@ -22,6 +22,7 @@ from onnxslim.commands.samples import samples_options, take_samples
     help="Measure on all samples, not only on the half that quantize would not judge the result by",
 )
 @options.trust_option
+@options.freeze_option
 @options.threads_option
 @options.memory_option
 @options.json_option

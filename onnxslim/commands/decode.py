@@ -15,6 +15,7 @@ from onnxslim.commands.output import progress, show
 @options.output_options
 @options.verify_option
 @options.trust_option
+@options.freeze_option
 @options.threads_option
 @options.report_options
 def decode(

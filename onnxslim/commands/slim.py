@@ -19,6 +19,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.pass_options("slim")
 @options.verify_option
 @options.trust_option
+@options.freeze_option
 @options.threads_option
 @options.report_options
 def slim(

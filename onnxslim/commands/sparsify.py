@@ -24,6 +24,7 @@ from onnxslim.commands.samples import samples_options
 @options.verify_option
 @options.bench_option
 @options.trust_option
+@options.freeze_option
 @options.threads_option
 @options.memory_option
 @options.report_options

@@ -8,7 +8,7 @@ import click
 
 from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json, progress
-from onnxslim.commands.samples import samples_options, take_samples
+from onnxslim.commands.samples import how_to_load, samples_options, take_samples
 
 
 @click.command("verify", short_help="Compare the outputs of two models")
@@ -27,6 +27,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 )
 @options.min_sqnr_option
 @options.trust_option
+@options.freeze_option
 @options.threads_option
 @options.json_option
 @options.quiet_option
@@ -53,7 +54,7 @@ def verify(
         from onnxslim.graph import load
         from onnxslim.report import envelope
 
-        feeds = feeds_of(load(reference, trust_data_dir=arguments["trust_data_dir"]), samples)
+        feeds = feeds_of(load(reference, **how_to_load(arguments)), samples)
         made = provenance(reference, candidate, feeds, arguments["threads"])
         print_json(envelope("verify", reference=reference, candidate=candidate, parity=parity, **made))
     elif not quiet:
