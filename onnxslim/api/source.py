@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim import calibration, runtime
+from onnxslim.analysis.validity import first_fault
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
@@ -81,6 +82,7 @@ def open_source(
     frozen = freeze_initializers and bool(defaults(loaded))
     if freeze_initializers or loaded.ir_version < DEFAULTS_IR:
         make_constants(loaded)
+    refuse_broken(loaded, os.fspath(model) if isinstance(model, str | os.PathLike) else "")
     given = loaded if frozen else model  # the very bytes that came in still list them
     if isinstance(model, ir.Model):
         return Source(loaded, None, None, given)
@@ -91,6 +93,22 @@ def open_source(
     found = source_of(loaded)
     files = () if found is None else {os.path.realpath(model), *map(str, found.data_files)}
     return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), given)
+
+
+def refuse_broken(model: ir.Model, path: str = "") -> None:
+    """Refuses a model that no runtime could run, whatever it knows.
+
+    Args:
+        model: The model.
+        path: Its file, for the message.
+
+    Raises:
+        InputError: The model uses a standard operator in a way that onnx does not define.
+    """
+    fault = first_fault(model)
+    if fault is not None:
+        place = f"{path}: {fault.where}" if path else fault.where
+        raise InputError(f"the model is broken: {fault.what}", where=place, why=fault.why, mend=fault.mend)
 
 
 def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
