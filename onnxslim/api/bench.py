@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import Crashed, InputError
@@ -26,6 +27,7 @@ def bench(
     progress: Callable[[str], None] = lambda _: None,
     trust_data_dir: str | os.PathLike[str] | None = None,
     custom_op_library: Libraries = (),
+    freeze_initializers: bool = False,
 ) -> Latency:
     """Times two models against each other, interleaved, or one model alone.
 
@@ -39,6 +41,8 @@ def bench(
         progress: Called with a short text before each process.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
         custom_op_library: Path of a library of custom operators, or several.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
 
     Returns:
         Milliseconds of both, the ratio with its interval, and the verdict.
@@ -48,7 +52,8 @@ def bench(
         Crashed: onnxruntime does not survive a model.
     """
     with operators_from(custom_op_library):
-        return _bench(a, b, samples, threads, seconds, progress, trust_data_dir)
+        how: dict[str, Any] = {"trust_data_dir": trust_data_dir, "freeze_initializers": freeze_initializers}
+        return _bench(a, b, samples, threads, seconds, progress, how)
 
 
 def _bench(
@@ -58,10 +63,10 @@ def _bench(
     threads: int,
     seconds: float | None,
     progress: Callable[[str], None],
-    trust_data_dir: str | os.PathLike[str] | None,
+    how: Mapping[str, Any],
 ) -> Latency:
-    first = open_source(a, trust_data_dir=trust_data_dir)
-    second = first if b is None else open_source(b, trust_data_dir=trust_data_dir)
+    first = open_source(a, **how)
+    second = first if b is None else open_source(b, **how)
     found = open_samples(samples, first.model)
     if found is None:
         feeds = random_feeds(first.model, enough=1)

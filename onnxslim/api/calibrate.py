@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from onnxslim import calibration
-from onnxslim.api.source import AnyModel, AnySamples, check_output, open_samples, open_source
+from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pipeline, get_pass
@@ -24,6 +24,7 @@ def calibrate(
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
     custom_op_library: Libraries = (),
+    freeze_initializers: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Statistics:
     """Measures the ranges of the activations of a model, as it is after slimming.
@@ -38,6 +39,8 @@ def calibrate(
         threads: Threads of onnxruntime.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         custom_op_library: Path of a library of custom operators, or several.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
         progress: Called with a short text before a long step.
 
     Returns:
@@ -48,20 +51,19 @@ def calibrate(
         CheckFailed: The model fails on a sample.
     """
     with operators_from(custom_op_library):
-        return _calibrate(model, output, samples, all_samples, memory, threads, trust_data_dir, progress)
+        source = open_source(model, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
+        return _calibrate(source, output, samples, all_samples, memory, threads, progress)
 
 
 def _calibrate(
-    model: AnyModel,
+    source: Source,
     output: str | os.PathLike[str] | None,
     samples: AnySamples,
     all_samples: bool,
     memory: int,
     threads: int,
-    trust_data_dir: str | os.PathLike[str] | None,
     progress: Callable[[str], None],
 ) -> Statistics:
-    source = open_source(model, trust_data_dir=trust_data_dir)
     check_output(source, output, in_place=False, others={"samples": samples})
     found = open_samples(samples, source.model)
     assert found is not None

@@ -22,6 +22,7 @@ from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.graph import Encoded
+from onnxslim.graph.listed import defaults
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
 from onnxslim.report import Attempt, Report, describe, versions
@@ -113,7 +114,9 @@ def _rewrite(
 ) -> Result:
     started = time.perf_counter()
     _refuse_after_encode(passes)
-    source = open_source(model, trust_data_dir=settings.trust_data_dir)
+    source = open_source(
+        model, trust_data_dir=settings.trust_data_dir, freeze_initializers=settings.freeze_initializers
+    )
     facts = source.facts
     given = {"samples": settings.samples, "recipe": settings.recipe_path}
     check_output(source, output, in_place=settings.in_place, others=given)
@@ -163,6 +166,11 @@ def _rewrite(
             trial = replace(trial, scores=_both(score, _score(trial.model, parts, settings)))
     notes = []
     names = {p.name for p in passes}
+    if replaceable := len(defaults(source.model)):
+        notes.append(
+            f"{replaceable} of the initializers are inputs too, so that a caller may replace them: they are not taken "
+            "for constants; --freeze-initializers (freeze_initializers=True) says that nobody does"
+        )
     if "sparsify" in names and "encode" not in names:
         notes.append("no pass stores the zeros and few values in fewer bytes: encode behind sparsify does")
     if packed is not source.model and trial.model is source.model:  # unpacked for nothing: it would be larger

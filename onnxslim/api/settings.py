@@ -42,6 +42,8 @@ class Settings:
     in_place: bool = False
     external_data: bool | None = None
     trust_data_dir: str | os.PathLike[str] | None = None
+    freeze_initializers: bool = False
+    """Whether initializers that are inputs too are constants, which no caller replaces."""
     memory: int = 1 << 30
     threads: int = 1
     target: str | None = None

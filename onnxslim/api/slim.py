@@ -59,6 +59,7 @@ def slim(
     verify: bool = True,
     external_data: bool | None = None,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
     threads: int = 1,
     **legacy: Any,
 ) -> onnx.ModelProto | None:
@@ -94,6 +95,8 @@ def slim(
         external_data: Whether weights go into a file beside the model; None means as the input has them, and above
             2 GB.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
         threads: Threads of the sessions that verify.
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
@@ -136,6 +139,7 @@ def slim(
         in_place=True,
         external_data=True if save_as_external_data else external_data,
         trust_data_dir=trust_data_dir,
+        freeze_initializers=freeze_initializers,
         threads=threads,
         time_sessions=verify and output_model is not None,
         progress=init_logging(verbose).debug,
@@ -150,7 +154,9 @@ def slim(
         print_side_by_side(columns, time.perf_counter() - started)
         return None
     if report.decision == "unchanged":
-        given = open_source(cast(AnyModel, model), trust_data_dir=trust_data_dir).original()
+        given = open_source(
+            cast(AnyModel, model), trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers
+        ).original()
         if given is not None:
             unchanged: onnx.ModelProto = onnx.ModelProto.FromString(given)
             return unchanged  # to the bit: even a rewritten proto may differ in its length
@@ -229,7 +235,9 @@ def simplify(
 
     if model_check_inputs:
         with operators_from(made.custom_op_library):
-            edited = open_source(model, trust_data_dir=made.trust_data_dir).model
+            edited = open_source(
+                model, trust_data_dir=made.trust_data_dir, freeze_initializers=made.freeze_initializers
+            ).model
             prepare(edited)
             settings["samples"] = [check_feed(edited, model_check_inputs)]
     settings |= {"verify": verify, "must_verify": model_check or made.must_verify}

@@ -13,11 +13,15 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim import calibration, runtime
+from onnxslim.analysis.validity import first_fault
 from onnxslim.calibration import Statistics
 from onnxslim.errors import CannotRun, InputError
 from onnxslim.graph import load, same_file
 from onnxslim.graph.atomic import resolve_target
+from onnxslim.graph.listed import DEFAULTS_IR, defaults, make_constants
 from onnxslim.graph.reader import source_of
+from onnxslim.graph.thin import proto_bytes
+from onnxslim.graph.wire import MAX_BYTES
 from onnxslim.report.facts import ModelFacts, describe
 from onnxslim.runtime import Port
 
@@ -43,13 +47,14 @@ class Source:
     given: AnyModel
 
     def original(self) -> Bytes | None:
-        """The very bytes that came in; None for an ``onnx_ir.Model``, and where weights lie in other files."""
+        """The very bytes that came in; None for an ``onnx_ir.Model``, and where they are no single file."""
         if isinstance(self.given, ir.Model):
             return None
         if isinstance(self.given, Bytes):
             return self.given
         if isinstance(self.given, onnx.ModelProto):
-            return bytes(self.given.SerializeToString())
+            fits = self.bytes is not None and self.bytes <= MAX_BYTES
+            return bytes(self.given.SerializeToString()) if fits else None
         if self.path is not None and os.path.getsize(self.path) == self.bytes:
             return Path(self.path).read_bytes()
         return None
@@ -60,22 +65,52 @@ class Source:
         return describe(self.model, self.path, self.bytes)
 
 
-def open_source(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | None = None) -> Source:
+def open_source(
+    model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | None = None, freeze_initializers: bool = False
+) -> Source:
     """Loads a model from any of its forms; a proto or an onnx_ir.Model of the caller's is not changed.
+
+    Args:
+        model: The model.
+        trust_data_dir: Where external data may lie besides the model's folder.
+        freeze_initializers: Whether initializers that are inputs too are constants.
 
     Raises:
         InputError: As ``onnxslim.load`` does.
     """
     loaded = load(model, trust_data_dir=trust_data_dir)
     if isinstance(model, ir.Model):
-        return Source(model.clone(), None, None, model)
+        loaded = model.clone()
+    frozen = freeze_initializers and bool(defaults(loaded))
+    if freeze_initializers or loaded.ir_version < DEFAULTS_IR:
+        make_constants(loaded)
+    refuse_broken(loaded, os.fspath(model) if isinstance(model, str | os.PathLike) else "")
+    given = loaded if frozen else model  # the very bytes that came in still list them
+    if isinstance(model, ir.Model):
+        return Source(loaded, None, None, given)
     if isinstance(model, bytes):
-        return Source(loaded, None, len(model), model)
+        return Source(loaded, None, len(model), given)
     if isinstance(model, onnx.ModelProto):
-        return Source(loaded, None, model.ByteSize(), model)
+        return Source(loaded, None, proto_bytes(model), given)
     found = source_of(loaded)
     files = () if found is None else {os.path.realpath(model), *map(str, found.data_files)}
-    return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), model)
+    return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), given)
+
+
+def refuse_broken(model: ir.Model, path: str = "") -> None:
+    """Refuses a model that no runtime could run, whatever it knows.
+
+    Args:
+        model: The model.
+        path: Its file, for the message.
+
+    Raises:
+        InputError: The model uses a standard operator in a way that onnx does not define.
+    """
+    fault = first_fault(model)
+    if fault is not None:
+        place = f"{path}: {fault.where}" if path else fault.where
+        raise InputError(f"the model is broken: {fault.what}", where=place, why=fault.why, mend=fault.mend)
 
 
 def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:

@@ -37,6 +37,7 @@ def verify(
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
     custom_op_library: Libraries = (),
+    freeze_initializers: bool = False,
 ) -> Parity:
     """Compares interfaces and outputs of two models.
 
@@ -50,6 +51,8 @@ def verify(
         threads: Threads of the sessions.
         trust_data_dir: A folder outside the models' own in which their external data may lie.
         custom_op_library: Path of a library of custom operators, or several.
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are.
 
     Returns:
         What was found; ``parity.passed`` says whether the candidate may stand for the reference.
@@ -67,6 +70,7 @@ def verify(
             min_sqnr=min_sqnr,
             threads=threads,
             trust_data_dir=trust_data_dir,
+            freeze_initializers=freeze_initializers,
         ).parity
 
 
@@ -79,6 +83,7 @@ def find_parity(
     min_sqnr: float | None = None,
     threads: int = 1,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
 ) -> Verified:
     """`verify`, with the inputs that the models were compared on."""
     if min_sqnr is not None and math.isnan(min_sqnr):
@@ -89,8 +94,8 @@ def find_parity(
             why="what a lossy model does on random inputs says nothing of its quality",
             mend="give samples, or leave min_sqnr out",
         )
-    first = open_source(reference, trust_data_dir=trust_data_dir)
-    second = open_source(candidate, trust_data_dir=trust_data_dir)
+    first = open_source(reference, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
+    second = open_source(candidate, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
     if isinstance(tier, str):
         names = {t.name.lower(): t for t in Tier}
         if tier not in names:

@@ -8,7 +8,7 @@ import click
 
 from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json, progress
-from onnxslim.commands.samples import samples_options, take_samples
+from onnxslim.commands.samples import how_to_load, samples_options, take_samples
 
 if TYPE_CHECKING:
     from onnxslim.runtime.feeds import Feed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 )
 @options.trust_option
 @options.custom_ops_option
+@options.freeze_option
 @options.threads_option
 @options.json_option
 @options.quiet_option
@@ -40,7 +41,7 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
 
     samples, feed = take_samples(arguments, a), None
     if samples is None:
-        feed = _random_feed(a, arguments["trust_data_dir"])
+        feed = _random_feed(a, how_to_load(arguments))
         samples = [Sample("random", feed)]
     with progress(quiet or as_json) as say:
         latency = run(a, b, samples=samples, progress=say, **arguments)
@@ -67,8 +68,8 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
     return 0
 
 
-def _random_feed(model: str, trust_data_dir: str | None) -> Feed:
+def _random_feed(model: str, how: dict[str, Any]) -> Feed:
     from onnxslim.graph import load
     from onnxslim.runtime import random_feeds
 
-    return random_feeds(load(model, trust_data_dir=trust_data_dir), enough=1)[0]
+    return random_feeds(load(model, **how), enough=1)[0]

@@ -23,6 +23,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 )
 @options.trust_option
 @options.custom_ops_option
+@options.freeze_option
 @options.threads_option
 @options.memory_option
 @options.json_option

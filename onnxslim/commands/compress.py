@@ -28,6 +28,7 @@ from onnxslim.commands.samples import samples_options
 @options.target_option
 @options.trust_option
 @options.custom_ops_option
+@options.freeze_option
 @options.threads_option
 @options.memory_option
 @options.report_options

@@ -17,6 +17,7 @@ from onnxslim.commands.output import progress, show
 @options.must_verify_option
 @options.trust_option
 @options.custom_ops_option
+@options.freeze_option
 @options.threads_option
 @options.report_options
 def decode(

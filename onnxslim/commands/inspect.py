@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from onnxslim.commands import options
@@ -13,8 +15,9 @@ from onnxslim.commands.output import console, print_json
 @click.option("--text", is_flag=True, help="Print the graph as text instead")
 @click.option("--weights", is_flag=True, help="Read the weights: zeros, values, and bytes by encoding")
 @options.trust_option
+@options.freeze_option
 @options.json_option
-def inspect(model: str, text: bool, weights: bool, trust_data_dir: str | None, as_json: bool) -> int:
+def inspect(model: str, text: bool, weights: bool, as_json: bool, **how: Any) -> int:
     """Show what a model is made of: size, inputs and outputs, opsets, operators, weights.
 
     Subgraphs are counted, a function's body once for each call, Constant nodes as weights.
@@ -29,9 +32,9 @@ def inspect(model: str, text: bool, weights: bool, trust_data_dir: str | None, a
         from onnxslim.graph import load
         from onnxslim.graph import show as as_text
 
-        click.echo(as_text(load(model, trust_data_dir=trust_data_dir)))
+        click.echo(as_text(load(model, **how)))
         return 0
-    facts = run(model, weights=weights, trust_data_dir=trust_data_dir)
+    facts = run(model, weights=weights, **how)
     if as_json:
         from onnxslim.report import envelope
 

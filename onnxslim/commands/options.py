@@ -91,6 +91,12 @@ trust_option = click.option(
     help="Also read external data that lies in this folder  [default: only beside the model]",
 )
 
+freeze_option = click.option(
+    "--freeze-initializers",
+    is_flag=True,
+    help="Initializers that are inputs too are constants, which no caller replaces  [always so up to IR version 3]",
+)
+
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of onnxruntime"
 )

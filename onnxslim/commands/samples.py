@@ -138,4 +138,9 @@ def _session(arguments: dict[str, Any], model: str) -> Session:
     from onnxslim.graph import load
     from onnxslim.runtime import open_session
 
-    return open_session(load(model, trust_data_dir=arguments["trust_data_dir"]), threads=arguments["threads"])
+    return open_session(load(model, **how_to_load(arguments)), threads=arguments["threads"])
+
+
+def how_to_load(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of a command's arguments that say how ``onnxslim.load`` reads a model."""
+    return {name: arguments[name] for name in ("trust_data_dir", "freeze_initializers")}

@@ -21,6 +21,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.must_verify_option
 @options.trust_option
 @options.custom_ops_option
+@options.freeze_option
 @options.threads_option
 @options.report_options
 def slim(

@@ -28,6 +28,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.min_sqnr_option
 @options.trust_option
 @options.custom_ops_option
+@options.freeze_option
 @options.threads_option
 @options.json_option
 @options.quiet_option

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.listed import DEFAULTS_IR
 from onnxslim.packing import inline
 from onnxslim.runtime import Feed, Session, open_session
 
@@ -30,7 +31,7 @@ class Forward:
 
     def __init__(self, model: ir.Model, feeds: Sequence[Feed], threads: int, memory: int = 1 << 30) -> None:
         self._frame = onnx.ModelProto(
-            ir_version=model.ir_version,
+            ir_version=max(model.ir_version, DEFAULTS_IR),
             opset_import=[onnx.helper.make_opsetid(*each) for each in model.opset_imports.items()],
             functions=[ir.serde.serialize_function(each) for each in model.functions.values()],
         )

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.graph.listed import DEFAULTS_IR, make_constants
+
 
 class Names:
     """Fresh value and node names for one model: never one that any scope of it uses already.
@@ -104,13 +106,9 @@ def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
 
 
 def raise_ir_version(model: ir.Model, least: int) -> None:
-    """Raises it to ``least``, 4 or more, where it is lower."""
-    if model.ir_version < 4:
-        # Before IR 4 every initializer had to be an input and none could be overridden; from IR 4 on, being listed
-        # as an input is what makes it overridable.
-        kept = [value for value in model.graph.inputs if not value.is_initializer()]
-        model.graph.inputs.clear()
-        model.graph.inputs.extend(kept)
+    """Raises it to ``least``, 4 or more, where it is lower; what was a constant stays one."""
+    if model.ir_version < DEFAULTS_IR:
+        make_constants(model)
     model.ir_version = max(model.ir_version, least)
 
 

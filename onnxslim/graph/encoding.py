@@ -21,6 +21,7 @@ from google.protobuf.message import Message  # type: ignore[import-untyped, unus
 from onnx_ir.serde import TensorProtoTensor
 
 from onnxslim.errors import InputError
+from onnxslim.graph.listed import list_initializers
 from onnxslim.graph.sidecar import restore
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.tensors import is_raw
@@ -173,6 +174,7 @@ def serialize(model: ir.Model, stubs: Mapping[ir.Value, Stub]) -> onnx.ModelProt
         for value, original in originals.items():
             value.const_value = original
     restore(model, proto)
+    list_initializers(model, proto)
     for imported in (*proto.opset_import, *(o for function in proto.functions for o in function.opset_import)):
         if not imported.domain:
             imported.ClearField("domain")  # an empty string takes two bytes, which exporters do without

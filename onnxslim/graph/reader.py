@@ -17,10 +17,11 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from onnxslim.errors import InputError
 from onnxslim.graph.external import DataFolder
 from onnxslim.graph.intake import check_proto
+from onnxslim.graph.listed import DEFAULTS_IR, make_constants
 from onnxslim.graph.sidecar import attach, lift
 from onnxslim.graph.stored import stored
 from onnxslim.graph.structure import find_cycle, problems, validate
-from onnxslim.graph.thin import Bytes, Thin, attach_weights, put_back, read_thin
+from onnxslim.graph.thin import Bytes, Thin, attach_weights, put_back, read_thin, thin_proto
 from onnxslim.graph.walk import bodies, tensors
 from onnxslim.graph.wire import MAX_BYTES
 
@@ -62,6 +63,7 @@ def load(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model,
     *,
     trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
 ) -> ir.Model:
     """Loads a model, checked to be one that passes can work on.
 
@@ -71,6 +73,9 @@ def load(
     Args:
         source: A path; the bytes of a model; a ``ModelProto``, which is not edited; or a model, which is returned.
         trust_data_dir: A folder outside of the model's from which external data may be read too, also through links.
+
+        freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
+            version 3 they always are. A model that is given in the IR stays as it is.
 
     Returns:
         The model.
@@ -82,10 +87,14 @@ def load(
         return source
     trusted = _folder(trust_data_dir)
     if isinstance(source, onnx.ModelProto):
-        return from_owned_proto(_copy(source), None, trusted)
+        proto, weights = _copy(source)
+        kept = put_back(proto, weights)
+        return from_owned_proto(proto, None, trusted, kept, freeze_initializers=freeze_initializers)
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = io.BufferedReader(io.BytesIO(source))
-        return _from_thin(read_thin(content, memoryview(source).nbytes), "the given bytes", None, trusted)
+        return _from_thin(
+            read_thin(content, memoryview(source).nbytes), "the given bytes", None, trusted, freeze_initializers
+        )
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(
             f"a model cannot be loaded from {type(source).__name__}",
@@ -93,21 +102,18 @@ def load(
             mend="give a path, bytes or ModelProto",
         )
     path = Path(source)
-    return _from_thin(_read(path), str(path), path, trusted)
+    return _from_thin(_read(path), str(path), path, trusted, freeze_initializers)
 
 
-def _copy(source: onnx.ModelProto) -> onnx.ModelProto:
-    proto = onnx.ModelProto()
+def _copy(source: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[int, Bytes]]:
     try:
-        proto.CopyFrom(source)
+        return thin_proto(source)
     except (DecodeError, EncodeError, ValueError) as error:
-        raise InputError(
-            "the ModelProto cannot be copied",
-            where="ModelProto",
-            why=f"it exceeds 2 GiB or is nested deeper than 100 messages: {error}",
-            mend="save it with external data and load it from its path",
-        ) from error
-    return proto
+        if "MaxDepth" in str(error):
+            why, mend = "subgraphs or types are nested more than the 100 messages of protobuf", "flatten control flow"
+        else:
+            why, mend = f"it exceeds 2 GiB even without its weights: {error}", "hold large constants in initializers"
+        raise InputError("the ModelProto cannot be copied", where="ModelProto", why=why, mend=mend) from error
 
 
 def _folder(trust_data_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -122,9 +128,9 @@ def _folder(trust_data_dir: str | os.PathLike[str] | None) -> Path | None:
     return Path(trust_data_dir)
 
 
-def _from_thin(thin: Thin, where: str, path: Path | None, trusted: Path | None) -> ir.Model:
+def _from_thin(thin: Thin, where: str, path: Path | None, trusted: Path | None, freeze: bool) -> ir.Model:
     proto = _parse(thin.content, where)
-    return from_owned_proto(proto, path, trusted, put_back(proto, thin.weights))
+    return from_owned_proto(proto, path, trusted, put_back(proto, thin.weights), freeze_initializers=freeze)
 
 
 def _read(path: Path) -> Thin:
@@ -187,7 +193,12 @@ def _looks_like(data: bytes) -> tuple[str, str] | None:
 
 
 def from_owned_proto(
-    proto: onnx.ModelProto, path: Path | None, trusted: Path | None, weights: Mapping[str, Bytes] | None = None
+    proto: onnx.ModelProto,
+    path: Path | None,
+    trusted: Path | None,
+    weights: Mapping[str, Bytes] | None = None,
+    *,
+    freeze_initializers: bool = False,
 ) -> ir.Model:
     """The model of a proto that the caller gives away; ``path`` tells its folder, ``weights`` what it leaves out."""
     weights = weights or {}
@@ -207,6 +218,8 @@ def from_owned_proto(
         ) from error
     attach(model, lifted)
     attach_weights(model, weights)
+    if freeze_initializers or model.ir_version < DEFAULTS_IR:
+        make_constants(model)
     for value in (value for graph in model.graphs() for value in graph.initializers.values()):
         tensor = value.const_value
         if tensor is not None and (quicker := stored(tensor)) is not tensor:

@@ -12,17 +12,20 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import EncodeError, Message  # type: ignore[import-untyped, unused-ignore]
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.graph.tensors import is_plain
 from onnxslim.graph.wire import FIXED, GRAPH, INITIALIZER, INLINE_BELOW, LENGTH, RAW_DATA, VARINT, framed, key, varint
 
 Bytes = npt.NDArray[np.uint8]
+_Message = TypeVar("_Message", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,69 @@ def read_thin(file: io.BufferedReader[Any], size: int) -> Thin:
         except _Unusual:
             file.seek(start)
     return Thin(file.read(), {})
+
+
+def thin_proto(source: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[int, Bytes]]:
+    """A copy of a proto in memory without large weights, and these by the initializer's place in the main graph.
+
+    The library copies messages by way of their bytes, and so none of more than 2 GiB.
+
+    Raises:
+        DecodeError, EncodeError, ValueError: The copy is too large even without the weights, or nested too deep.
+    """
+    copy, places = _hollow(source)
+    weights = {at: np.frombuffer(source.graph.initializer[at].raw_data, np.uint8) for at in places}
+    return copy, weights
+
+
+def proto_bytes(source: onnx.ModelProto) -> int:
+    """Bytes of a proto as a file; of one that no file can be, above 2 GiB, up to a few bytes a tensor."""
+    try:
+        return int(source.ByteSize())
+    except EncodeError:
+        copy, places = _hollow(source)
+        return int(copy.ByteSize()) + sum(_overhead(size) + size for size in places.values())
+
+
+def _overhead(size: int) -> int:
+    return len(key(RAW_DATA)) + len(varint(size))
+
+
+def _hollow(source: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[int, int]]:
+    """A copy without the large raw data of initializers, whose places and bytes are returned."""
+    parts = (source, source.graph, *source.graph.initializer)
+    if sys.byteorder != "little" or any(len(UnknownFieldSet(part)) for part in parts):
+        copy = onnx.ModelProto()  # fields that are not known are only copied with their message
+        copy.CopyFrom(source)
+        return copy, {}
+    copy, places = _without(source, "graph"), {}
+    if source.HasField("graph"):
+        copy.graph.MergeFrom(_without(source.graph, "initializer"))
+    for at, tensor in enumerate(source.graph.initializer):
+        size = len(tensor.raw_data) if tensor.HasField("raw_data") else 0
+        if size < INLINE_BELOW:
+            copy.graph.initializer.append(tensor)
+        else:
+            places[at] = size
+            copy.graph.initializer.append(_without(tensor, "raw_data"))
+    return copy, places
+
+
+def _without(message: _Message, left_out: str) -> _Message:
+    """A copy of a message without one of its fields."""
+    copy = type(message)()
+    for field in message.DESCRIPTOR.fields:
+        if field.name == left_out:
+            continue
+        value = getattr(message, field.name)
+        if hasattr(value, "extend"):
+            getattr(copy, field.name).extend(value)
+        elif message.HasField(field.name):
+            if field.message_type is not None:
+                getattr(copy, field.name).CopyFrom(value)
+            else:
+                setattr(copy, field.name, value)
+    return copy
 
 
 def put_back(proto: onnx.ModelProto, weights: Mapping[int, Bytes]) -> dict[str, Bytes]:

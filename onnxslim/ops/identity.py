@@ -105,6 +105,12 @@ def _cast(node: ir.Node, opset: int, known: Known) -> Answer:
     return 0 if known.dtype(_first(node)) == attribute.value else None
 
 
+def _cast_like(node: ir.Node, opset: int, known: Known) -> Answer:
+    like = node.inputs[1] if len(node.inputs) > 1 else None
+    dtype = known.dtype(_first(node))
+    return 0 if like is not None and dtype is not None and known.dtype(like) == dtype else None
+
+
 def _transpose(node: ir.Node, opset: int, known: Known) -> Answer:
     perm = node.attributes.get("perm")
     if perm is None:
@@ -207,6 +213,7 @@ _RULES: dict[str, Callable[[ir.Node, int, Known], Answer]] = {
     "Identity": _always,
     "Dropout": _dropout,
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Transpose": _transpose,
     "Reshape": _reshape,
     "Flatten": _if_same_shape,

@@ -25,6 +25,7 @@ BUILT_IN: dict[str, str] = {
     "inline-if": "onnxslim.passes.slim.inline_if:InlineIf",
     "inline-loop": "onnxslim.passes.slim.inline_loop:InlineLoop",
     "hoist-invariants": "onnxslim.passes.slim.hoist_invariants:HoistInvariants",
+    "plain-cast": "onnxslim.passes.slim.plain_cast:PlainCast",
     "plain-reshape": "onnxslim.passes.slim.plain_reshape:PlainReshape",
     "constant-target": "onnxslim.passes.slim.constant_target:ConstantTarget",
     "merge-views": "onnxslim.passes.slim.merge_views:MergeViews",

@@ -15,7 +15,7 @@ from onnxslim.runtime.tier import Tier
 
 from .lift_constants import constant_tensor
 from .region import Budget, Region, find_region
-from .scopes import ANNOTATION, Scope, annotated, scopes
+from .scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
 from .shared_facts import shape_facts
 
 MAX_GROWTH = 256 << 10
@@ -68,9 +68,9 @@ def fold_graph(
     spare: Budget,
 ) -> None:
     """Folds one graph."""
-    as_nodes = scope.in_function or model.ir_version < 4
+    in_nodes = as_nodes(scope, model)
     region = find_region(
-        model, scope, facts, context, max_bytes=max_bytes, budget=budget, as_nodes=as_nodes, pinned=kept
+        model, scope, facts, context, max_bytes=max_bytes, budget=budget, as_nodes=in_nodes, pinned=kept
     )
     folded: dict[ir.Node, None] = {}
     for part in region.parts():
@@ -99,7 +99,7 @@ def fold_graph(
             )
         ):
             folded[node] = None
-    replace(scope.graph, region, folded, kept, as_nodes=as_nodes)
+    replace(scope.graph, region, folded, kept, as_nodes=in_nodes)
 
 
 def pays(region: Region, node: ir.Node) -> bool:

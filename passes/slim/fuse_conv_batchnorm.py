@@ -17,7 +17,7 @@ from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
-from .scopes import ANNOTATION, Forwarding, Scope, scopes
+from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 from .size import node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,7 +42,7 @@ class FuseConvBatchNorm(Pass):
         forwarding: Forwarding | None = None
         names: Names | None = None
         for scope in scopes(model):
-            if scope.in_function or model.ir_version < 4:
+            if as_nodes(scope, model):
                 continue
             for node in tuple(scope.graph):
                 if node.op_type != "BatchNormalization" or node.domain != "" or node.graph is None:

@@ -17,7 +17,7 @@ from onnxslim.runtime.tier import Tier
 
 from .loops import Repeated, fewest_trips, repeated
 from .purity import deep_impurity, pure_functions
-from .scopes import ANNOTATION, Forwarding, Scope
+from .scopes import ANNOTATION, Forwarding, Scope, as_nodes
 from .shared_facts import shape_facts
 
 
@@ -112,6 +112,6 @@ def _refusal(
     constants = [x for x in node.inputs if x is not None and x.graph is scope.graph and x.is_initializer()]
     if any(x.is_graph_output() for x in constants):
         return "its constant is an output of the body"
-    if constants and (scope.in_function or model.ir_version < 4):
+    if constants and as_nodes(scope, model):
         return "the graph around holds no initializers"
     return None

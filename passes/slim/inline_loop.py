@@ -16,6 +16,7 @@ from onnxslim.runtime.tier import Tier
 
 from .loops import Repeated, repeated, starts
 from .remove_unused import detach
+from .scopes import as_nodes
 from .shared_facts import shape_facts
 from .splice import Splicer
 
@@ -78,7 +79,7 @@ def _refusal(loop: Repeated, count: int, model: ir.Model, splicer: Splicer) -> s
         return "a value that it starts from is not given"
     if count == 0 and any(y.uses() or y.is_graph_output() for y in node.outputs[len(node.inputs) - 2 :]):
         return "what it would have collected is used"
-    if loop.scope.in_function or model.ir_version < 4:
+    if as_nodes(loop.scope, model):
         return "the graph around holds no initializers"
     if count == 0 and any(y.is_graph_output() for y in node.outputs):
         return "it gives an output of the graph"

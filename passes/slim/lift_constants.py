@@ -16,16 +16,17 @@ from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
-from .scopes import ANNOTATION, Scope, annotated, scopes
-from .size import node_bytes, tensor_bytes
+from .scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
+from .size import listing_bytes, node_bytes, tensor_bytes
 
 
 @dataclass(frozen=True)
 class LiftConstants(Pass):
     """Turn Constant nodes into initializers of the same name.
 
-    1. In the main graph and its subgraphs; function bodies can hold no initializers, nor can files of IR version 3.
-    2. Only where the file does not grow: a long ``value_ints`` is shorter than a tensor, and stays.
+    1. In the main graph and its subgraphs; function bodies can hold no initializers, nor can subgraphs of IR version 3.
+    2. Only where the file does not grow: a long ``value_ints`` is shorter than a tensor, and stays. In IR version 3
+       every initializer is listed as an input too, which counts.
     3. A Constant that is an output of its graph stays a node.
     """
 
@@ -34,18 +35,15 @@ class LiftConstants(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Lifts them in place."""
-        if model.ir_version < 4:
-            context.decline("lift-constant", "graph", f"IR version {model.ir_version} makes every initializer an input")
-            return context.result()
-        places = [scope for scope in scopes(model) if not scope.in_function]
+        places = [scope for scope in scopes(model) if not as_nodes(scope, model)]
         constants = [[node for node in each.graph if node.op_type == "Constant" and not node.domain] for each in places]
         kept = annotated(model) if any(constants) else frozenset()
         for scope, found in zip(places, constants, strict=True):
-            lift(scope, found, kept, context)
+            lift(model, scope, found, kept, context)
         return context.result()
 
 
-def lift(scope: Scope, constants: Sequence[ir.Node], kept: frozenset[str], context: Context) -> None:
+def lift(model: ir.Model, scope: Scope, constants: Sequence[ir.Node], kept: frozenset[str], context: Context) -> None:
     """Lifts the Constant nodes of one graph, but for those whose output is named in ``kept``."""
     graph = scope.graph
     lifted: list[tuple[ir.Node, ir.TensorProtocol]] = []
@@ -58,7 +56,7 @@ def lift(scope: Scope, constants: Sequence[ir.Node], kept: frozenset[str], conte
             context.decline("lift-constant", site(node), "it is an output of its graph")
         elif ANNOTATION in output.meta or output.name in kept:
             context.decline("lift-constant", site(node), "it takes part in a quantization annotation")
-        elif output.name in graph.initializers or _grows(node, tensor):
+        elif output.name in graph.initializers or _grows(model, node, tensor):
             context.decline("lift-constant", site(node), "the file would grow")
         elif context.allow(Action("lift-constant", (output.name or "",), site(node))):
             lifted.append((node, stored(tensor)))
@@ -69,9 +67,13 @@ def lift(scope: Scope, constants: Sequence[ir.Node], kept: frozenset[str], conte
         node.outputs[0].replace_all_uses_with(add_initializer(graph, name, tensor))
 
 
-def _grows(node: ir.Node, tensor: ir.TensorProtocol) -> bool:
-    """Whether the tensor is longer as an initializer: only numbers that the node states without a tensor may be."""
-    return "value" not in node.attributes and tensor_bytes(tensor, node.outputs[0].name or "") > node_bytes(node)
+def _grows(model: ir.Model, node: ir.Node, tensor: ir.TensorProtocol) -> bool:
+    """Whether it is longer as an initializer: it may be where no tensor states it, and where it must be listed."""
+    name = node.outputs[0].name or ""
+    listing = listing_bytes(tensor, name, model)
+    if "value" in node.attributes and not listing:
+        return False
+    return tensor_bytes(tensor, name) + listing > node_bytes(node)
 
 
 def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:

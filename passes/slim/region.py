@@ -15,7 +15,7 @@ from onnxslim.pipeline.context import Context
 
 from .lift_constants import constant_tensor
 from .scopes import ANNOTATION, Scope
-from .size import constant_node_bytes, node_bytes, tensor_bytes
+from .size import constant_node_bytes, listing_bytes, node_bytes, tensor_bytes
 
 _LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 """A Constant is one already; the others are patterns that the runtime turns into int8 kernels."""
@@ -70,6 +70,7 @@ def work(node: ir.Node, inputs: Sequence[ir.TensorProtocol | None]) -> int:
 class Region:
     """Nodes that depend on constants alone, in order of execution, with what is known of each."""
 
+    model: ir.Model
     as_nodes: bool
     """Constants are written as nodes, not as initializers."""
     pinned: frozenset[str]
@@ -122,10 +123,14 @@ class Region:
         """Takes a node in, after all that it depends on."""
         self.order.append(node)
         used = [(y, t) for y, t in zip(node.outputs, tensors, strict=True) if t is not None and y.uses()]
-        size = constant_node_bytes if self.as_nodes else tensor_bytes
-        self._value_bytes[node] = sum(size(t, y.name or "") for y, t in used)
+        self._value_bytes[node] = sum(self._constant_bytes(t, y.name or "") for y, t in used)
         self.tensors[node] = tensors
         self.kept_bytes[node] = node_bytes(node) + sum(self._input_bytes(node, x) for x in dict.fromkeys(node.inputs))
+
+    def _constant_bytes(self, tensor: ir.TensorProtocol, name: str) -> int:
+        if self.as_nodes:
+            return constant_node_bytes(tensor, name)
+        return tensor_bytes(tensor, name) + listing_bytes(tensor, name, self.model)
 
     def _input_bytes(self, node: ir.Node, x: ir.Value | None) -> int:
         """What dies of an input with its user: nothing, where another uses it too."""
@@ -144,7 +149,10 @@ class Region:
         return self._leaf_bytes(x)
 
     def _leaf_bytes(self, x: ir.Value) -> int:
-        return 0 if x.name in self.pinned else leaf_bytes(x)
+        if x.name in self.pinned:
+            return 0
+        size, tensor = leaf_bytes(x), x.const_value
+        return size + (listing_bytes(tensor, x.name or "", self.model) if size and tensor is not None else 0)
 
     def parts(self) -> list[list[ir.Node]]:
         """The region's connected parts, tied by values and by large shared constants."""
@@ -211,7 +219,7 @@ def find_region(
 
     A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it.
     """
-    region = Region(as_nodes, pinned)
+    region = Region(model, as_nodes, pinned)
     for node in scope.graph:
         if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
             continue

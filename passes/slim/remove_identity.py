@@ -23,8 +23,9 @@ class RemoveIdentity(Pass):
     """Remove nodes that give back an input bit for bit.
 
     1. Always: Identity, Dropout at inference, Concat, Sum, Max, Min and Split of one tensor.
-    2. By their parameters: Cast to the same type, Transpose without a permutation, Pad by zero, Tile by one, Slice of
-       everything, Add of an integer 0 or -0.0, Sub of 0, Mul, Div and Pow by 1 where that does not widen the shape.
+    2. By their parameters: Cast or CastLike to the same type, Transpose without a permutation, Pad by zero, Tile by
+       one, Slice of everything, Add of an integer 0 or -0.0, Sub of 0, Mul, Div and Pow by 1 where that does not widen
+       the shape.
     3. By inferred (never by declared) shapes: Reshape, Expand, Slice, Flatten, Squeeze, Unsqueeze to the same shape.
 
     In subgraphs and function bodies too. A node stays where an output would otherwise become an input, a constant, a

@@ -24,9 +24,9 @@ from onnxslim.ops.contrib import VERSION
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 
-from .scopes import ANNOTATION, Forwarding, Scope, scopes
+from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 from .shared_facts import shape_facts
-from .size import constant_node_bytes, import_bytes, node_bytes, tensor_bytes
+from .size import constant_node_bytes, import_bytes, listing_bytes, node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -242,8 +242,8 @@ class _Driver:
 
     def _growth(self, node: ir.Node, proposal: Replacement) -> str | None:
         """Why the file's size forbids the proposal: what comes against what dies with the node."""
-        in_nodes = self.place.scope.in_function or self.place.model.ir_version < 4
-        size: Callable[[ir.TensorProtocol, str], int] = constant_node_bytes if in_nodes else tensor_bytes
+        in_nodes = as_nodes(self.place.scope, self.place.model)
+        size: Callable[[ir.TensorProtocol, str], int] = constant_node_bytes if in_nodes else self._initializer_bytes
         used = {x for new in proposal.nodes for x in new.inputs} | set(proposal.outputs)
         for value in self.place.made:
             if value in used:  # the name that it will have: a suffix counts
@@ -257,6 +257,9 @@ class _Driver:
         )
         go = self._dying_bytes(node, proposal)
         return f"the file would grow by {come - go:,} bytes" if come > go else None
+
+    def _initializer_bytes(self, tensor: ir.TensorProtocol, name: str) -> int:
+        return tensor_bytes(tensor, name) + listing_bytes(tensor, name, self.place.model)
 
     def _to_import(self, proposal: Replacement) -> set[str]:
         """Domains of new nodes that the main graph or the function does not import yet."""
@@ -278,7 +281,7 @@ class _Driver:
                 producer = x.producer()
                 if producer is None:
                     if x.is_initializer() and x.const_value is not None and x.graph is self.place.scope.graph:
-                        total += tensor_bytes(x.const_value, x.name or "") if not x.const_value.meta else 0
+                        total += self._initializer_bytes(x.const_value, x.name or "") if not x.const_value.meta else 0
                 elif producer not in dead and len(producer.outputs) == 1:
                     dead.add(producer)
                     queue.append(producer)
@@ -323,7 +326,7 @@ class _Driver:
     ) -> None:
         """Gives a new constant its place in the graph, under the fresh name that it was weighed with."""
         place, name = self.place, value.name or ""
-        if place.scope.in_function or place.model.ir_version < 4:
+        if as_nodes(place.scope, place.model):
             tensor = value.const_value
             made = ir.node("Constant", [], {"value": tensor}, outputs=[ir.Value(name=name)], name="")
             node.prepend(made)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxslim.graph.listed import DEFAULTS_IR
 from onnxslim.graph.walk import bodies, holds_graphs, subgraphs
 
 ANNOTATION = "quant_parameter_tensor_names"
@@ -42,6 +43,14 @@ def scopes(model: ir.Model) -> list[Scope]:
             if holds_graphs(node):
                 found += [Scope(g, scope.opsets, scope, scope.in_function) for g in subgraphs(node.attributes.values())]
     return found
+
+
+def as_nodes(scope: Scope, model: ir.Model) -> bool:
+    """Whether a new constant must be a Constant node there: function bodies hold no initializers.
+
+    Up to IR version 3 neither do subgraphs: every initializer must be an input of its graph.
+    """
+    return scope.in_function or (scope.parent is not None and model.ir_version < DEFAULTS_IR)
 
 
 def versions_in(scope: Scope, model: ir.Model) -> Callable[[ir.Node], int]:

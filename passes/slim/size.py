@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx
 import onnx_ir as ir
 
+from onnxslim.graph.listed import DEFAULTS_IR
 from onnxslim.graph.tensors import is_raw
 from onnxslim.graph.walk import subgraphs
 
@@ -44,6 +45,14 @@ def tensor_bytes(tensor: ir.TensorProtocol, name: str = "") -> int:
     else:
         data = framed(tensor.nbytes)
     return framed(dims + 2 + data + framed(len(name.encode())))
+
+
+def listing_bytes(tensor: ir.TensorProtocol, name: str, model: ir.Model) -> int:
+    """What it takes besides to list the initializer as an input, as IR version 3 asks for; else 0."""
+    if model.ir_version >= DEFAULTS_IR:
+        return 0
+    shape = framed(sum(framed(1 + varint(dim)) for dim in tensor.shape.numpy()))
+    return framed(framed(len(name.encode())) + framed(framed(2 + shape)))
 
 
 def node_bytes(node: ir.Node) -> int:

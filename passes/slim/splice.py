@@ -16,7 +16,7 @@ from onnxslim.graph.sidecar import EXTRAS, Extras
 from onnxslim.graph.walk import subgraphs
 
 from .remove_unused import detach
-from .scopes import ANNOTATION, Forwarding, Scope, scopes
+from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 
 _OVERHEAD_BYTES = 20
 """A node that holds a graph takes at least so much more than that graph's nodes: tags, lengths, operator, attribute."""
@@ -112,7 +112,7 @@ class Splicer:
         """The value becomes a constant of the outer graph: a node, where that can hold no initializers."""
         name, tensor = value.name or "", value.const_value
         graph.initializers.pop(name)
-        if not (scope.in_function or self.model.ir_version < 4):
+        if not as_nodes(scope, self.model):
             scope.graph.register_initializer(value)
             return
         assert tensor is not None

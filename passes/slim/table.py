@@ -33,6 +33,7 @@ from .merge_transposes import MergeTransposes
 from .merge_unary import MergeUnary
 from .merge_views import MergeViews
 from .merge_wheres import MergeWheres
+from .plain_cast import PlainCast
 from .plain_reshape import PlainReshape
 from .rewriting import Rule
 from .sink_below_concat import SinkBelowConcat
@@ -40,6 +41,7 @@ from .sink_transposes import SinkTransposes
 
 RULES: tuple[Rule, ...] = (
     PlainReshape(),
+    PlainCast(),
     ConstantTarget(),
     MergeViews(),
     MergeTransposes(),

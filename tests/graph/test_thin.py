@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
+from onnx import numpy_helper, parser
 
 import models_zoo
+import onnxslim
 from onnxslim.errors import InputError
 from onnxslim.graph import load, to_proto
-from onnxslim.graph.thin import Thin, read_thin
+from onnxslim.graph.thin import Thin, proto_bytes, read_thin, thin_proto
 from onnxslim.graph.wire import varint
 from tests.graph.test_encoding import FEATURES, model_of, raw, weight
 
@@ -37,6 +38,37 @@ def outcome(read: Callable[[bytes], bytes], content: bytes) -> bytes | str:
         return read(content)
     except InputError as error:
         return str(error)
+
+
+@pytest.mark.parametrize("feature", sorted(FEATURES))
+def test_a_proto_in_memory_is_copied_without_its_large_weights(feature: str) -> None:
+    proto = FEATURES[feature]
+    thin, weights = thin_proto(proto)
+    assert all(not thin.graph.initializer[at].HasField("raw_data") for at in weights)
+    for at, data in weights.items():
+        thin.graph.initializer[at].raw_data = data.tobytes()
+    assert thin.SerializeToString(deterministic=True) == proto.SerializeToString(deterministic=True)
+
+
+@pytest.mark.slow
+def test_a_proto_above_two_gib_is_loaded_and_given_back() -> None:
+    """Takes 8 GB of memory."""
+    side = 9300
+    proto = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (float[1,{side}] x) => (float[1,{side}] y) {{ y = Neg(x) }}'
+    )
+    del proto.graph.node[:]
+    values, numbers = ["x", *(f"m{i}" for i in range(6)), "y"], np.random.default_rng(0)
+    for i in range(7):
+        tensor = proto.graph.initializer.add(name=f"w{i}", data_type=1, dims=[side, side])
+        tensor.raw_data = numbers.standard_normal((side, side), np.float32).tobytes()
+        proto.graph.node.append(onnx.helper.make_node("MatMul", [values[i], f"w{i}"], [f"i{i}"]))
+        proto.graph.node.append(onnx.helper.make_node("Identity", [f"i{i}"], [values[i + 1]]))
+    assert proto_bytes(proto) > 2**31
+    slimmed = onnxslim.slim(proto, verify=False)
+    assert slimmed is not None
+    assert [node.op_type for node in slimmed.graph.node] == ["MatMul"] * 7
+    assert proto_bytes(slimmed) > 2**31
 
 
 @pytest.mark.parametrize("feature", sorted(FEATURES))

@@ -1,4 +1,6 @@
-from onnxslim.graph import parse, to_bytes
+import onnx_ir as ir
+
+from onnxslim.graph import parse, to_bytes, to_proto
 from onnxslim.passes.slim import LiftConstants
 from onnxslim.pipeline.context import Context
 from tests.rewriting import assert_declines, assert_rewrites
@@ -44,16 +46,27 @@ def test_an_output_stays_a_node() -> None:
     assert_declines(text, LiftConstants(), reason="an output of its graph")
 
 
-def test_function_bodies_and_old_files_keep_their_nodes() -> None:
+def test_function_bodies_keep_their_nodes() -> None:
     assert_declines(
         """<ir_version: 8, opset_import: ["" : 17, "my" : 1]> g (float[2] x) => (float[2] y) { y = my.f(x) }
         <domain: "my", opset_import: ["" : 17]> f (a) => (b) { w = Constant <value_float = 2.0> ()  b = Mul(a, w) }""",
         LiftConstants(),
     )
-    text = f"{HEADER} g (float[2] x) => (float[2] y) {{ w = Constant <value = float[1] {{1}}> ()  y = Add(x, w) }}"
-    model = parse(text)
-    model.ir_version = 3
-    assert_declines(model, LiftConstants(), reason="IR version 3")
+
+
+def test_old_files_list_what_is_lifted_and_keep_what_would_then_be_longer() -> None:
+    def model(name: str) -> ir.Model:
+        nodes = f"{name} = Constant <value = float[1] {{1}}> ()  y = Add(x, {name})"
+        made = parse(f"{HEADER} g (float[2] x) => (float[2] y) {{ {nodes} }}")
+        made.ir_version = 3
+        return made
+
+    short, long = model("w"), model("a_name_of_such_a_length_that_to_list_it_takes_more")
+    before = len(to_bytes(short))
+    LiftConstants().run(short, Context())
+    assert [info.name for info in to_proto(short).graph.input] == ["x", "w"]
+    assert len(to_bytes(short)) <= before
+    assert_declines(long, LiftConstants(), reason="the file would grow")
 
 
 def test_the_file_shrinks_by_what_the_nodes_took() -> None:

@@ -1,0 +1,34 @@
+"""CastLike(x, like) -> Cast<to = dtype of like>(x): the values of ``like`` do not count."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from onnxslim.runtime.tier import Tier
+
+from .rewriting import Place, Replacement, Rule
+
+
+class PlainCast(Rule):
+    """Name the type that a CastLike takes from another value, where it is known.
+
+    The rules for Cast then apply, and what only gave the type is no longer needed.
+    """
+
+    name: ClassVar[str] = "plain-cast"
+    tier: ClassVar[Tier] = Tier.EXACT
+    op_types: ClassVar[tuple[str, ...]] = ("CastLike",)
+
+    def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
+        """The Cast."""
+        if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
+            return None
+        dtype = place.facts.dtype(node.inputs[1])
+        if dtype is None:
+            return "the type of the second input is not known"
+        attributes = {**node.attributes, "to": ir.AttrInt64("to", int(dtype))}
+        new = ir.Node("", "Cast", [node.inputs[0]], attributes.values(), num_outputs=1, name=node.name)
+        new.metadata_props.update(node.metadata_props)
+        return Replacement((new,), (new.outputs[0],))
