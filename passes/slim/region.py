@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import onnx_ir as ir
 
@@ -22,6 +23,10 @@ _LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", 
 _CONTRACTIONS = frozenset(
     {"MatMul", "MatMulInteger", "Gemm", "Conv", "ConvTranspose", "ConvInteger", "Einsum", "LSTM", "GRU", "RNN"}
 )
+MAX_GROWTH = 256 << 10
+"""Bytes that one fold may take more, where there are any to spare; larger constants are computed at load."""
+LARGE = 1 << 20
+"""Bytes from which on it is worth the time to find out that a value cannot be written."""
 _LINKING_BYTES = 256
 """Smaller constants, shared by half a model, do not tie its parts together."""
 
@@ -74,6 +79,9 @@ class Region:
     """Constants are written as nodes, not as initializers."""
     pinned: frozenset[str]
     """Names of constants that must not vanish."""
+    scope: Scope
+    room: int
+    """Bytes of values that may still be held."""
     order: list[ir.Node] = field(default_factory=list)
     tensors: dict[ir.Node, Tensors] = field(default_factory=dict)
     """Values of the nodes that could be folded; those that never will be are dropped."""
@@ -82,6 +90,8 @@ class Region:
     dead: dict[ir.Node, None] = field(default_factory=dict)
     """Nodes found unused once others are folded."""
     _value_bytes: dict[ir.Node, int] = field(default_factory=dict)
+    _unread: dict[ir.Node, int] = field(default_factory=dict)
+    """Users of the node that have not been walked over yet."""
     _only_user: dict[ir.Value, ir.Node | None] = field(default_factory=dict)
     """Who alone used a value when the region grew; a constant may have thousands of users, who all ask."""
 
@@ -125,7 +135,26 @@ class Region:
         size = constant_node_bytes if self.as_nodes else tensor_bytes
         self._value_bytes[node] = sum(size(t, y.name or "") for y, t in used)
         self.tensors[node] = tensors
+        self.room -= held_bytes(tensors)
+        self._unread[node] = len({u.node for y in node.outputs for u in y.uses()})
         self.kept_bytes[node] = node_bytes(node) + sum(self._input_bytes(node, x) for x in dict.fromkeys(node.inputs))
+
+    def pass_over(self, node: ir.Node) -> None:
+        """Drops values that ``node`` was the last to need, where storing them cannot be cheaper than computing them."""
+        for producer in dict.fromkeys(x.producer() for x in node.inputs if x is not None):
+            if producer not in self._unread:
+                continue
+            self._unread[producer] -= 1
+            if producer not in self.tensors or self._unread[producer]:
+                continue
+            alone = self.owner(producer) is node and self._value_bytes[producer] > self.kept_bytes[producer]
+            if alone or (self._value_bytes[producer] > LARGE and self._value_bytes[producer] > self._most_written):
+                self.room += held_bytes(self.tensors.pop(producer))
+
+    @cached_property
+    def _most_written(self) -> int:
+        """Bytes that a value of this graph may have for a fold to write it: what all saves, and what one may cost."""
+        return most_saved(self.scope) + MAX_GROWTH
 
     def _input_bytes(self, node: ir.Node, x: ir.Value | None) -> int:
         """What dies of an input with its user: nothing, where another uses it too."""
@@ -196,6 +225,23 @@ def leaf_bytes(value: ir.Value) -> int:
     return tensor_bytes(tensor, value.name or "") if producer is None else node_bytes(producer)
 
 
+def held_bytes(tensors: Tensors) -> int:
+    """Bytes of memory that values take."""
+    return sum(0 if t is None else 16 * t.size if t.dtype == ir.DataType.STRING else t.nbytes for t in tensors)
+
+
+def most_saved(scope: Scope) -> int:
+    """Bytes that folding can save in a graph at most: its nodes, and the constants that they can see."""
+    total = sum(node_bytes(node) for node in scope.graph)
+    around: Scope | None = scope
+    while around is not None:
+        total += sum(leaf_bytes(value) for value in around.graph.initializers.values())
+        if around is not scope:
+            total += sum(node_bytes(node) for node in around.graph if node.op_type == "Constant")
+        around = around.parent
+    return total
+
+
 def find_region(
     model: ir.Model,
     scope: Scope,
@@ -203,52 +249,68 @@ def find_region(
     context: Context,
     *,
     max_bytes: int,
+    max_held: int,
     budget: Budget,
     as_nodes: bool,
     pinned: frozenset[str],
 ) -> Region:
     """Walks the graph once and evaluates what depends on constants alone.
 
-    A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it.
+    A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it. No more than
+    ``max_held`` bytes of values are held at once: what has no room bars what follows it, as what is too large does.
     """
-    region = Region(as_nodes, pinned)
+    region = Region(as_nodes, pinned, scope, max_held)
     for node in scope.graph:
-        if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
-            continue
-        known = _inferred(node, facts) if node.op_identifier() not in model.functions else None
-        inputs = None if known is not None else _constant_inputs(node, region)
-        if known is None and inputs is None:
-            continue
-        if any(y.is_graph_output() for y in node.outputs):
-            context.decline("fold-constant", site(node), "it is an output of its graph")
-            continue
-        if any(ANNOTATION in y.meta for y in node.outputs):
-            context.decline("fold-constant", site(node), "it takes part in a quantization annotation")
-            continue
-        if any(use.node.graph is not scope.graph for y in node.outputs for use in y.uses()):
-            # Measured: a branch for other ranks, never taken, made onnxruntime 1.32 refuse the model.
-            context.decline(
-                "fold-constant", site(node), "a subgraph uses it, which may not fit shapes that become known"
-            )
-            continue
-        reason = impurity(node, scope.opset(node.domain), model.functions)
-        if reason is None and known is None:
-            assert inputs is not None
-            if not budget.spend(work(node, inputs)):
-                reason = "it takes more work than is left for evaluation"
-            else:
-                try:
-                    known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes)
-                    budget.spend(sum(y.nbytes for y in known if y is not None))
-                except CannotEvaluate as error:
-                    reason = str(error)
-        if reason is not None or known is None:
-            if node.inputs:
-                context.decline("fold-constant", site(node), reason or "")
-            continue
-        region.add(node, known)
-        _forget(region, node)
+        known = _values(node, model, scope, facts, context, region, max_bytes, budget)
+        if known is not None:
+            region.add(node, known)
+        region.pass_over(node)
     return region
+
+
+def _values(
+    node: ir.Node,
+    model: ir.Model,
+    scope: Scope,
+    facts: ShapeFacts,
+    context: Context,
+    region: Region,
+    max_bytes: int,
+    budget: Budget,
+) -> Tensors | None:
+    """The node's values where they are constant and may be folded; else the reason is put on record."""
+    if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
+        return None
+    known = _inferred(node, facts) if node.op_identifier() not in model.functions else None
+    inputs = None if known is not None else _constant_inputs(node, region)
+    if known is None and inputs is None:
+        return None
+    if any(y.is_graph_output() for y in node.outputs):
+        context.decline("fold-constant", site(node), "it is an output of its graph")
+        return None
+    if any(ANNOTATION in y.meta for y in node.outputs):
+        context.decline("fold-constant", site(node), "it takes part in a quantization annotation")
+        return None
+    if any(use.node.graph is not scope.graph for y in node.outputs for use in y.uses()):
+        # Measured: a branch for other ranks, never taken, made onnxruntime 1.32 refuse the model.
+        context.decline("fold-constant", site(node), "a subgraph uses it, which may not fit shapes that become known")
+        return None
+    reason = impurity(node, scope.opset(node.domain), model.functions)
+    if reason is None and known is None:
+        assert inputs is not None
+        if not budget.spend(work(node, inputs)):
+            reason = "it takes more work than is left for evaluation"
+        else:
+            try:
+                known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes, room=region.room)
+                budget.spend(sum(y.nbytes for y in known if y is not None))
+            except CannotEvaluate as error:
+                reason = str(error)
+    if reason is not None or known is None:
+        if node.inputs:
+            context.decline("fold-constant", site(node), reason or "")
+        return None
+    return known
 
 
 def _inferred(node: ir.Node, facts: ShapeFacts) -> Tensors | None:
@@ -280,13 +342,3 @@ def _constant_inputs(node: ir.Node, region: Region) -> list[ir.TensorProtocol | 
             return None
         found.append(tensor)
     return found
-
-
-def _forget(region: Region, node: ir.Node) -> None:
-    """Drops values that only ``node`` needed and that are dearer to store than to compute."""
-    for x in node.inputs:
-        producer = x.producer() if x is not None else None
-        if producer is None or producer not in region.tensors or region.owner(producer) is not node:
-            continue
-        if region.value_bytes(producer) > region.kept_bytes[producer]:
-            del region.tensors[producer]
