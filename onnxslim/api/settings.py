@@ -43,6 +43,7 @@ class Settings:
     external_data: bool | None = None
     trust_data_dir: str | os.PathLike[str] | None = None
     memory: int = 1 << 30
+    """Bytes that statistics may take, and half of which constants may while they are folded."""
     threads: int = 1
     target: str | None = None
     """Name of the machine that int8 is for (`onnxslim.runtime.TARGETS`); None means this one."""
@@ -86,6 +87,8 @@ class Settings:
         if self.max_drop is not None and self.metric is None:
             raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
         check_threads(self.threads)
+        if not self.memory > 0:
+            raise InputError(f"memory is {self.memory}", mend="give a number of bytes, 1 << 30 by default")
         if self.target is not None and self.target not in runtime.TARGETS:
             mend = did_you_mean(self.target, runtime.TARGETS)
             raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)

@@ -59,6 +59,7 @@ def slim(
     external_data: bool | None = None,
     trust_data_dir: str | os.PathLike[str] | None = None,
     threads: int = 1,
+    memory: int = 1 << 30,
     **legacy: Any,
 ) -> onnx.ModelProto | None:
     """Simplifies a model, as OnnxSlim's ``slim`` is called.
@@ -94,6 +95,7 @@ def slim(
             2 GB.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         threads: Threads of the sessions that verify.
+        memory: Bytes; constants take half of them at most while they are folded.
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
@@ -136,6 +138,7 @@ def slim(
         external_data=True if save_as_external_data else external_data,
         trust_data_dir=trust_data_dir,
         threads=threads,
+        memory=memory,
         time_sessions=verify and output_model is not None,
         progress=init_logging(verbose).debug,
     )

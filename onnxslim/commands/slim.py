@@ -20,6 +20,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.verify_option
 @options.trust_option
 @options.threads_option
+@options.memory_option
 @options.report_options
 def slim(
     model: str,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.errors import CannotRun, InputError, OnnxSlimError
+from onnxslim.errors import CannotRun, InputError, OnnxSlimError, OutOfMemory
 from onnxslim.graph import load
 from onnxslim.runtime import compare, flips
 from onnxslim.runtime.compare import Difference
@@ -94,12 +94,16 @@ class Reference:
                 candidate = load(candidate)
                 views = {name: view for name, view in logits_view(candidate).items() if name in self._views}
             session = self._open_compared(candidate, views, [])
+        except OutOfMemory:
+            raise  # no fault of the candidate's
         except OnnxSlimError as error:
             found.add(Difference("load", "", error.why or error.what))
             return found.result(self.tier, 0, self.evidence, self.dropped)
         for index, feed in enumerate(self.feeds):
             try:
                 after = session.run(feed)
+            except OutOfMemory:
+                raise
             except OnnxSlimError as error:
                 found.add(Difference("run", "", error.why or error.what, index))
                 break
@@ -204,6 +208,8 @@ class Reference:
         count = len(session.outputs)
         try:
             after = session.run(self.feeds[0])
+        except OutOfMemory:
+            raise
         except OnnxSlimError as error:
             why = error.why or error.what
             if self._first_optimized is None and self.tier is not Tier.LOSSY:

@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean
+from onnxslim.analysis.at_load import made_at_load
+from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean, out_of_memory
 from onnxslim.graph import load
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
@@ -42,6 +43,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 PREPACK_UP_TO = 256 << 20
 """Bytes of weights beyond which sessions should not make prepacked copies of them."""
+FOLD_UP_TO = 256 << 20
+"""Bytes of constants that a session may compute when it opens a model that is only compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Session:
         Raises:
             InputError: The feed does not fit the inputs, or an output's name is unknown.
             CheckFailed: A node failed while running.
+            OutOfMemory: An allocation failed.
         """
         known = [port.name for port in self.outputs]
         wanted = list(known if outputs is None else outputs)
@@ -97,7 +101,10 @@ class Session:
             if self._exotic:
                 return self._run_ortvalues(feed, wanted)
             return dict(zip(wanted, self._inference.run(wanted, feed), strict=True))
-        except failures() as error:
+        except (*failures(), MemoryError) as error:
+            exhausted = out_of_memory(error, where=self.name)
+            if exhausted is not None:
+                raise exhausted from error
             invalid = type(error).__name__ == "InvalidArgument" or isinstance(error, TypeError)
             if invalid:
                 raise InputError("the feed does not fit the model", where=self.name, why=brief(error)) from error
@@ -164,7 +171,7 @@ def open_session(
 
     Raises:
         InputError: onnxruntime does not accept the model; the message says why.
-        SetupError: onnxruntime or the provider is not there.
+        SetupError: onnxruntime or the provider is not there, or memory runs out.
     """
     options = session_options(threads, optimize, config, spin)
     if profile_to is not None:
@@ -174,9 +181,18 @@ def open_session(
 
 
 def lean_config(model: ir.Model) -> dict[str, str]:
-    """Session config for ``open_session`` under which no copies are made of very large weights."""
+    """Session config for ``open_session`` under which no copies are made of very large weights, and no large constants.
+
+    A node may make gigabytes of a few numbers. Where such constants take more than `FOLD_UP_TO` bytes, onnxruntime is
+    told not to compute them when it opens the model: they come and go as it runs.
+    """
+    config = {}
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    return {"session.disable_prepacking": "1"} if weights > PREPACK_UP_TO else {}
+    if weights > PREPACK_UP_TO:
+        config["session.disable_prepacking"] = "1"
+    if made_at_load(model, FOLD_UP_TO) > FOLD_UP_TO:
+        config["optimization.disable_specified_optimizers"] = "ConstantFolding"
+    return config
 
 
 def optimized_graph(
@@ -221,8 +237,8 @@ def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None)
         options.add_external_initializers(packed.names, packed.values)
     try:
         return Session(ort.InferenceSession(source, options, providers=[provider]), name, packed, profile_to)
-    except failures() as error:
-        raise _load_error(error, name) from error
+    except (*failures(), MemoryError) as error:
+        raise out_of_memory(error, where=name) or _load_error(error, name) from error
 
 
 def _source(model: AnyModel) -> tuple[str, bytes | str, Packed | None]:
