@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,11 +149,11 @@ class Region:
             if producer not in self.tensors or self._unread[producer]:
                 continue
             alone = self.owner(producer) is node and self._value_bytes[producer] > self.kept_bytes[producer]
-            if alone or (self._value_bytes[producer] > LARGE and self._value_bytes[producer] > self._most_written):
+            if alone or (self._value_bytes[producer] > LARGE and self._value_bytes[producer] > self.most_written):
                 self.room += held_bytes(self.tensors.pop(producer))
 
     @cached_property
-    def _most_written(self) -> int:
+    def most_written(self) -> int:
         """Bytes that a value of this graph may have for a fold to write it: what all saves, and what one may cost."""
         return most_saved(self.scope) + MAX_GROWTH
 
@@ -260,12 +261,53 @@ def find_region(
     ``max_held`` bytes of values are held at once: what has no room bars what follows it, as what is too large does.
     """
     region = Region(as_nodes, pinned, scope, max_held)
+    vain = _vain(region, facts)
     for node in scope.graph:
+        if node in vain:
+            too_large = f"its output would take {vain[node]:,} bytes"
+            reason = too_large if vain[node] > max_bytes else f"the file would grow by {vain[node]:,} bytes"
+            context.decline("fold-constant", site(node), reason)
+            continue
         known = _values(node, model, scope, facts, context, region, max_bytes, budget)
         if known is not None:
             region.add(node, known)
         region.pass_over(node)
     return region
+
+
+def _vain(region: Region, facts: ShapeFacts) -> dict[ir.Node, int]:
+    """Nodes that need not be evaluated, and the bytes that they would give: nothing small enough to write comes of it.
+
+    Sizes are those that inference knows. Only values from ``LARGE`` bytes on are looked at.
+    """
+    sizes: dict[ir.Node, int] = {}
+    for node in region.scope.graph:
+        if all(x is None or x.producer() in sizes or _is_constant(x) for x in node.inputs):
+            sizes[node] = sum(_inferred_bytes(y, facts) for y in node.outputs if y.name)
+    if max(sizes.values(), default=0) <= LARGE:
+        return {}
+    vain: dict[ir.Node, int] = {}
+    for node, size in reversed(sizes.items()):
+        users = {u.node for y in node.outputs for u in y.uses()}
+        if size > LARGE and size > region.most_written and all(u in vain or u not in sizes for u in users):
+            vain[node] = size
+    return vain
+
+
+def _is_constant(value: ir.Value) -> bool:
+    """What ``constant_tensor`` finds a tensor for, found without making one."""
+    producer = value.producer()
+    if producer is not None:
+        return producer.op_type == "Constant" and producer.domain == ""
+    return value.is_initializer() and not value.is_graph_input()
+
+
+def _inferred_bytes(value: ir.Value, facts: ShapeFacts) -> int:
+    """Bytes of a value; 0 where they are not known."""
+    shape, dtype = facts.static_shape(value), facts.dtype(value)
+    if shape is None or dtype is None or dtype == ir.DataType.STRING:
+        return 0
+    return math.ceil(math.prod(shape) * dtype.itemsize)
 
 
 def _values(
