@@ -391,7 +391,9 @@ SAMPLES: dict[str, Callable[[Path], object]] = {
     "zip_bomb": lambda path: folder_with(path, lambda f: archive(f, x=(header((16 << 20, 64)), 4096))),
     "zip_bomb_in_one.npz": lambda path: archive(path, x=(header((16 << 20, 64)), 4096)),
     "surplus_key": lambda path: folder_with(path, lambda f: archive(f, x=good(), spare=(header((1 << 30,)), 4096))),
-    "label_of_4GB": lambda path: folder_with(path, lambda f: archive(f, x=good(), __label__=(header((1 << 30,)), 4096))),
+    "label_of_4GB": lambda path: folder_with(
+        path, lambda f: archive(f, x=good(), __label__=(header((1 << 30,)), 4096))
+    ),
     "lying_header": lambda path: folder_with(path, lambda f: archive(f, x=(header((10**11, 64)), 1))),
     "too_much_data": lambda path: folder_with(path, lambda f: archive(f, x=(header((2, 64)), 4096))),
     "keys_50k": lambda path: folder_with(path, lambda f: many_keys(f, 50_000)),
@@ -532,9 +534,7 @@ def run_all(folder: Path, scratch: Path, options: argparse.Namespace) -> list[Ru
     work: list[tuple[str, str, list[str]]] = []
     for path in sorted(folder.glob("*.onnx")):
         if path.name != TINY and wanted(path.stem):
-            work += [
-                (path.stem, verb, VERBS[verb](str(path), str(scratch / "out.onnx"))) for verb in options.verbs
-            ]
+            work += [(path.stem, verb, VERBS[verb](str(path), str(scratch / "out.onnx"))) for verb in options.verbs]
     tiny, out = str(folder / TINY), str(scratch / "out.onnx")
     for path in sorted(folder.glob("s_*")):
         if wanted(path.name):
@@ -555,7 +555,9 @@ def run_all(folder: Path, scratch: Path, options: argparse.Namespace) -> list[Ru
         runs.append(found)
         for left in scratch.glob("out.*"):
             left.unlink()
-        numbers = f"{found.exit_code:4} {found.peak_bytes / 1e6:6.0f} {found.cpu_seconds:6.1f} {found.wall_seconds:6.1f}"
+        numbers = (
+            f"{found.exit_code:4} {found.peak_bytes / 1e6:6.0f} {found.cpu_seconds:6.1f} {found.wall_seconds:6.1f}"
+        )
         print(f"{case:28} {verb:14} {numbers}  {found.fault.upper():6} {found.message[:160]}", flush=True)
     return runs
 
