@@ -90,6 +90,33 @@ class SetupError(OnnxSlimError):
     exit_code: ClassVar[int] = 3
 
 
+class OutOfMemory(SetupError):
+    """The machine's memory is used up, or the limit of this process is. Exit code 3."""
+
+
+def out_of_memory(error: BaseException, *, where: str = "") -> OutOfMemory | None:
+    """The error to raise where ``error`` says that memory ran out, whoever says it; None where it says something else.
+
+    numpy and Python raise MemoryError; onnxruntime quotes C++ or its own allocator.
+
+    >>> print(out_of_memory(RuntimeError("std::bad_alloc"), where="slim"))
+    out of memory (slim): std::bad_alloc; to mend it: give --memory a smaller size, or use a machine with more memory
+    """
+    said = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not any(words in said for words in _NO_MEMORY):
+        return None
+    return OutOfMemory(
+        "out of memory",
+        where=where,
+        why=said[:200],
+        mend="give --memory a smaller size, or use a machine with more memory",
+    )
+
+
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Cannot allocate memory", "out of memory")
+"""How onnxruntime and the C++ below it say so."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A mend that lists the known names nearest to ``name``, or all of them where none is near.
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim import runtime
 from onnxslim.api.patterns import pattern_names, registered_passes
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.graph.regular import check_regular
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass, pass_table
 
 _SCALE = ("fold-scale-into-producer", "fold-scale-into-consumer")
@@ -222,7 +223,10 @@ def check_feed(model: ir.Model, given: Sequence[str]) -> dict[str, np.ndarray]:
                 f"the model has no input {name!r}", where="model_check_inputs", mend=did_you_mean(name, names)
             )
         try:
-            arrays[name] = np.load(path, allow_pickle=False)
+            check_regular(path, "the array")
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except InputError:
+            raise
         except (OSError, ValueError) as error:
             raise InputError("the file is no array", where=path, why=str(error)) from error
     clone = model.clone()

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.errors import CannotRun, InputError
+from onnxslim.graph.regular import open_regular
 from onnxslim.runtime import Feed, Outputs, host_target, open_isolated
 
 CLOSE_DB = 1.0
@@ -83,8 +84,10 @@ def read_result(path: str | os.PathLike[str]) -> dict[str, Any]:
         InputError: It is none, or of a version that does not say what it is of.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open_regular(path, "the result") as file:
             data = json.load(file)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError("the result cannot be read", where=str(path), why=error.strerror or str(error)) from error
     except ValueError as error:

@@ -45,6 +45,7 @@ class Settings:
     freeze_initializers: bool = False
     """Whether initializers that are inputs too are constants, which no caller replaces."""
     memory: int = 1 << 30
+    """Bytes that statistics may take, and half of which constants may while they are folded."""
     threads: int = 1
     target: str | None = None
     """Name of the machine that int8 is for (`onnxslim.runtime.TARGETS`); None means this one."""
@@ -92,6 +93,8 @@ class Settings:
         if self.must_verify and not self.verify:
             raise InputError("must_verify and verify=False contradict each other", mend="leave one of the two out")
         check_threads(self.threads)
+        if not self.memory > 0:
+            raise InputError(f"memory is {self.memory}", mend="give a number of bytes, 1 << 30 by default")
         if self.target is not None and self.target not in runtime.TARGETS:
             mend = did_you_mean(self.target, runtime.TARGETS)
             raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)

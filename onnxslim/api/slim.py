@@ -61,6 +61,7 @@ def slim(
     trust_data_dir: str | os.PathLike[str] | None = None,
     freeze_initializers: bool = False,
     threads: int = 1,
+    memory: int = 1 << 30,
     **legacy: Any,
 ) -> onnx.ModelProto | None:
     """Simplifies a model, as OnnxSlim's ``slim`` is called.
@@ -98,6 +99,7 @@ def slim(
         freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
             version 3 they always are.
         threads: Threads of the sessions that verify.
+        memory: Bytes; constants take half of them at most while they are folded.
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
@@ -141,6 +143,7 @@ def slim(
         trust_data_dir=trust_data_dir,
         freeze_initializers=freeze_initializers,
         threads=threads,
+        memory=memory,
         time_sessions=verify and output_model is not None,
         progress=init_logging(verbose).debug,
     )

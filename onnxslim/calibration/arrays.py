@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxslim.calibration.check import PortLike
+from onnxslim.calibration.check import PortLike, check_names
+from onnxslim.calibration.npz import FAILURES, Archive
 from onnxslim.calibration.sample import Sample
 from onnxslim.errors import InputError
+from onnxslim.graph.regular import check_regular
 
 LABEL = "__label__"
 """Reserved key: what a metric compares with."""
@@ -31,7 +31,7 @@ class NpzFolder:
 
     def __getitem__(self, index: int) -> Sample:
         name = self.files[index]
-        arrays = read_npz(self.root / name)
+        arrays = read_npz(self.root / name, self.inputs, name)
         label = _label(arrays.pop(LABEL, None))
         return Sample(name, _named(arrays, self.inputs, str(self.root / name)), label)
 
@@ -43,7 +43,8 @@ class Stacked:
     """One ``.npy`` or ``.npz``: axis 0 of every array counts the samples, and stays in each sample as a batch of 1.
 
     Where an array has one axis more than its input, axis 0 is taken off instead: the samples bring their batch axis.
-    A ``.npy`` is mapped, not read; a ``.npz`` is held in memory while it is iterated. Ids are the index.
+    A ``.npy`` is mapped, not read, and so is a ``.npz`` that is not compressed; another is held in memory while it is
+    iterated. Ids are the index.
     """
 
     def __init__(self, path: Path, inputs: Sequence[PortLike] | None) -> None:
@@ -79,7 +80,9 @@ class Stacked:
         return (self._sample(arrays, index) for index in range(self._length))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return read_npz(self.path) if self.path.suffix.lower() == ".npz" else {UNNAMED: read_npy(self.path)}
+        if self.path.suffix.lower() == ".npz":
+            return map_npz(self.path)
+        return {UNNAMED: read_npy(self.path)}
 
     def _sample(self, arrays: dict[str, np.ndarray], index: int) -> Sample:
         feed = {}
@@ -93,22 +96,56 @@ class Stacked:
         return Sample(f"{index:06d}", feed, None if labels is None else _label(labels[index]))
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a ``.npz``.
+def read_npz(path: Path, inputs: Sequence[PortLike] | None = None, sample: str = "") -> dict[str, np.ndarray]:
+    """All arrays of a ``.npz``. What it declares is checked first: names, shapes and sizes.
+
+    Args:
+        path: The file.
+        inputs: The inputs that arrays may be for; None means any.
+        sample: Id of the sample, for messages.
 
     Raises:
-        InputError: The file cannot be read, is no ``.npz``, holds nothing, or holds pickled objects.
+        InputError: The file cannot be read, is no ``.npz``, holds nothing, another array, too much, or pickled objects.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except _FAILURES as error:
+        with Archive(path) as archive:
+            _check_held(archive)
+            if inputs is not None and list(archive.members) != [UNNAMED]:
+                check_names(sample, [name for name in archive.members if name != LABEL], [p.name for p in inputs])
+            archive.check_size()
+            return {name: archive.read(name) for name in archive.members}
+    except InputError:
+        raise
+    except FAILURES as error:
         raise _unreadable(path, error) from error
-    if not any(key != LABEL for key in arrays):
+
+
+def map_npz(path: Path) -> dict[str, np.ndarray]:
+    """`read_npz`, but arrays that are not compressed are memory-mapped, whatever their size.
+
+    Raises:
+        InputError: As `read_npz`.
+    """
+    try:
+        with Archive(path) as archive:
+            _check_held(archive)
+            arrays = {name: archive.map(name) for name in archive.members}
+            if any(array is None for array in arrays.values()):
+                archive.check_size("save it with numpy.savez, which does not compress, or one .npz for each sample")
+            return {name: archive.read(name) if array is None else array for name, array in arrays.items()}
+    except InputError:
+        raise
+    except FAILURES as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_held(archive: Archive) -> None:
+    if not any(name != LABEL for name in archive.members):
         raise InputError(
-            "the file holds no arrays", where=str(path), mend="save them with numpy.savez(path, input_name=array)"
+            "the file holds no arrays",
+            where=str(archive.path),
+            mend="save them with numpy.savez(path, input_name=array)",
         )
-    return arrays
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -118,13 +155,12 @@ def read_npy(path: Path) -> np.ndarray:
         InputError: As `read_npz`.
     """
     try:
+        check_regular(path, "the sample file")
         return np.lib.format.open_memmap(path, mode="r")
-    except _FAILURES as error:
+    except InputError:
+        raise
+    except FAILURES as error:
         raise _unreadable(path, error) from error
-
-
-_FAILURES = (OSError, ValueError, EOFError, TypeError, AttributeError, SyntaxError, zipfile.BadZipFile, zlib.error)
-"""All that numpy and zipfile raise on damaged files. TypeError and AttributeError: it gave an array, no archive."""
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from onnxslim.calibration.sample import Indexed, Sample, Samples
-from onnxslim.errors import InputError, did_you_mean
+from onnxslim.errors import MAX_NAMES, InputError, did_you_mean
 
 
 class PortLike(Protocol):
@@ -44,13 +44,7 @@ def check_samples(samples: Samples, inputs: Sequence[PortLike]) -> Iterator[Samp
 def check_sample(sample: Sample, inputs: Sequence[PortLike]) -> Sample:
     """One sample, as `check_samples` yields it."""
     names = [port.name for port in inputs]
-    for name in sample.feed:
-        if name not in names:
-            raise InputError(
-                f"sample {sample.id!r} has an array {name!r}, which is no input of the model",
-                why=f"the inputs are {_listed(names)}",
-                mend=did_you_mean(name, names),
-            )
+    check_names(sample.id, sample.feed, names)
     feed = {}
     for port in inputs:
         if port.name not in sample.feed:
@@ -64,6 +58,26 @@ def check_sample(sample: Sample, inputs: Sequence[PortLike]) -> Sample:
         value = sample.feed[port.name]
         feed[port.name] = value if port.dtype is None else _fit(np.asarray(value), port, sample.id)
     return Sample(sample.id, feed, sample.label)
+
+
+def check_names(sample: str, given: Iterable[str], names: Sequence[str]) -> None:
+    """Refuses an array that is for no input.
+
+    Args:
+        sample: Id of the sample.
+        given: Names of its arrays.
+        names: Names of the inputs.
+
+    Raises:
+        InputError: One of the arrays has another name.
+    """
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"sample {sample!r} has an array {name!r}, which is no input of the model",
+                why=f"the inputs are {_listed(names)}",
+                mend=did_you_mean(name, names),
+            )
 
 
 def checked(samples: Samples, inputs: Sequence[PortLike]) -> Samples:
@@ -147,5 +161,8 @@ def _expected(port: PortLike) -> str:
     return f"{port.dtype}[{sizes}]" if port.shape else f"{port.dtype}"
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names)) or "nothing"
+def _listed(names: Sequence[str]) -> str:
+    shown = [repr(name) for name in names[:MAX_NAMES]]
+    if len(names) > MAX_NAMES:
+        shown.append(f"... ({len(names) - MAX_NAMES:,} more)")
+    return ", ".join(shown) or "nothing"

@@ -13,6 +13,7 @@ import numpy as np
 from onnxslim.calibration.check import PortLike
 from onnxslim.calibration.sample import Sample
 from onnxslim.errors import InputError, SetupError, did_you_mean
+from onnxslim.graph.regular import check_regular
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
@@ -108,9 +109,12 @@ def preprocess(path: Path, options: ImageOptions, dtype: np.dtype[Any]) -> np.nd
     pil = _pillow()
     assert options.size is not None
     try:
+        check_regular(path, "the image")
         with pil.open(path) as opened:
             image = opened.convert("L" if options.channels == "GRAY" else "RGB")
         pixels = np.asarray(_resized(image, options, pil))
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, pil.DecompressionBombError) as error:
         raise InputError("the image cannot be read", where=str(path), why=str(error)) from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -136,7 +140,10 @@ def read_list(path: Path) -> list[tuple[str, Any]]:
         InputError: The file is no text, lists nothing, or lists a file that does not exist.
     """
     try:
+        check_regular(path, "the list of images")
         lines = path.read_text(encoding="utf-8").splitlines()
+    except InputError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("the list of images cannot be read", where=str(path), why=str(error)) from error
     entries: list[tuple[str, Any]] = []

@@ -18,6 +18,7 @@ from onnxslim.calibration.histogram import Histogram
 from onnxslim.calibration.moments import Mean, Range
 from onnxslim.errors import InputError
 from onnxslim.graph import atomic_write
+from onnxslim.graph.regular import open_regular
 
 Kind = Literal["range", "histogram", "mean", "gram"]
 Statistic = Range | Histogram | Mean | Gram
@@ -154,7 +155,9 @@ class Statistics:
             InputError: The file cannot be read, is of another version, or is damaged.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            with open_regular(path, "the file of statistics") as file, np.load(file, allow_pickle=False) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.zip.infolist()):
+                    raise ValueError("an array is compressed, which none of ours is")  # it may unpack to anything
                 head = json.loads(archive["head"].tobytes())
                 if head["version"] != VERSION:
                     raise InputError(

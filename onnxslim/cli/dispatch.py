@@ -14,7 +14,7 @@ import click
 
 from onnxslim.api.doctor import find_clash
 from onnxslim.commands.table import VERBS, group
-from onnxslim.errors import InputError, OnnxSlimError, SetupError, did_you_mean
+from onnxslim.errors import InputError, OnnxSlimError, SetupError, did_you_mean, out_of_memory
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
@@ -66,12 +66,9 @@ def _answer(arguments: list[str]) -> int:
         _show_traceback(error)
         where = os.fsdecode(error.filename) if error.filename is not None else ""
         return _fail(SetupError("the system refused", where=where, why=error.strerror or str(error)), arguments)
-    except MemoryError:
-        mend = "give --memory a smaller size, or use a machine with more"
-        return _fail(SetupError("the memory does not suffice", mend=mend), arguments)
-    except Exception as error:  # the last resort: whatever arrives here is our own bug
+    except Exception as error:  # the last resort: whatever else arrives here is our own bug
         _show_traceback(error)
-        return _fail(_bug(error), arguments)
+        return _fail(out_of_memory(error) or _bug(error), arguments)
 
 
 def _run(arguments: list[str]) -> int:

@@ -107,7 +107,7 @@ memory_option = click.option(
     metavar="SIZE",
     default="1GiB",
     show_default=True,
-    help="Memory that statistics may take",
+    help="Memory that statistics, and constants while they are folded, may take",
 )
 
 bench_option = click.option(

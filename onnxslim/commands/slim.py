@@ -23,6 +23,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.custom_ops_option
 @options.freeze_option
 @options.threads_option
+@options.memory_option
 @options.report_options
 def slim(
     model: str,

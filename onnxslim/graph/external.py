@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx
 
 from onnxslim.errors import InputError
+from onnxslim.graph.regular import kind_of
 
 MEND_TRUST = (
     "put the file itself beside the model, or name the folder that it may be read from with --trust-data-dir DIR"
@@ -78,7 +79,7 @@ class DataFolder:
             raise InputError(
                 "external data is not a regular file",
                 where=where,
-                why="it is " + _kind(facts.st_mode),
+                why="it is " + kind_of(facts.st_mode),
                 mend="put a plain file there",
             )
         if linked and facts.st_nlink > 1:
@@ -106,13 +107,6 @@ class DataFolder:
             raise InputError(
                 "external data is a symbolic link", where=where, why=f"it leads to {str(real)!r}", mend=MEND_TRUST
             )
-
-
-def _kind(mode: int) -> str:
-    for test, name in ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket")):
-        if test(mode):
-            return name
-    return "a device"
 
 
 def check_external(tensor: onnx.TensorProto, nbytes: int, data: DataFolder, where: str) -> None:

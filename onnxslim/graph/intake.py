@@ -10,7 +10,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[impor
 
 from onnxslim.errors import InputError
 from onnxslim.graph.external import DataFolder
-from onnxslim.graph.tensors import AGAIN, check_tensor
+from onnxslim.graph.tensors import AGAIN, check_rank, check_tensor
 from onnxslim.graph.walk import BodyProto, body_protos
 
 _A = onnx.AttributeProto
@@ -60,6 +60,7 @@ def check_proto(proto: onnx.ModelProto, data: DataFolder, held: Container[str] =
                 _check_message(tensor, f"initializer {tensor.name!r}, {where}")
             for info in (*body.input, *body.output, *body.value_info):
                 _check_message(info, f"value {info.name!r}, {where}")
+                check_rank(len(info.type.tensor_type.shape.dim), f"the value {info.name!r}", where)
         for node in body.node:
             if node.attribute or node.metadata_props:
                 _check_attributes(node.attribute, f"node {node.name!r} ({node.op_type}), {where}", data)

@@ -25,6 +25,8 @@ _FIELDS = {
     "uint64_data": frozenset({"UINT64", "UINT32"}),
 }
 AGAIN = "export the model again"
+MAX_RANK = 64
+"""Dimensions that an array of numpy can have."""
 
 
 def data_type(code: int, where: str) -> ir.DataType:
@@ -44,12 +46,28 @@ def data_type(code: int, where: str) -> ir.DataType:
     return dtype
 
 
+def check_rank(rank: int, what: str, where: str) -> None:
+    """Refuses a rank that no array can have.
+
+    Raises:
+        InputError: It is more than `MAX_RANK`.
+    """
+    if rank > MAX_RANK:
+        raise InputError(
+            f"{what} has {rank:,} dimensions",
+            where=where,
+            why=f"numpy, which holds all values here, has at most {MAX_RANK}",
+            mend="reshape it to fewer dimensions",
+        )
+
+
 def element_count(dims: list[int], where: str) -> int:
     """Product of the dims.
 
     Raises:
-        InputError: A dim is negative, or the product exceeds what 64 bits address.
+        InputError: A dim is negative, there are more than `MAX_RANK`, or the product exceeds what 64 bits address.
     """
+    check_rank(len(dims), "a tensor", where)
     if any(dim < 0 for dim in dims):
         raise InputError(f"a tensor has a negative dimension: {dims}", where=where, mend=AGAIN)
     count = math.prod(dims)

@@ -33,6 +33,7 @@ def evaluate(
     opset: int,
     *,
     max_bytes: int = MAX_BYTES,
+    room: int | None = None,
 ) -> tuple[ir.TensorProtocol | None, ...]:
     """Computes the node's outputs. The node is not changed, and no more than ``max_bytes`` are allocated for outputs.
 
@@ -44,6 +45,7 @@ def evaluate(
         inputs: One tensor for each input, None where it is omitted.
         opset: The version of the standard domain.
         max_bytes: Limit on the bytes of all outputs together.
+        room: Bytes of the memory budget that are left for them; None means no budget.
 
     Returns:
         One tensor for each output, None where the output has no name.
@@ -58,6 +60,8 @@ def evaluate(
         raise CannotEvaluate("the size of its output is not known beforehand")
     if size > max_bytes:
         raise CannotEvaluate(f"its output would take {size:,} bytes")
+    if room is not None and size > room:
+        raise CannotEvaluate(f"its output would take {size:,} bytes, and {room:,} are left of the memory budget")
     kernel = KERNELS.get(node.op_type) if node.domain == "" else None
     if kernel is not None and all(x is None or _plain(x) for x in inputs):
         arrays = [None if x is None else x.numpy() for x in inputs]
@@ -215,6 +219,8 @@ def _by_onnxruntime(
             proto.SerializeToString(), _session_options(), providers=["CPUExecutionProvider"]
         )
         arrays = iter(session.run(None, feed))
+    except MemoryError:
+        raise
     except Exception as error:  # onnxruntime raises a class of its own for each failure
         raise CannotEvaluate(f"onnxruntime does not run it: {str(error).splitlines()[0][:160]}") from error
     outputs = [ir.tensor(next(arrays)) if output.name else None for output in node.outputs]

@@ -29,7 +29,7 @@ class Context:
         min_sqnr: dB of the outputs that a lossy result must keep.
         bench: Whether the pass may choose by the time that it measures on this machine.
         target: The machine that the result is for; None means this one.
-        memory: Bytes that a streaming run may hold at once.
+        memory: Bytes that a streaming run may hold at once, and a pass in values that it computes.
         threads: Threads of onnxruntime sessions; fixed, so that statistics are reproducible.
         refused: Keys of actions that were found guilty and must not happen again.
         limit: How many actions are allowed; None means all. The pipeline bisects with it (cf. LLVM's opt-bisect-limit).

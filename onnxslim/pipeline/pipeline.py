@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onnxslim import runtime
-from onnxslim.errors import CannotRun, CheckFailed, Crashed, OnnxSlimError
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, OnnxSlimError, OutOfMemory, out_of_memory
 from onnxslim.graph import problems
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.options import values_of
@@ -89,7 +89,7 @@ class Pipeline:
         min_sqnr: dB of the outputs that a lossy pass must keep.
         bench: Whether passes may choose by the time that they measure.
         target: The machine that the result is for; None means this one.
-        memory: Bytes that a streaming run may hold.
+        memory: Bytes that a streaming run may hold, and that constants may take half of while they are folded.
         threads: Threads of the sessions.
         progress: Called with a short text before a long step.
     """
@@ -171,7 +171,7 @@ class Pipeline:
         evidence: Evidence = "random inputs" if self.samples is None else "samples"
         try:
             return runtime.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
-        except CannotRun as error:
+        except (CannotRun, OutOfMemory) as error:
             if self.samples is None and not self._tried and not isinstance(error, Crashed):
                 return self._reference_at_other_sizes(model, feeds, tier)
             self._obstacle = str(error)
@@ -182,7 +182,7 @@ class Pipeline:
         self._tried = True
         try:
             feeds[:] = runtime.random_feeds(model)
-        except CannotRun as error:
+        except (CannotRun, OutOfMemory) as error:
             self._obstacle = str(error)
             return None
         return self.reference(model, feeds, tier)
@@ -256,6 +256,9 @@ class _Stage:
             except OnnxSlimError:
                 raise
             except Exception as error:
+                exhausted = out_of_memory(error, where=f"the pass {instance.name!r}")
+                if exhausted is not None:
+                    raise exhausted from error
                 # Not swallowed: a pass that crashes has a bug, and the model it worked on is unusable.
                 raise CheckFailed(
                     f"the pass {instance.name!r} crashed",

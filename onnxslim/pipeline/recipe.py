@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxslim.errors import InputError
+from onnxslim.graph.regular import check_regular
 from onnxslim.pipeline.options import make_pass, values_of
 from onnxslim.pipeline.registry import get_pass
 from onnxslim.pipeline.rewrite import Pass
@@ -23,7 +24,10 @@ def load_recipe(path: str | os.PathLike[str]) -> list[Pass]:
         InputError: The file cannot be read, is no TOML, or names a pass, option or value that does not exist.
     """
     try:
+        check_regular(path, "the recipe")
         text = Path(path).read_text(encoding="utf-8")
+    except InputError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         mend = "name a TOML file with [[pass]] tables"

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import CannotRun, InputError, SetupError, did_you_mean
+from onnxslim.errors import CannotRun, InputError, SetupError, did_you_mean, out_of_memory
 from onnxslim.graph import load
 from onnxslim.runtime.ort import brief, custom_op_libraries, failures, lend, onnxruntime, session_options
 from onnxslim.runtime.weights import pack
@@ -87,7 +87,7 @@ class Opening:
         try:
             return onnxruntime().InferenceSession(self.source, options, providers=[self.provider]), lent
         except failures() as error:
-            raise _load_error(error, self.name) from error
+            raise out_of_memory(error, where=self.name) or _load_error(error, self.name) from error
 
 
 def opening_of(

@@ -65,7 +65,7 @@ def failures() -> tuple[type[Exception], ...]:
     """Every exception type by which onnxruntime says no. They share no base but ``Exception``."""
     state: Any = onnxruntime().capi.onnxruntime_pybind11_state
     own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*own, RuntimeError, ValueError, TypeError)
+    return (*own, MemoryError, RuntimeError, ValueError, TypeError)
 
 
 def check_threads(threads: int) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.steps import stepped_outputs
-from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError
+from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError, OutOfMemory
 from onnxslim.graph import load
 from onnxslim.ops.determinism import HOLDS_SUBGRAPH, impurity
 from onnxslim.runtime import compare, flips
@@ -124,6 +124,8 @@ class Reference:
                 candidate = load(candidate)
                 leaves = self._judging.candidate(candidate)
             session, shown_names = self._open_compared(candidate, leaves, found.notes)
+        except OutOfMemory:
+            raise  # no fault of the candidate's
         except OnnxSlimError as error:
             found.add(Difference("load", "", _reason(error)))
             return found.result(self.tier, 0, self.evidence, self.dropped)
@@ -133,6 +135,8 @@ class Reference:
         for index, feed in enumerate(self.feeds):
             try:
                 after = session.run(feed)
+            except OutOfMemory:
+                raise
             except OnnxSlimError as error:
                 found.add(Difference("run", "", _reason(error), index))
                 break
@@ -325,6 +329,8 @@ class Reference:
         count = len(session.outputs)
         try:
             after = session.run(self.feeds[0])
+        except OutOfMemory:
+            raise
         except OnnxSlimError as error:
             why = _reason(error)
             if self._first_optimized is None and self.tier is not Tier.LOSSY:

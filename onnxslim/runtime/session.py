@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import CheckFailed, InputError, did_you_mean
+from onnxslim.analysis.at_load import made_at_load
+from onnxslim.errors import CheckFailed, InputError, did_you_mean, out_of_memory
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.guard import ensure_opens
 from onnxslim.runtime.opening import CPU, AnyModel, Opening, opening_of
@@ -39,6 +40,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 PREPACK_UP_TO = 256 << 20
 """Bytes of weights beyond which sessions should not make prepacked copies of them."""
+FOLD_UP_TO = 256 << 20
+"""Bytes of constants that a session may compute when it opens a model that is only compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Session:
         Raises:
             InputError: The feed does not fit the inputs, or an output's name is unknown.
             CheckFailed: A node failed while running.
+            OutOfMemory: An allocation failed.
         """
         known = [port.name for port in self.outputs]
         wanted = list(known if outputs is None else outputs)
@@ -95,6 +99,9 @@ class Session:
                 return self._run_ortvalues(feed, wanted)
             return dict(zip(wanted, self._inference.run(wanted, feed), strict=True))
         except failures() as error:
+            exhausted = out_of_memory(error, where=self.name)
+            if exhausted is not None:
+                raise exhausted from error
             invalid = type(error).__name__ == "InvalidArgument" or isinstance(error, TypeError)
             if invalid:
                 raise InputError("the feed does not fit the model", where=self.name, why=brief(error)) from error
@@ -164,7 +171,7 @@ def open_session(
     Raises:
         CannotRun: onnxruntime does not accept the model; the message says why.
         Crashed: It does not survive opening the model.
-        SetupError: onnxruntime or the provider is not there.
+        SetupError: onnxruntime or the provider is not there, or memory runs out.
     """
     opening = opening_of(model, threads=threads, provider=provider, optimize=optimize, config=config, spin=spin)
     if guarded:
@@ -196,9 +203,18 @@ def session_of(opening: Opening, profile_to: str | os.PathLike[str] | None = Non
 
 
 def lean_config(model: ir.Model) -> dict[str, str]:
-    """Session config for ``open_session`` under which no copies are made of very large weights."""
+    """Session config for ``open_session`` under which no copies are made of very large weights, and no large constants.
+
+    A node may make gigabytes of a few numbers. Where such constants take more than `FOLD_UP_TO` bytes, onnxruntime is
+    told not to compute them when it opens the model: they come and go as it runs.
+    """
+    config = {}
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    return {"session.disable_prepacking": "1"} if weights > PREPACK_UP_TO else {}
+    if weights > PREPACK_UP_TO:
+        config["session.disable_prepacking"] = "1"
+    if made_at_load(model, FOLD_UP_TO) > FOLD_UP_TO:
+        config["optimization.disable_specified_optimizers"] = "ConstantFolding"
+    return config
 
 
 def optimized_graph(

@@ -14,12 +14,12 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
 
 from .lift_constants import constant_tensor
-from .region import Budget, Region, find_region
+from .region import MAX_GROWTH, Budget, Region, find_region
 from .scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
 from .shared_facts import shape_facts
 
-MAX_GROWTH = 256 << 10
-"""Bytes that one fold may take more, where there are any to spare; larger constants are computed at load."""
+HELD_SHARE = 2
+"""Part of the memory budget, one in so many, that the values of a constant region may take."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class FoldConstants(Pass):
     3. Where single nodes do not pay but the whole region does (one weight cut into parts), the region is folded.
     4. ``spare`` bytes, which earlier steps have saved, are spent where a fold removes nodes but takes more bytes: up to
        256 KiB for each fold, so that no giant comes of it.
-    5. Shape, Size and what is computed from them fold where inference knows every number.
+    5. Values take half of the memory budget at most: what has no room is left to the runtime.
+    6. Shape, Size and what is computed from them fold where inference knows every number.
 
     Random operators, unknown domains, function calls, control flow, and QuantizeLinear and DequantizeLinear, which the
     runtime matches, stay. So does what is an output of its graph, or used in a subgraph: a branch that is never taken
@@ -67,10 +68,18 @@ def fold_graph(
     budget: Budget,
     spare: Budget,
 ) -> None:
-    """Folds one graph."""
+    """Folds one graph, holding a share of ``context.memory`` bytes of values at most."""
     in_nodes = as_nodes(scope, model)
     region = find_region(
-        model, scope, facts, context, max_bytes=max_bytes, budget=budget, as_nodes=in_nodes, pinned=kept
+        model,
+        scope,
+        facts,
+        context,
+        max_bytes=max_bytes,
+        max_held=context.memory // HELD_SHARE,
+        budget=budget,
+        as_nodes=in_nodes,
+        pinned=kept,
     )
     folded: dict[ir.Node, None] = {}
     for part in region.parts():

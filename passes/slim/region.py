@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import onnx_ir as ir
 
@@ -22,6 +24,10 @@ _LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", 
 _CONTRACTIONS = frozenset(
     {"MatMul", "MatMulInteger", "Gemm", "Conv", "ConvTranspose", "ConvInteger", "Einsum", "LSTM", "GRU", "RNN"}
 )
+MAX_GROWTH = 256 << 10
+"""Bytes that one fold may take more, where there are any to spare; larger constants are computed at load."""
+LARGE = 1 << 20
+"""Bytes from which on it is worth the time to find out that a value cannot be written."""
 _LINKING_BYTES = 256
 """Smaller constants, shared by half a model, do not tie its parts together."""
 
@@ -75,6 +81,9 @@ class Region:
     """Constants are written as nodes, not as initializers."""
     pinned: frozenset[str]
     """Names of constants that must not vanish."""
+    scope: Scope
+    room: int
+    """Bytes of values that may still be held."""
     order: list[ir.Node] = field(default_factory=list)
     tensors: dict[ir.Node, Tensors] = field(default_factory=dict)
     """Values of the nodes that could be folded; those that never will be are dropped."""
@@ -83,6 +92,8 @@ class Region:
     dead: dict[ir.Node, None] = field(default_factory=dict)
     """Nodes found unused once others are folded."""
     _value_bytes: dict[ir.Node, int] = field(default_factory=dict)
+    _unread: dict[ir.Node, int] = field(default_factory=dict)
+    """Users of the node that have not been walked over yet."""
     _only_user: dict[ir.Value, ir.Node | None] = field(default_factory=dict)
     """Who alone used a value when the region grew; a constant may have thousands of users, who all ask."""
 
@@ -125,12 +136,31 @@ class Region:
         used = [(y, t) for y, t in zip(node.outputs, tensors, strict=True) if t is not None and y.uses()]
         self._value_bytes[node] = sum(self._constant_bytes(t, y.name or "") for y, t in used)
         self.tensors[node] = tensors
+        self.room -= held_bytes(tensors)
+        self._unread[node] = len({u.node for y in node.outputs for u in y.uses()})
         self.kept_bytes[node] = node_bytes(node) + sum(self._input_bytes(node, x) for x in dict.fromkeys(node.inputs))
 
     def _constant_bytes(self, tensor: ir.TensorProtocol, name: str) -> int:
         if self.as_nodes:
             return constant_node_bytes(tensor, name)
         return tensor_bytes(tensor, name) + listing_bytes(tensor, name, self.model)
+
+    def pass_over(self, node: ir.Node) -> None:
+        """Drops values that ``node`` was the last to need, where storing them cannot be cheaper than computing them."""
+        for producer in dict.fromkeys(x.producer() for x in node.inputs if x is not None):
+            if producer not in self._unread:
+                continue
+            self._unread[producer] -= 1
+            if producer not in self.tensors or self._unread[producer]:
+                continue
+            alone = self.owner(producer) is node and self._value_bytes[producer] > self.kept_bytes[producer]
+            if alone or (self._value_bytes[producer] > LARGE and self._value_bytes[producer] > self.most_written):
+                self.room += held_bytes(self.tensors.pop(producer))
+
+    @cached_property
+    def most_written(self) -> int:
+        """Bytes that a value of this graph may have for a fold to write it: what all saves, and what one may cost."""
+        return most_saved(self.scope) + MAX_GROWTH
 
     def _input_bytes(self, node: ir.Node, x: ir.Value | None) -> int:
         """What dies of an input with its user: nothing, where another uses it too."""
@@ -204,6 +234,23 @@ def leaf_bytes(value: ir.Value) -> int:
     return tensor_bytes(tensor, value.name or "") if producer is None else node_bytes(producer)
 
 
+def held_bytes(tensors: Tensors) -> int:
+    """Bytes of memory that values take."""
+    return sum(0 if t is None else 16 * t.size if t.dtype == ir.DataType.STRING else t.nbytes for t in tensors)
+
+
+def most_saved(scope: Scope) -> int:
+    """Bytes that folding can save in a graph at most: its nodes, and the constants that they can see."""
+    total = sum(node_bytes(node) for node in scope.graph)
+    around: Scope | None = scope
+    while around is not None:
+        total += sum(leaf_bytes(value) for value in around.graph.initializers.values())
+        if around is not scope:
+            total += sum(node_bytes(node) for node in around.graph if node.op_type == "Constant")
+        around = around.parent
+    return total
+
+
 def find_region(
     model: ir.Model,
     scope: Scope,
@@ -211,52 +258,109 @@ def find_region(
     context: Context,
     *,
     max_bytes: int,
+    max_held: int,
     budget: Budget,
     as_nodes: bool,
     pinned: frozenset[str],
 ) -> Region:
     """Walks the graph once and evaluates what depends on constants alone.
 
-    A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it.
+    A value is dropped as soon as it is used up, unless storing it could be cheaper than computing it. No more than
+    ``max_held`` bytes of values are held at once: what has no room bars what follows it, as what is too large does.
     """
-    region = Region(model, as_nodes, pinned)
+    region = Region(model, as_nodes, pinned, scope, max_held)
+    vain = _vain(region, facts)
     for node in scope.graph:
-        if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
+        if node in vain:
+            too_large = f"its output would take {vain[node]:,} bytes"
+            reason = too_large if vain[node] > max_bytes else f"the file would grow by {vain[node]:,} bytes"
+            context.decline("fold-constant", site(node), reason)
             continue
-        known = _inferred(node, facts) if node.op_identifier() not in model.functions else None
-        inputs = None if known is not None else _constant_inputs(node, region)
-        if known is None and inputs is None:
-            continue
-        if any(y.is_graph_output() for y in node.outputs):
-            context.decline("fold-constant", site(node), "it is an output of its graph")
-            continue
-        if any(ANNOTATION in y.meta for y in node.outputs):
-            context.decline("fold-constant", site(node), "it takes part in a quantization annotation")
-            continue
-        if any(use.node.graph is not scope.graph for y in node.outputs for use in y.uses()):
-            # Measured: a branch for other ranks, never taken, made onnxruntime 1.32 refuse the model.
-            context.decline(
-                "fold-constant", site(node), "a subgraph uses it, which may not fit shapes that become known"
-            )
-            continue
-        reason = impurity(node, scope.opset(node.domain), model.functions)
-        if reason is None and known is None:
-            assert inputs is not None
-            if not budget.spend(work(node, inputs)):
-                reason = "it takes more work than is left for evaluation"
-            else:
-                try:
-                    known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes)
-                    budget.spend(sum(y.nbytes for y in known if y is not None))
-                except CannotEvaluate as error:
-                    reason = str(error)
-        if reason is not None or known is None:
-            if node.inputs:
-                context.decline("fold-constant", site(node), reason or "")
-            continue
-        region.add(node, known)
-        _forget(region, node)
+        known = _values(node, model, scope, facts, context, region, max_bytes, budget)
+        if known is not None:
+            region.add(node, known)
+        region.pass_over(node)
     return region
+
+
+def _vain(region: Region, facts: ShapeFacts) -> dict[ir.Node, int]:
+    """Nodes that need not be evaluated, and the bytes that they would give: nothing small enough to write comes of it.
+
+    Sizes are those that inference knows. Only values from ``LARGE`` bytes on are looked at.
+    """
+    sizes: dict[ir.Node, int] = {}
+    for node in region.scope.graph:
+        if all(x is None or x.producer() in sizes or _is_constant(x) for x in node.inputs):
+            sizes[node] = sum(_inferred_bytes(y, facts) for y in node.outputs if y.name)
+    if max(sizes.values(), default=0) <= LARGE:
+        return {}
+    vain: dict[ir.Node, int] = {}
+    for node, size in reversed(sizes.items()):
+        users = {u.node for y in node.outputs for u in y.uses()}
+        if size > LARGE and size > region.most_written and all(u in vain or u not in sizes for u in users):
+            vain[node] = size
+    return vain
+
+
+def _is_constant(value: ir.Value) -> bool:
+    """What ``constant_tensor`` finds a tensor for, found without making one."""
+    producer = value.producer()
+    if producer is not None:
+        return producer.op_type == "Constant" and producer.domain == ""
+    return value.is_initializer() and not value.is_graph_input()
+
+
+def _inferred_bytes(value: ir.Value, facts: ShapeFacts) -> int:
+    """Bytes of a value; 0 where they are not known."""
+    shape, dtype = facts.static_shape(value), facts.dtype(value)
+    if shape is None or dtype is None or dtype == ir.DataType.STRING:
+        return 0
+    return math.ceil(math.prod(shape) * dtype.itemsize)
+
+
+def _values(
+    node: ir.Node,
+    model: ir.Model,
+    scope: Scope,
+    facts: ShapeFacts,
+    context: Context,
+    region: Region,
+    max_bytes: int,
+    budget: Budget,
+) -> Tensors | None:
+    """The node's values where they are constant and may be folded; else the reason is put on record."""
+    if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):
+        return None
+    known = _inferred(node, facts) if node.op_identifier() not in model.functions else None
+    inputs = None if known is not None else _constant_inputs(node, region)
+    if known is None and inputs is None:
+        return None
+    if any(y.is_graph_output() for y in node.outputs):
+        context.decline("fold-constant", site(node), "it is an output of its graph")
+        return None
+    if any(ANNOTATION in y.meta for y in node.outputs):
+        context.decline("fold-constant", site(node), "it takes part in a quantization annotation")
+        return None
+    if any(use.node.graph is not scope.graph for y in node.outputs for use in y.uses()):
+        # Measured: a branch for other ranks, never taken, made onnxruntime 1.32 refuse the model.
+        context.decline("fold-constant", site(node), "a subgraph uses it, which may not fit shapes that become known")
+        return None
+    reason = impurity(node, scope.opset(node.domain), model.functions)
+    if reason is None and known is None:
+        assert inputs is not None
+        if not budget.spend(work(node, inputs)):
+            reason = "it takes more work than is left for evaluation"
+        else:
+            try:
+                known = evaluate(node, inputs, scope.opset(node.domain), max_bytes=max_bytes, room=region.room)
+                budget.spend(sum(y.nbytes for y in known if y is not None))
+            except CannotEvaluate as error:
+                reason = str(error)
+    if reason is not None or known is None:
+        if node.inputs:
+            context.decline("fold-constant", site(node), reason or "")
+        return None
+    return known
 
 
 def _inferred(node: ir.Node, facts: ShapeFacts) -> Tensors | None:
@@ -288,13 +392,3 @@ def _constant_inputs(node: ir.Node, region: Region) -> list[ir.TensorProtocol | 
             return None
         found.append(tensor)
     return found
-
-
-def _forget(region: Region, node: ir.Node) -> None:
-    """Drops values that only ``node`` needed and that are dearer to store than to compute."""
-    for x in node.inputs:
-        producer = x.producer() if x is not None else None
-        if producer is None or producer not in region.tensors or region.owner(producer) is not node:
-            continue
-        if region.value_bytes(producer) > region.kept_bytes[producer]:
-            del region.tensors[producer]
