@@ -82,7 +82,8 @@ def slim(
         skip_fusion_patterns: Names of OnnxSlim's patterns or of rules to leave out. True means all.
         size_threshold: Bytes; what would fold to more stays, but for the few numbers of a shape. The file never grows,
             with or without it.
-        inspect: Print what the model is made of, and nothing else.
+        inspect: Print what the model is made of before it is slimmed. (OnnxSlim ignores it here; a list of models is
+            what is only shown.)
         dump_to_disk: With ``inspect``, also write ``NAME_model_info.csv`` into the current folder.
         save_as_external_data: Put the weights into a file beside the model.
         model_check_inputs: ``NAME:1,3,224,224`` or ``NAME:FILE.npy`` each: what to compare outputs on.
@@ -97,7 +98,7 @@ def slim(
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
-        An ordinary ModelProto; None where ``output_model`` is given, or the model is only shown.
+        An ordinary ModelProto; None where ``output_model`` is given, or a list of models was shown.
 
     Raises:
         TypeError: A keyword that neither this version nor an earlier one has.
@@ -107,13 +108,14 @@ def slim(
             compare nothing. Nothing is written.
     """
     old = legacy_skips(legacy, slim.__kwdefaults__ or ())
-    if isinstance(model, list | tuple) or inspect:
+    if isinstance(model, list | tuple):
         if output_model is not None:
-            raise InputError("a model that is only shown has no output", where="output_model", mend="leave it out")
-        several = list(model) if isinstance(model, list | tuple) else [cast(AnyModel, model)]
-        show_models(several, dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
+            raise InputError("models that are only shown have no output", where="output_model", mend="leave it out")
+        show_models(list(model), dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
         return None
-    if dump_to_disk:
+    if inspect:
+        show_models([cast(AnyModel, model)], dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
+    elif dump_to_disk:
         raise InputError("dump_to_disk writes what inspect shows", mend="give inspect=True too, or a list of models")
     started = time.perf_counter()
     result = simplify(

@@ -121,9 +121,12 @@ class Region:
     def add(self, node: ir.Node, tensors: Tensors) -> None:
         """Takes a node in, after all that it depends on."""
         self.order.append(node)
-        used = [(y, t) for y, t in zip(node.outputs, tensors, strict=True) if t is not None and y.uses()]
-        size = constant_node_bytes if self.as_nodes else tensor_bytes
-        self._value_bytes[node] = sum(size(t, y.name or "") for y, t in used)
+        total = 0
+        for y, t in zip(node.outputs, tensors, strict=True):
+            if t is not None and (y.uses() or y.is_graph_output()):
+                size = constant_node_bytes if self.as_nodes or y.is_graph_output() else tensor_bytes
+                total += size(t, y.name or "")
+        self._value_bytes[node] = total
         self.tensors[node] = tensors
         self.kept_bytes[node] = node_bytes(node) + sum(self._input_bytes(node, x) for x in dict.fromkeys(node.inputs))
 
@@ -173,9 +176,7 @@ class Region:
     def net_bytes(self, part: Sequence[ir.Node], roots: Sequence[ir.Node]) -> int:
         """Growth of the file if the whole part is folded into the values of its frontier."""
         inside = set(part)
-        if not all(self.has_values(node) for node in roots) or any(
-            y.is_graph_output() for n in part for y in n.outputs
-        ):
+        if not all(self.has_values(node) for node in roots):
             return 1
         grown = sum(self._value_bytes[node] for node in roots) - sum(node_bytes(node) for node in part)
         leaves = {x: None for node in part for x in node.inputs if x is not None and x.producer() not in inside}
@@ -219,7 +220,7 @@ def find_region(
         inputs = None if known is not None else _constant_inputs(node, region)
         if known is None and inputs is None:
             continue
-        if any(y.is_graph_output() for y in node.outputs):
+        if node.op_type == "Identity" and node.outputs[0].is_graph_output():
             context.decline("fold-constant", site(node), "it is an output of its graph")
             continue
         if any(ANNOTATION in y.meta for y in node.outputs):
