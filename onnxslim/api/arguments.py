@@ -52,6 +52,7 @@ _CORE = (
     "inline-functions",
     "inline-if",
     "unfold-constants",
+    "strip",
     "extract",
     "set-input-shapes",
     "convert-float",

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxslim import calibration, runtime
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.api.output import size_of, time_sessions, weigh, write
+from onnxslim.api.output import size_of, time_sessions, weigh, write, written
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
@@ -99,6 +99,7 @@ def rewrite(
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it. Nothing is written.
     """
     started = time.perf_counter()
+    passes = settings.complete(passes)
     _refuse_after_encode(passes)
     source = open_source(model, trust_data_dir=settings.trust_data_dir)
     facts = source.facts
@@ -171,18 +172,16 @@ def rewrite(
     if settings.record:
         trial.model.metadata_props["onnxslim.recipe"] = recipe
         trial = replace(trial, encoded=None, untouched=False)
+    files: dict[str, Any] = {}
     if output is None:
         size = size_of(trial.encoded or weigh(trial.model))
     else:
         settings.progress(f"write {os.fspath(output)}")
-        size = write(
-            source,
-            trial.model,
-            output,
-            external_data=settings.external_data,
-            encoded=trial.encoded,
-            untouched=trial.untouched,
+        original = source.original() if trial.untouched else None
+        saved = write(
+            trial.model, output, external_data=settings.external_data, encoded=trial.encoded, original=original
         )
+        size, files = saved.bytes, written(saved, output)
     report = Report(
         command=command,
         decision=trial.decision,
@@ -206,6 +205,7 @@ def rewrite(
         seconds=time.perf_counter() - started,
         versions=versions(),
         recipe=recipe,
+        **files,
     )
     return Result(trial.model, report)
 

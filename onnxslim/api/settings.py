@@ -14,6 +14,7 @@ from onnxslim import runtime
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.api.source import AnySamples
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.pipeline import Pass, get_pass
 from onnxslim.runtime.ort import check_threads
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Settings:
     chooses by `MAX_DROP`."""
     in_place: bool = False
     external_data: bool | None = None
+    strip: bool = False
+    """Whether the pass ``strip`` runs at the end: no doc strings, metadata and inner types, and short names inside."""
     trust_data_dir: str | os.PathLike[str] | None = None
     memory: int = 1 << 30
     threads: int = 1
@@ -96,5 +99,34 @@ class Settings:
         return self.target if self.target is not None and self.target != runtime.host_target().name else ""
 
 
+    def complete(self, passes: Sequence[Pass]) -> list[Pass]:
+        """The passes with what the settings add; encodings stay the last ones, for they name what they pack."""
+        found = list(passes)
+        if self.strip and all(each.name != "strip" for each in found):
+            at = next((i for i, each in enumerate(found) if each.name == "encode"), len(found))
+            found.insert(at, get_pass("strip")())
+        return found
+
+
 SETTINGS = frozenset(field.name for field in fields(Settings))
 """Their names."""
+
+
+def divide(verb: str, given: Mapping[str, Any], *passes: str) -> tuple[Settings, list[dict[str, Any]]]:
+    """The keyword arguments of a verb, by what they are of: the settings, then each pass.
+
+    Args:
+        verb: Its name, for messages.
+        given: The arguments.
+        passes: Names of the passes whose fields are the verb's options too.
+
+    Raises:
+        InputError: A name is none of these; the message offers the nearest of all of them.
+    """
+    known = [{field.name for field in get_pass(name).options()} for name in passes]
+    for name in given:
+        if name not in SETTINGS.union(*known):
+            raise InputError(f"{verb} has no option {name!r}", mend=did_you_mean(name, SETTINGS.union(*known)))
+    settings = Settings(**{name: value for name, value in given.items() if name in SETTINGS})
+    own = [{name: value for name, value in given.items() if name in each - SETTINGS} for each in known]
+    return settings, own

@@ -27,6 +27,7 @@ from onnxslim.api.settings import Settings
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
+from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
 
 logger = logging.getLogger("onnxslim")
@@ -57,6 +58,7 @@ def slim(
     samples: AnySamples | None = None,
     verify: bool = True,
     external_data: bool | None = None,
+    strip: bool = False,
     trust_data_dir: str | os.PathLike[str] | None = None,
     threads: int = 1,
     **legacy: Any,
@@ -91,8 +93,8 @@ def slim(
         target: ``onnxruntime`` allows operators that only onnxruntime has (domain ``com.microsoft``).
         samples: Representative inputs to compare outputs on; random ones otherwise.
         verify: Whether to compare outputs before and after in onnxruntime.
-        external_data: Whether weights go into a file beside the model; None means as the input has them, and above
-            2 GB.
+        external_data: Whether weights go into a file beside the model; None means above 1 GiB.
+        strip: Whether doc strings, metadata and types of inner values are dropped, and names inside the model shortened.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         threads: Threads of the sessions that verify.
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
@@ -136,6 +138,7 @@ def slim(
         verify=verify,
         in_place=True,
         external_data=True if save_as_external_data else external_data,
+        strip=strip,
         trust_data_dir=trust_data_dir,
         threads=threads,
         time_sessions=verify and output_model is not None,
@@ -149,6 +152,8 @@ def slim(
         both = (("input", report.input), ("output", report.output))
         columns = [column_of(facts, session_seconds=report.session_seconds.get(which)) for which, facts in both]
         print_side_by_side(columns, time.perf_counter() - started)
+        if len(report.files) > 1:
+            print("Files: " + ", ".join(each.path for each in report.files))
         return None
     if report.decision == "unchanged":
         given = open_source(cast(AnyModel, model), trust_data_dir=trust_data_dir).original()
@@ -258,6 +263,8 @@ def show_models(
     from onnxslim.report.node_table import write_node_table
     from onnxslim.report.side_by_side import column_of, print_side_by_side
 
+    if dump_to_disk:
+        check_writable(os.path.abspath("OnnxModel_model_info.csv"))
     print_side_by_side([column_of(facts_of(each, trust_data_dir=trust_data_dir)) for each in models])
     if dump_to_disk:
         for each in models:

@@ -15,7 +15,7 @@ from onnxslim import calibration, runtime
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.graph import load, same_file
-from onnxslim.graph.atomic import resolve_target
+from onnxslim.graph.atomic import check_writable
 from onnxslim.graph.reader import source_of
 from onnxslim.report.facts import ModelFacts, describe
 
@@ -131,7 +131,7 @@ def check_output(
     where = os.fspath(output)
     if where == "":
         raise InputError("the output's path is empty", mend="name a file")
-    resolve_target(output)
+    check_writable(output)
     loaded = source_of(source.model)
     for data in loaded.data_files if loaded is not None else ():
         if same_file(data, output):

@@ -81,7 +81,12 @@ output_options = chain(
     click.option(
         "--external-data/--no-external-data",
         default=None,
-        help="Put the weights into a file of their own, or not  [default: as the input has them, and above 2 GB]",
+        help="Put the weights into a file of their own, or not  [default: above 1 GiB]",
+    ),
+    click.option(
+        "--strip",
+        is_flag=True,
+        help="Drop doc strings, metadata and types of inner values, and shorten inner names",
     ),
 )
 
