@@ -83,5 +83,7 @@ def written(saved: Saved, output: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "files": tuple(WrittenFile(named(path), path.stat().st_size) for path in saved.files),
         "removed_files": tuple(map(named, saved.removed)),
-        "unused_files": tuple(os.path.join(folder, os.path.relpath(path, saved.files[0].parent)) for path in saved.left),
+        "unused_files": tuple(
+            os.path.join(folder, os.path.relpath(path, saved.files[0].parent)) for path in saved.left
+        ),
     }

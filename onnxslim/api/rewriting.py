@@ -103,7 +103,7 @@ def rewrite(
     _refuse_after_encode(passes)
     source = open_source(model, trust_data_dir=settings.trust_data_dir)
     facts = source.facts
-    given = {"samples": settings.samples, "recipe": settings.recipe_path}
+    given = {"samples": settings.samples, "labels": settings.labels, "recipe": settings.recipe_path}
     check_output(source, output, in_place=settings.in_place, others=given)
     if settings.prepare is not None:
         settings.prepare(source.model)
@@ -111,7 +111,7 @@ def rewrite(
     packed = source.model
     if command in _UNPACKED:
         source = replace(source, model=_unpacked(packed))
-    samples = open_samples(settings.samples, source.model)
+    samples = open_samples(settings.samples, source.model, settings.labels)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
     if samples is None and lossy and (settings.metric is not None or any(p.needs_samples for p in lossy)):

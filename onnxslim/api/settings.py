@@ -31,6 +31,8 @@ class Settings:
     """How a verb runs; the fields are the keyword arguments that the verbs share."""
 
     samples: AnySamples | None = None
+    labels: str | os.PathLike[str] | None = None
+    """A file of the samples' labels (`onnxslim.calibration.labels.read_labels`); they replace what samples bring."""
     stats: Sequence[str | os.PathLike[str] | Statistics] = ()
     """Statistics that `onnxslim.calibrate` made, or their files: what they hold is not measured again."""
     verify: bool = True
@@ -88,6 +90,8 @@ class Settings:
             raise InputError(f"max_drop is {self.max_drop}", mend="give 0 or more, in units of the metric")
         if self.max_drop is not None and self.metric is None:
             raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
+        if self.labels is not None and self.samples is None:
+            raise InputError("labels need samples", mend="give samples too, or leave them out")
         check_threads(self.threads)
         if self.target is not None and self.target not in runtime.TARGETS:
             mend = did_you_mean(self.target, runtime.TARGETS)
@@ -97,7 +101,6 @@ class Settings:
     def elsewhere(self) -> str:
         """The name of the target where it is another machine than this one; else empty."""
         return self.target if self.target is not None and self.target != runtime.host_target().name else ""
-
 
     def complete(self, passes: Sequence[Pass]) -> list[Pass]:
         """The passes with what the settings add; encodings stay the last ones, for they name what they pack."""

@@ -76,7 +76,9 @@ def open_source(model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | Non
     return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), model)
 
 
-def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
+def open_samples(
+    samples: AnySamples | None, model: ir.Model, labels: str | os.PathLike[str] | None = None
+) -> Samples | None:
     """Samples from any source, checked against the model's inputs when they are read.
 
     Raises:
@@ -84,7 +86,7 @@ def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
     """
     if samples is None:
         return None
-    return calibration.load_samples(samples, inputs=runtime.open_session(model, optimize=False).inputs)
+    return calibration.load_samples(samples, inputs=runtime.open_session(model, optimize=False).inputs, labels=labels)
 
 
 def open_statistics(given: Sequence[str | os.PathLike[str] | Statistics], parts: Sequence[Samples]) -> list[Statistics]:

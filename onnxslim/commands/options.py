@@ -113,11 +113,20 @@ bench_option = click.option(
     "--bench/--no-bench", default=True, help="Measure latency and refuse a slower result, or do not  [default: --bench]"
 )
 
-metric_option = click.option(
-    "--metric",
-    metavar="NAME",
-    help="Score before and after: top1, sqnr, cosine, agreement or module:function, which takes (run, samples) and "
-    "returns a float, higher is better",
+metric_option = chain(
+    click.option(
+        "--metric",
+        metavar="NAME",
+        help="Score before and after: top1, sqnr, cosine, agreement or module:function, which takes (run, samples) and "
+        "returns a float, higher is better",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(),
+        metavar="FILE",
+        help="Labels for the metric: a .csv with NAME,LABEL in each line or with one label in each, or a .npy  "
+        "[default: those of the samples]",
+    ),
 )
 
 stats_option = click.option(

@@ -1,9 +1,9 @@
 """Saving: one commit point, so that whoever is killed at any moment leaves the old model or the new one, each whole.
 
-External data goes to a name that is free and that no model refers to: ``NAME.data`` where the model that is replaced has
-no data file, else a name with a hash of the content, ``NAME.<hash>.data``. It is on the disk before the model file is replaced; the replacement is the
-commit. Only then the data file of the old model is removed, and only if it bears such a name, the old model referred to
-it and no other model in the folder does. Data files are never written over.
+External data goes to a name that is free and that no model refers to: ``NAME.data`` where the model that is replaced
+has no data file, else a name with a hash of the content, ``NAME.<hash>.data``. It is on the disk before the model file
+is replaced; the replacement is the commit. Only then the data file of the old model is removed, and only if it bears
+such a name, the old model referred to it and no other model in the folder does. Data files are never written over.
 """
 
 from __future__ import annotations

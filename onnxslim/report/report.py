@@ -52,8 +52,8 @@ class Report:
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
-    ``files`` are those that were written. Where a model was replaced, its old data files are in ``removed_files``, or in
-    ``unused_files`` where their names are not ours; no model in the folder refers to these any more.
+    ``files`` are those that were written. Where a model was replaced, its old data files are in ``removed_files``, or
+    in ``unused_files`` where their names are not ours; no model in the folder refers to these any more.
 
     ``str(report)`` is the text that the command line prints.
     """

@@ -120,7 +120,9 @@ def format_model_info(
         names = dict.fromkeys(name for each in ports for name in each)
         rows += [[f"{label}: {name}", *(each.get(name, "") for each in ports)] for name in names]
     ops = sorted({name for c in columns for name in c.ops})
-    rows += [line, *([name, *(c.ops.get(name, 0) for c in columns)] for name in ops)]
+    rows.append(line)
+    for name in ops:
+        rows.append([name, *(c.ops.get(name, 0) for c in columns)])
     rows += [line, ["Model Size", *(c.size for c in columns)]]
     if elapsed_time:
         rows += [line, ["Elapsed Time", f"{elapsed_time:.2f} s"]]

@@ -7,7 +7,7 @@ import itertools
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx
 import onnx_ir as ir
@@ -57,7 +57,9 @@ class Strip(Pass):
 def drop_doc_strings(model: ir.Model, context: Context) -> None:
     """Drops every doc string."""
     found = [each for each in _described(model) if each.doc_string]
-    attributes = [(node, a) for body in bodies(model) for node in body for a in node.attributes.values() if a.doc_string]
+    attributes = [
+        (node, a) for body in bodies(model) for node in body for a in node.attributes.values() if a.doc_string
+    ]
     weights = [value for value in _weights(model) if value.const_value is not None and value.const_value.doc_string]
     count = len(found) + len(attributes) + len(weights)
     if not count or not context.allow(Action("drop-doc-strings", (), "model", f"{count:,} of them")):
@@ -227,7 +229,7 @@ def _copied(value: ir.Value, **changes: object) -> ir.TensorProtocol:
     """
     tensor = value.const_value
     assert tensor is not None
-    told = {"doc_string": tensor.doc_string, "metadata_props": dict(tensor.metadata_props), **changes}
+    told: dict[str, Any] = {"doc_string": tensor.doc_string, "metadata_props": dict(tensor.metadata_props), **changes}
     made: ir.TensorProtocol
     if isinstance(tensor, ir.ExternalTensor):
         made = ir.ExternalTensor(
@@ -238,10 +240,10 @@ def _copied(value: ir.Value, **changes: object) -> ir.TensorProtocol:
             shape=tensor.shape,
             name=tensor.name or "",
             base_dir=tensor.base_dir,
-            **told,  # type: ignore[arg-type]
+            **told,
         )
     elif tensor.dtype == ir.DataType.STRING:
-        made = ir.StringTensor(tensor.numpy(), shape=tensor.shape, name=tensor.name, **told)  # type: ignore[arg-type]
+        made = ir.StringTensor(tensor.numpy(), shape=tensor.shape, name=tensor.name, **told)
     elif isinstance(tensor, TensorProtoTensor):
         proto = onnx.TensorProto()
         proto.CopyFrom(tensor.raw)
@@ -250,8 +252,8 @@ def _copied(value: ir.Value, **changes: object) -> ir.TensorProtocol:
             proto.ClearField("doc_string")
         made = TensorProtoTensor(proto)
         made.metadata_props.clear()
-        made.metadata_props.update(told["metadata_props"])  # type: ignore[arg-type]
+        made.metadata_props.update(told["metadata_props"])
     else:
-        made = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name, **told)  # type: ignore[arg-type]
+        made = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name, **told)
     made.meta.update(tensor.meta)
     return made

@@ -118,7 +118,9 @@ def test_the_replaced_models_data_is_removed_or_named(tmp_path: Path) -> None:
         onnx.save_model(model_of(2), path, save_as_external_data=True, location=location, size_threshold=0)
         saved = save(load(path), path)
         assert saved.files == (path,)
-        assert (saved.removed, saved.left) == (((tmp_path / location,), ()) if removed else ((), (tmp_path / location,)))
+        assert (saved.removed, saved.left) == (
+            ((tmp_path / location,), ()) if removed else ((), (tmp_path / location,))
+        )
         assert (tmp_path / location).exists() is not removed
         assert stray.exists()
 
@@ -274,7 +276,7 @@ class Disk:
         return self.function(*args, **kwargs)
 
 
-def failure_of(work: Callable[[], None]) -> OnnxSlimError | None:
+def failure_of(work: Callable[[], object]) -> OnnxSlimError | None:
     try:
         work()
     except OnnxSlimError as error:
