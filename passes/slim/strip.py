@@ -231,19 +231,20 @@ def _copied(value: ir.Value, **changes: object) -> ir.TensorProtocol:
     assert tensor is not None
     told: dict[str, Any] = {"doc_string": tensor.doc_string, "metadata_props": dict(tensor.metadata_props), **changes}
     made: ir.TensorProtocol
+    shape = ir.Shape(tensor.shape.numpy())
     if isinstance(tensor, ir.ExternalTensor):
         made = ir.ExternalTensor(
             tensor.location,
             tensor.offset,
             tensor.length,
             tensor.dtype,
-            shape=tensor.shape,
+            shape=shape,
             name=tensor.name or "",
             base_dir=tensor.base_dir,
             **told,
         )
     elif tensor.dtype == ir.DataType.STRING:
-        made = ir.StringTensor(tensor.numpy(), shape=tensor.shape, name=tensor.name, **told)
+        made = ir.StringTensor(tensor.numpy(), shape=shape, name=tensor.name, **told)
     elif isinstance(tensor, TensorProtoTensor):
         proto = onnx.TensorProto()
         proto.CopyFrom(tensor.raw)
@@ -254,6 +255,6 @@ def _copied(value: ir.Value, **changes: object) -> ir.TensorProtocol:
         made.metadata_props.clear()
         made.metadata_props.update(told["metadata_props"])
     else:
-        made = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name, **told)
+        made = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=shape, name=tensor.name, **told)
     made.meta.update(tensor.meta)
     return made

@@ -93,7 +93,7 @@ def read(source: Any, inputs: list[Port] = ONE) -> list[Sample]:
 def test_rows_become_samples_with_their_labels(source: Any, labels: list[int] | None) -> None:
     found = read(source)
     assert np.array_equal(np.stack([sample.feed["x"] for sample in found]), X[:, np.newaxis])
-    assert [sample.label for sample in found] == (labels or [None] * 5)
+    assert [sample.label for sample in found] == (labels if labels is not None else [None] * 5)
 
 
 def test_items_for_several_inputs() -> None:
