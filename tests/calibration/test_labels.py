@@ -36,6 +36,7 @@ def test_folders_are_classes(tmp_path: Path) -> None:
 def test_what_folders_are_no_classes() -> None:
     assert class_labels(["10/a", "9/a", "007/b"]) == [10, 9, 7]
     assert class_labels(["b/x/1", "a/y/1"]) == [1, 0]
+    assert class_labels(["val/b/1", "val/a/1"]) == [1, 0]
     assert class_labels(["a/1", "a/2"]) is None
     assert class_labels(["a/1", "b/2", "3"]) is None
 
