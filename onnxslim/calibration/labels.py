@@ -21,15 +21,16 @@ LABEL_COLUMNS = frozenset({"label", "labels", "class", "target", "y"})
 def class_labels(files: Sequence[str]) -> list[int] | None:
     """A label for each file from the folder at the top that it lies in; None where folders are no classes.
 
-    Folders are classes where every file lies in one and there are two or more; a folder that holds all others is none. A class is its folder's place among the
-    sorted names, as torchvision's ImageFolder counts; where all names are whole numbers, it is that number.
+    Folders are classes where every file lies in one and there are two or more; a folder that holds all others is none.
+    A class is its folder's place among the sorted names, as torchvision's ImageFolder counts; where all names are whole
+    numbers, it is that number.
 
     >>> class_labels(["cat/1.png", "dog/1.png", "cat/2.png"]), class_labels(["7/a.png", "10/b.png"])
     ([0, 1, 0], [7, 10])
     """
     parts = [PurePosixPath(name).parts for name in files]
-    common = os.path.commonprefix([part[:-1] for part in parts])
-    parts = [part[len(common) :] for part in parts]
+    while len({part[0] for part in parts}) == 1 and all(len(part) > 1 for part in parts):
+        parts = [part[1:] for part in parts]
     folders = sorted({part[0] for part in parts})
     if len(folders) < 2 or any(len(part) < 2 for part in parts):
         return None

@@ -197,9 +197,9 @@ def test_labels_come_from_a_table(here: Path, capsys: Output) -> None:
         with np.load(path) as arrays:
             rows.append(f"{path.stem},{np.argmax(next(iter(run(dict(arrays)).values())))}")
     (here / "labels.csv").write_text("\n".join(rows))
-    asked = ["sparsify", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--metric", "top1", "--no-bench"]
+    asked = ["quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--metric", "top1", "--weights-only"]
     assert "has no label" in run_json_error(capsys, *asked)["error"]
-    report = run_json(capsys, *asked, "--labels", "labels.csv", "--sparsity", "0.1")
+    report = run_json(capsys, *asked, "--labels", "labels.csv", "--no-bench")
     assert report["scores"]["input"] == 1
 
 
