@@ -113,7 +113,10 @@ class LoaderSamples:
     def __init__(self, loader: Any, inputs: Sequence[PortLike] | None) -> None:
         self.loader, self.inputs, self.name = loader, inputs, type(loader).__name__
         self._first: bytes | None = None
-        if "Random" in type(getattr(loader, "sampler", None)).__name__:
+        batches = getattr(loader, "batch_sampler", None)
+        self._batched = loader.batch_size is not None or batches is not None
+        samplers = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+        if any("Random" in type(each).__name__ for each in samplers):
             raise self._unstable("it shuffles")
 
     def __iter__(self) -> Iterator[Sample]:
@@ -141,7 +144,7 @@ class LoaderSamples:
 
     def _items(self, batch: Any) -> Iterator[Any]:
         fixed = any(isinstance(port.shape[0], int) and port.shape[0] != 1 for port in self.inputs or () if port.shape)
-        if self.loader.batch_size is None or fixed:
+        if not self._batched or fixed:
             yield batch
             return
         found, label = _parts(batch, self.inputs)
