@@ -123,7 +123,9 @@ def main(argv: list[str] | None = None) -> int:
         samples = Path(root) / "samples"
         write(samples)
         for number, (name, arguments) in enumerate(SETTINGS.items()):
-            if (name == options.only if options.only in SETTINGS else options.only in name) and (options.again or name not in results):
+            if (name == options.only if options.only in SETTINGS else options.only in name) and (
+                options.again or name not in results
+            ):
                 folder = Path(root) / str(number)
                 folder.mkdir()
                 results[name] = measure(arguments, samples, folder, options)

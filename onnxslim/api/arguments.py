@@ -53,6 +53,7 @@ _CORE = (
     "inline-functions",
     "inline-if",
     "unfold-constants",
+    "strip",
     "extract",
     "set-input-shapes",
     "convert-float",
@@ -220,7 +221,7 @@ def check_feed(model: ir.Model, given: Sequence[str]) -> dict[str, np.ndarray]:
     for name, path in files.items():
         if name not in names:
             raise InputError(
-                f"the model has no input {name!r}", where="model_check_inputs", mend=did_you_mean(name, names)
+                f"input {name!r} not found in model", where="model_check_inputs", mend=did_you_mean(name, names)
             )
         try:
             check_regular(path, "the array")

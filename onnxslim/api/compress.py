@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import SETTINGS, Settings
+from onnxslim.api.settings import Settings, divide
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import Pass, get_pass, load_recipe, make_pass
 
@@ -37,9 +37,10 @@ def compress(
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
     if recipe is None:
-        options = {name: settings.pop(name) for name in set(settings) - SETTINGS}
+        made, (options,) = divide("compress", settings, "quantize")
         passes: list[Pass] = [get_pass("slim")(), make_pass(get_pass("quantize"), options)]
-    elif isinstance(recipe, str | os.PathLike):
+        return rewrite("compress", model, output, passes, made)
+    if isinstance(recipe, str | os.PathLike):
         passes = load_recipe(recipe)
         settings["recipe_path"] = recipe
     else:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
 from onnxslim import runtime
 from onnxslim.api.source import AnyModel, Source
 from onnxslim.errors import CannotRun
-from onnxslim.graph import Encoded, atomic_write, encode, save
-from onnxslim.graph.reader import source_of
+from onnxslim.graph import Encoded, encode
+from onnxslim.graph.writer import EXTERNAL_ABOVE, Saved, save, save_bytes
+from onnxslim.report.report import WrittenFile
 
-INLINE_LIMIT = 1 << 30
-"""Bytes of weights above which they stay in a file of their own."""
 SESSION_TRIALS = 3
 """Times that a session is opened to measure it."""
 SESSION_ENOUGH = 0.2
@@ -25,7 +26,7 @@ SESSION_ENOUGH = 0.2
 def weigh(model: ir.Model) -> Encoded | None:
     """The model in one file, weights by reference; None where they are too large to be meant for one."""
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    return encode(model) if weights < INLINE_LIMIT else None
+    return encode(model) if weights <= EXTERNAL_ABOVE else None
 
 
 def size_of(encoded: Encoded | None) -> int | None:
@@ -57,21 +58,34 @@ def time_sessions(source: Source, model: ir.Model, encoded: Encoded | None, thre
 
 
 def write(
-    source: Source,
     model: ir.Model,
     output: str | os.PathLike[str],
     *,
     external_data: bool | None,
     encoded: Encoded | None,
-    untouched: bool,
-) -> int | None:
-    """Writes the result, the bytes that came in where it is ``untouched``; returns its size where that is known."""
-    loaded = source_of(source.model)
-    if external_data is None and loaded is not None and loaded.data_files:
-        external_data = True  # whoever keeps weights in a file of their own wants them there
-    original = source.original() if untouched and not external_data else None
-    if original is not None:
-        atomic_write(output, original)
-        return len(original)
-    save(model, output, external_data=external_data, encoded=encoded)
-    return None if external_data else size_of(encoded)
+    original: bytes | None,
+) -> Saved:
+    """Writes the result, or the bytes that came in where it is no other: one file unless it is large or asked for two.
+
+    Returns:
+        The files, and what became of the data of a model that was replaced.
+    """
+    if original is not None and not external_data:
+        return save_bytes(original, output)
+    return save(model, output, external_data=external_data, encoded=encoded)
+
+
+def written(saved: Saved, output: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a report says of it; files beside the output are named as it is."""
+    folder = os.path.dirname(os.fspath(output))
+
+    def named(path: Path) -> str:
+        return os.fspath(output) if path == saved.files[0] else os.path.join(folder, path.name)
+
+    return {
+        "files": tuple(WrittenFile(named(path), path.stat().st_size) for path in saved.files),
+        "removed_files": tuple(map(named, saved.removed)),
+        "unused_files": tuple(
+            os.path.join(folder, os.path.relpath(path, saved.files[0].parent)) for path in saved.left
+        ),
+    }

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import SETTINGS, Settings
+from onnxslim.api.settings import divide
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import get_pass, make_pass
 
@@ -30,6 +30,6 @@ def prune(model: AnyModel, output: str | os.PathLike[str] | None = None, **optio
         InputError: The model, the samples or an option cannot be used.
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
-    settings = Settings(**{name: options.pop(name) for name in SETTINGS & set(options)})
-    passes = [get_pass("slim")(), make_pass(get_pass("prune"), options)]
+    settings, (own,) = divide("prune", options, "prune")
+    passes = [get_pass("slim")(), make_pass(get_pass("prune"), own)]
     return rewrite("prune", model, output, passes, settings)

@@ -18,5 +18,5 @@ class Result(NamedTuple):
     report: Report
 
     def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
-        """Writes the model as ``onnxslim.save`` does: atomically, external data when over 2 GB or asked for."""
+        """Writes the model as ``onnxslim.save`` does: atomically, external data when over 1 GiB or asked for."""
         save(self.model, path, external_data=external_data)

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxslim import calibration, runtime
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.api.output import size_of, time_sessions, weigh, write
+from onnxslim.api.output import size_of, time_sessions, weigh, write, written
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
@@ -113,12 +113,13 @@ def _rewrite(
     may_grow: bool,
 ) -> Result:
     started = time.perf_counter()
+    passes = settings.complete(passes)
     _refuse_after_encode(passes)
     source = open_source(
         model, trust_data_dir=settings.trust_data_dir, freeze_initializers=settings.freeze_initializers
     )
     facts = source.facts
-    given = {"samples": settings.samples, "recipe": settings.recipe_path}
+    given = {"samples": settings.samples, "labels": settings.labels, "recipe": settings.recipe_path}
     check_output(source, output, in_place=settings.in_place, others=given)
     if settings.prepare is not None:
         settings.prepare(source.model)
@@ -126,7 +127,7 @@ def _rewrite(
     packed = source.model
     if command in _UNPACKED:
         source = replace(source, model=_unpacked(packed))
-    samples = open_samples(settings.samples, source.model)
+    samples = open_samples(settings.samples, source.model, settings.labels)
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
     if samples is None and lossy and (settings.metric is not None or any(p.needs_samples for p in lossy)):
@@ -192,18 +193,16 @@ def _rewrite(
     if settings.record:
         trial.model.metadata_props["onnxslim.recipe"] = recipe
         trial = replace(trial, encoded=None, untouched=False)
+    files: dict[str, Any] = {}
     if output is None:
         size = size_of(trial.encoded or weigh(trial.model))
     else:
         settings.progress(f"write {os.fspath(output)}")
-        size = write(
-            source,
-            trial.model,
-            output,
-            external_data=settings.external_data,
-            encoded=trial.encoded,
-            untouched=trial.untouched,
+        original = source.original() if trial.untouched else None
+        saved = write(
+            trial.model, output, external_data=settings.external_data, encoded=trial.encoded, original=original
         )
+        size, files = saved.bytes, written(saved, output)
     report = Report(
         command=command,
         decision=trial.decision,
@@ -228,6 +227,7 @@ def _rewrite(
         seconds=time.perf_counter() - started,
         versions=versions(),
         recipe=recipe,
+        **files,
     )
     return Result(trial.model, report)
 

@@ -14,6 +14,7 @@ from onnxslim import runtime
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.api.source import AnySamples
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.pipeline import Pass, get_pass
 from onnxslim.runtime.ort import Libraries, check_threads
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Settings:
     """How a verb runs; the fields are the keyword arguments that the verbs share."""
 
     samples: AnySamples | None = None
+    labels: str | os.PathLike[str] | None = None
+    """A file of the samples' labels (`onnxslim.calibration.labels.read_labels`); they replace what samples bring."""
     stats: Sequence[str | os.PathLike[str] | Statistics] = ()
     """Statistics that `onnxslim.calibrate` made, or their files: what they hold is not measured again."""
     verify: bool = True
@@ -41,6 +44,8 @@ class Settings:
     chooses by `MAX_DROP`."""
     in_place: bool = False
     external_data: bool | None = None
+    strip: bool = False
+    """Whether the pass ``strip`` runs at the end: no doc strings, metadata and inner types, and short names inside."""
     trust_data_dir: str | os.PathLike[str] | None = None
     freeze_initializers: bool = False
     """Whether initializers that are inputs too are constants, which no caller replaces."""
@@ -92,6 +97,8 @@ class Settings:
             raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
         if self.must_verify and not self.verify:
             raise InputError("must_verify and verify=False contradict each other", mend="leave one of the two out")
+        if self.labels is not None and self.samples is None:
+            raise InputError("labels need samples", mend="give samples too, or leave them out")
         check_threads(self.threads)
         if not self.memory > 0:
             raise InputError(f"memory is {self.memory}", mend="give a number of bytes, 1 << 30 by default")
@@ -104,6 +111,34 @@ class Settings:
         """The name of the target where it is another machine than this one; else empty."""
         return self.target if self.target is not None and self.target != runtime.host_target().name else ""
 
+    def complete(self, passes: Sequence[Pass]) -> list[Pass]:
+        """The passes with what the settings add; encodings stay the last ones, for they name what they pack."""
+        found = list(passes)
+        if self.strip and all(each.name != "strip" for each in found):
+            at = next((i for i, each in enumerate(found) if each.name == "encode"), len(found))
+            found.insert(at, get_pass("strip")())
+        return found
+
 
 SETTINGS = frozenset(field.name for field in fields(Settings))
 """Their names."""
+
+
+def divide(verb: str, given: Mapping[str, Any], *passes: str) -> tuple[Settings, list[dict[str, Any]]]:
+    """The keyword arguments of a verb, by what they are of: the settings, then each pass.
+
+    Args:
+        verb: Its name, for messages.
+        given: The arguments.
+        passes: Names of the passes whose fields are the verb's options too.
+
+    Raises:
+        InputError: A name is none of these; the message offers the nearest of all of them.
+    """
+    known = [{field.name for field in get_pass(name).options()} for name in passes]
+    for name in given:
+        if name not in SETTINGS.union(*known):
+            raise InputError(f"{verb} has no option {name!r}", mend=did_you_mean(name, SETTINGS.union(*known)))
+    settings = Settings(**{name: value for name, value in given.items() if name in SETTINGS})
+    own = [{name: value for name, value in given.items() if name in each - SETTINGS} for each in known]
+    return settings, own

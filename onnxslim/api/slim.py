@@ -27,6 +27,7 @@ from onnxslim.api.settings import Settings
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
+from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
 from onnxslim.runtime import operators_from
 
@@ -58,6 +59,7 @@ def slim(
     samples: AnySamples | None = None,
     verify: bool = True,
     external_data: bool | None = None,
+    strip: bool = False,
     trust_data_dir: str | os.PathLike[str] | None = None,
     freeze_initializers: bool = False,
     threads: int = 1,
@@ -85,7 +87,8 @@ def slim(
         skip_fusion_patterns: Names of OnnxSlim's patterns or of rules to leave out. True means all.
         size_threshold: Bytes; what would fold to more stays, but for the few numbers of a shape. The file never grows,
             with or without it.
-        inspect: Print what the model is made of, and nothing else.
+        inspect: Print what the model is made of before it is slimmed. (OnnxSlim ignores it here; a list of models is
+            what is only shown.)
         dump_to_disk: With ``inspect``, also write ``NAME_model_info.csv`` into the current folder.
         save_as_external_data: Put the weights into a file beside the model.
         model_check_inputs: ``NAME:1,3,224,224`` or ``NAME:FILE.npy`` each: what to compare outputs on.
@@ -93,8 +96,8 @@ def slim(
         target: ``onnxruntime`` allows operators that only onnxruntime has (domain ``com.microsoft``).
         samples: Representative inputs to compare outputs on; random ones otherwise.
         verify: Whether to compare outputs before and after in onnxruntime.
-        external_data: Whether weights go into a file beside the model; None means as the input has them, and above
-            2 GB.
+        external_data: Whether weights go into a file beside the model; None means above 1 GiB.
+        strip: Whether doc strings, metadata and types of inner values are dropped, and inner names shortened.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
             version 3 they always are.
@@ -103,7 +106,7 @@ def slim(
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
-        An ordinary ModelProto; None where ``output_model`` is given, or the model is only shown.
+        An ordinary ModelProto; None where ``output_model`` is given, or a list of models was shown.
 
     Raises:
         TypeError: A keyword that neither this version nor an earlier one has.
@@ -113,13 +116,14 @@ def slim(
             compare nothing. Nothing is written.
     """
     old = legacy_skips(legacy, slim.__kwdefaults__ or ())
-    if isinstance(model, list | tuple) or inspect:
+    if isinstance(model, list | tuple):
         if output_model is not None:
-            raise InputError("a model that is only shown has no output", where="output_model", mend="leave it out")
-        several = list(model) if isinstance(model, list | tuple) else [cast(AnyModel, model)]
-        show_models(several, dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
+            raise InputError("models that are only shown have no output", where="output_model", mend="leave it out")
+        show_models(list(model), dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
         return None
-    if dump_to_disk:
+    if inspect:
+        show_models([cast(AnyModel, model)], dump_to_disk=dump_to_disk, trust_data_dir=trust_data_dir)
+    elif dump_to_disk:
         raise InputError("dump_to_disk writes what inspect shows", mend="give inspect=True too, or a list of models")
     started = time.perf_counter()
     result = simplify(
@@ -140,6 +144,7 @@ def slim(
         verify=verify,
         in_place=True,
         external_data=True if save_as_external_data else external_data,
+        strip=strip,
         trust_data_dir=trust_data_dir,
         freeze_initializers=freeze_initializers,
         threads=threads,
@@ -155,6 +160,8 @@ def slim(
         both = (("input", report.input), ("output", report.output))
         columns = [column_of(facts, session_seconds=report.session_seconds.get(which)) for which, facts in both]
         print_side_by_side(columns, time.perf_counter() - started)
+        if len(report.files) > 1:
+            print("Files: " + ", ".join(each.path for each in report.files))
         return None
     if report.decision == "unchanged":
         given = open_source(
@@ -269,6 +276,8 @@ def show_models(
     from onnxslim.report.node_table import write_node_table
     from onnxslim.report.side_by_side import column_of, print_side_by_side
 
+    if dump_to_disk:
+        check_writable(os.path.abspath("OnnxModel_model_info.csv"))
     print_side_by_side([column_of(facts_of(each, trust_data_dir=trust_data_dir)) for each in models])
     if dump_to_disk:
         for each in models:

@@ -17,7 +17,7 @@ from onnxslim.analysis.validity import first_fault
 from onnxslim.calibration import Statistics
 from onnxslim.errors import CannotRun, InputError
 from onnxslim.graph import load, same_file
-from onnxslim.graph.atomic import resolve_target
+from onnxslim.graph.atomic import check_writable
 from onnxslim.graph.listed import DEFAULTS_IR, defaults, make_constants
 from onnxslim.graph.reader import source_of
 from onnxslim.graph.thin import proto_bytes
@@ -113,7 +113,9 @@ def refuse_broken(model: ir.Model, path: str = "") -> None:
         raise InputError(f"the model is broken: {fault.what}", where=place, why=fault.why, mend=fault.mend)
 
 
-def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
+def open_samples(
+    samples: AnySamples | None, model: ir.Model, labels: str | os.PathLike[str] | None = None
+) -> Samples | None:
     """Samples from any source, checked against the model's inputs when they are read.
 
     Raises:
@@ -121,7 +123,7 @@ def open_samples(samples: AnySamples | None, model: ir.Model) -> Samples | None:
     """
     if samples is None:
         return None
-    return calibration.load_samples(samples, inputs=inputs_of(model))
+    return calibration.load_samples(samples, inputs=inputs_of(model), labels=labels)
 
 
 def inputs_of(model: ir.Model) -> tuple[Port, ...]:
@@ -186,7 +188,7 @@ def check_output(
     where = os.fspath(output)
     if where == "":
         raise InputError("the output's path is empty", mend="name a file")
-    resolve_target(output)
+    check_writable(output)
     loaded = source_of(source.model)
     for data in loaded.data_files if loaded is not None else ():
         if same_file(data, output):

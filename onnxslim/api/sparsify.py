@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxslim.api.result import Result
 from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import SETTINGS, Settings
+from onnxslim.api.settings import divide
 from onnxslim.api.source import AnyModel
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pass, get_pass, make_pass
@@ -35,8 +35,8 @@ def sparsify(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
         InputError: The model, the samples or an option cannot be used.
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
-    settings = Settings(**{name: options.pop(name) for name in SETTINGS & set(options)})
-    encode = make_pass(get_pass("encode"), {name: options.pop(name) for name in {"encoding"} & set(options)})
+    settings, (options, of_encode) = divide("sparsify", options, "sparsify", "encode")
+    encode = make_pass(get_pass("encode"), of_encode)
     lossy = make_pass(get_pass("sparsify"), options)
     asked = any(getattr(lossy, name) != getattr(type(lossy)(), name) for name in ("sparsity", "pattern", "values"))
     if options and not asked and settings.metric is None:

@@ -20,8 +20,11 @@ UNNAMED = "arr_0"
 """Key that numpy gives to an array saved without a name."""
 
 
-class NpzFolder:
-    """A folder of ``.npz``: one file a sample, its keys the inputs' names, the batch axis kept. Sorted by name."""
+class ArrayFolder:
+    """A folder of ``.npz``, their keys the inputs' names, or of ``.npy`` for the only input: one file a sample.
+
+    The batch axis is kept; a ``.npy`` may lack one of 1. Sorted by name.
+    """
 
     def __init__(self, root: Path, files: Sequence[str], inputs: Sequence[PortLike] | None) -> None:
         self.root, self.files, self.inputs = root, sorted(files), inputs
@@ -31,9 +34,13 @@ class NpzFolder:
 
     def __getitem__(self, index: int) -> Sample:
         name = self.files[index]
-        arrays = read_npz(self.root / name, self.inputs, name)
+        path = self.root / name
+        if path.suffix.lower() == ".npy":
+            array = np.array(read_npy(path))
+            return Sample(name, with_batch_axis(_named({UNNAMED: array}, self.inputs, str(path)), self.inputs))
+        arrays = read_npz(path, self.inputs, name)
         label = _label(arrays.pop(LABEL, None))
-        return Sample(name, _named(arrays, self.inputs, str(self.root / name)), label)
+        return Sample(name, _named(arrays, self.inputs, str(path)), label)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
@@ -188,6 +195,17 @@ def _named(arrays: dict[str, np.ndarray], inputs: Sequence[PortLike] | None, whe
             "an array has no name", where=where, why=names, mend="save it with numpy.savez(path, input_name=array)"
         )
     return {inputs[0].name: arrays[UNNAMED]}
+
+
+def with_batch_axis(feed: dict[str, Any], inputs: Sequence[PortLike] | None) -> dict[str, Any]:
+    """Arrays of one axis less than their input with a first one of 1, unless the model wants another size there."""
+    feed = dict(feed)
+    for port in inputs or ():
+        array = feed.get(port.name)
+        lacking = isinstance(array, np.ndarray) and array.ndim == len(port.shape) - 1
+        if lacking and not (isinstance(port.shape[0], int) and port.shape[0] != 1):
+            feed[port.name] = array[np.newaxis]  # type: ignore[index]
+    return feed
 
 
 def _label(value: Any) -> Any:

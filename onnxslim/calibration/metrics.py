@@ -28,7 +28,7 @@ def top1(run: Run, samples: Iterable[Sample]) -> float:
             raise InputError(
                 f"sample {sample.id!r} has no label",
                 where="metric top1",
-                mend="give samples as .npz with the key __label__, or as Sample(id, feed, label); images have none",
+                mend="give --labels FILE, a folder for each class, .npz with the key __label__, or pairs (x, y)",
             )
         found = np.argmax(_output(run(sample.feed), None), axis=-1).reshape(-1)
         label = np.asarray(sample.label).reshape(-1)

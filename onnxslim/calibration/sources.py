@@ -9,38 +9,63 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.calibration.arrays import NpzFolder, Stacked
+from onnxslim.calibration.arrays import ArrayFolder, Stacked
+from onnxslim.calibration.audio import Waves
 from onnxslim.calibration.check import PortLike, checked
 from onnxslim.calibration.functions import import_function, is_function_name, told
 from onnxslim.calibration.images import SUFFIXES, ImageOptions, Images, read_list
+from onnxslim.calibration.items import (
+    FORMS,
+    DatasetSamples,
+    LoaderSamples,
+    as_array,
+    as_label,
+    as_sample,
+    is_loader,
+)
+from onnxslim.calibration.labels import Labels, class_labels, labelled, read_labels
 from onnxslim.calibration.sample import Indexed, Sample, Samples
 from onnxslim.errors import InputError, OnnxSlimError, did_you_mean
 
 SampleSource = str | os.PathLike[str] | Callable[[], Any] | Iterable[Any]
 LISTS = frozenset({".txt", ".lst"})
+KINDS = {".npz files": frozenset({".npz"}), "images": SUFFIXES, ".wav files": frozenset({".wav"})}
+"""Kinds of files that a folder may hold as samples, one of them; or else .npy."""
 
 
 def load_samples(
-    source: SampleSource, *, inputs: Sequence[PortLike] | None = None, image: ImageOptions | None = None
+    source: SampleSource,
+    *,
+    inputs: Sequence[PortLike] | None = None,
+    image: ImageOptions | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    sample_rate: int | None = None,
 ) -> Samples:
     """Samples that can be read again and again, each time in the same order; nothing is kept between two readings.
 
     The source is one of:
 
     - a folder of ``.npz``: one file a sample, keys the names of the inputs, ``__label__`` reserved; sorted by name;
+    - a folder of ``.npy``: one file a sample, for a model of one input;
     - one ``.npz`` or ``.npy``: axis 0 counts the samples and stays as a batch of 1;
     - a folder of images (with those below it), one image, or a text file that lists images;
-    - ``module:function``: called anew for each reading; yields `Sample`, dicts, or arrays for a model of one input;
-    - in Python such a function itself, or a list (anything that can be read more than once) of what it would yield, or
-      an array, whose axis 0 counts the samples as that of a ``.npy`` does.
+    - a folder of ``.wav`` files, or one: mono, integer PCM, for a model of one input that takes a waveform;
+    - ``module:function``: called anew for each reading; yields `Sample`, dicts, arrays or tensors for a model of one
+      input, tuples of them for one of several, or pairs of one of these with a label;
+    - in Python such a function itself, or a list (anything that can be read more than once) of what it would yield; an
+      array or tensor, whose axis 0 counts the samples as that of a ``.npy`` does, or a tuple of one with its labels; a
+      data set (``len`` and an index); or a DataLoader, whose batches are cut into samples.
 
-    An array without a name is for the only input of the model.
+    Files that lie in two or more folders, none beside these, are labelled by them (`labels.class_labels`). An array
+    without a name is for the only input of the model.
 
     Args:
         source: Path, ``module:function``, function or iterable.
         inputs: The model's inputs, as ``Session.inputs``. Where given, every sample is checked against them as it is
             read (`onnxslim.calibration.check_samples`).
         image: Preprocessing of images.
+        labels: A file with the samples' labels (`labels.read_labels`), which replace those that samples come with.
+        sample_rate: Samples a second that every ``.wav`` file must have; None means that of the first.
 
     Raises:
         InputError: The source does not exist, is empty, mixes kinds, or cannot be read. What can only be seen in a
@@ -48,17 +73,29 @@ def load_samples(
         SetupError: Images were given and Pillow is not installed (raised when the first one is read).
     """
     if isinstance(source, str | os.PathLike):
-        samples = _open(os.fspath(source), inputs, image)
+        samples = _open(os.fspath(source), inputs, image, sample_rate)
     else:
         samples = _given(source, inputs)
+    if labels is not None:
+        samples = labelled(samples, read_labels(labels))
     return samples if inputs is None else checked(samples, inputs)
 
 
 def _given(source: Callable[[], Any] | Iterable[Any], inputs: Sequence[PortLike] | None) -> Samples:
     """Samples that the caller holds in memory or makes."""
-    if isinstance(source, np.ndarray):
-        return FunctionSamples(lambda: (row[np.newaxis] for row in source), "samples", inputs)
-    if isinstance(source, Indexed) and not isinstance(source, list | tuple | dict):
+    array = as_array(source)
+    if array is not None:
+        return FunctionSamples(lambda: (row[np.newaxis] for row in array), "samples", inputs)
+    stacked = _stacked(source)
+    if stacked is not None:
+        x, y = stacked
+        count = [as_label(label) for label in y]
+        return labelled(_given(x, inputs), Labels("samples", in_order=count))
+    if is_loader(source):
+        return LoaderSamples(source, inputs)
+    if isinstance(source, Indexed) and not isinstance(source, list | tuple | dict | str):
+        if len(source) and not isinstance(source[0], Sample):
+            return DatasetSamples(source, inputs)
         return source
     if callable(source):
         return FunctionSamples(source, getattr(source, "__qualname__", "samples"), inputs)
@@ -73,14 +110,22 @@ def _given(source: Callable[[], Any] | Iterable[Any], inputs: Sequence[PortLike]
     return FunctionSamples(lambda: source, "samples", inputs)
 
 
-def _open(source: str, inputs: Sequence[PortLike] | None, image: ImageOptions | None) -> Samples:
+def _stacked(source: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Inputs and labels, where ``source`` is a tuple of an array of inputs and one of as many labels."""
+    if not isinstance(source, tuple) or len(source) != 2:
+        return None
+    x, y = map(as_array, source)
+    return (x, y) if x is not None and y is not None and y.ndim == 1 < x.ndim and len(x) == len(y) else None
+
+
+def _open(source: str, inputs: Sequence[PortLike] | None, image: ImageOptions | None, rate: int | None) -> Samples:
     path = Path(source)
     if not path.exists():
         if is_function_name(source):
             return FunctionSamples(import_function(source, what="source of samples"), source, inputs)
         raise _missing(path, source)
     if path.is_dir():
-        return _folder(path, inputs, image)
+        return _folder(path, inputs, image, rate)
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy"):
         return Stacked(path, inputs)
@@ -88,10 +133,12 @@ def _open(source: str, inputs: Sequence[PortLike] | None, image: ImageOptions | 
         return Images(path.parent, _distinct(read_list(path), path), image or ImageOptions(), inputs)
     if suffix in SUFFIXES:
         return Images(path.parent, [(path.name, None)], image or ImageOptions(), inputs)
+    if suffix == ".wav":
+        return Waves(path.parent, [path.name], None, inputs, rate)
     raise InputError("the file is no source of samples", where=source, why=f"suffix {suffix!r}", mend=_KINDS)
 
 
-_KINDS = "use a folder of .npz or of images, one .npz or .npy, a .txt that lists images, or module:function"
+_KINDS = "use a folder of .npz, .npy, .wav or images, one .npz or .npy, a .txt that lists images, or module:function"
 
 
 class FunctionSamples:
@@ -105,7 +152,7 @@ class FunctionSamples:
         try:
             items = iter(self.function())
             for item in items:
-                yield self._sample(item, count)
+                yield as_sample(item, count, self.inputs, self.spec)
                 count += 1
         except OnnxSlimError:
             raise
@@ -114,56 +161,47 @@ class FunctionSamples:
                 f"the function failed at sample {count}",
                 where=self.spec,
                 why=told(error),
-                mend="it must return an iterable of Samples, dicts from input name to array, or arrays",
+                mend=f"it must return an iterable of {FORMS}",
             ) from error
         if count == 0:
             raise InputError("there are no samples", where=self.spec, mend="yield at least one")
 
-    def _sample(self, item: Any, index: int) -> Sample:
-        if isinstance(item, Sample):
-            return item
-        name = f"{index:06d}"
-        if isinstance(item, dict):
-            return Sample(name, item)
-        if isinstance(item, np.ndarray):
-            if self.inputs is not None and len(self.inputs) == 1:
-                return Sample(name, {self.inputs[0].name: item})
-            state = "not known here" if self.inputs is None else f"{len(self.inputs)}"
-            raise InputError(
-                "the function yields bare arrays",
-                where=self.spec,
-                why=f"they suit a model of one input; the number of inputs is {state}",
-                mend="yield dicts from input name to array",
-            )
-        raise InputError(
-            f"the function yields a {type(item).__name__}",
-            where=self.spec,
-            mend="yield onnxslim.calibration.Sample, dicts from input name to array, or arrays",
-        )
 
-
-def _folder(root: Path, inputs: Sequence[PortLike] | None, image: ImageOptions | None) -> Samples:
+def _folder(root: Path, inputs: Sequence[PortLike] | None, image: ImageOptions | None, rate: int | None) -> Samples:
     files = sorted(_files(root))
-    arrays = [name for name in files if name.lower().endswith(".npz")]
-    images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
-    if arrays and images:
+    kinds = {
+        kind: [name for name in files if Path(name).suffix.lower() in suffixes] for kind, suffixes in KINDS.items()
+    }
+    found = [kind for kind, names in kinds.items() if names]
+    if len(found) > 1:
+        first, second = (kinds[kind][0] for kind in found[:2])
         raise InputError(
-            "the folder mixes .npz files and images",
+            f"the folder mixes {found[0]} and {found[1]}",
             where=str(root),
-            why=f"e.g. {arrays[0]!r} and {images[0]!r}",
+            why=f"e.g. {first!r} and {second!r}",
             mend="keep one kind in one folder",
         )
-    if arrays:
-        return NpzFolder(root, arrays, inputs)
-    if images:
-        return Images(root, [(name, None) for name in images], image or ImageOptions(), inputs)
-    single = any(name.lower().endswith(".npy") for name in files)
-    found = sorted({Path(name).suffix or Path(name).name for name in files})
+    kind = found[0] if found else "arrays"
+    names = kinds[kind] if found else [name for name in files if name.lower().endswith(".npy")]
+    labels = class_labels(names) if names else None
+    if names and kind == "images":
+        return Images(
+            root,
+            list(zip(names, labels if labels is not None else [None] * len(names), strict=True)),
+            image or ImageOptions(),
+            inputs,
+        )
+    if names and kind == ".wav files":
+        return Waves(root, names, labels, inputs, rate)
+    if names:
+        samples = ArrayFolder(root, names, inputs)
+        return samples if labels is None else labelled(samples, Labels(str(root), in_order=labels))
+    suffixes = sorted({Path(name).suffix or Path(name).name for name in files})
     raise InputError(
         "the folder holds no samples",
         where=str(root),
-        why=f"it holds only {', '.join(found[:5])}" if found else "it is empty",
-        mend="name one .npy, or save each sample with numpy.savez(path, input_name=array)" if single else _KINDS,
+        why=f"it holds only {', '.join(suffixes[:5])}" if suffixes else "it is empty",
+        mend=_KINDS,
     )
 
 

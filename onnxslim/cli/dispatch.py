@@ -20,7 +20,7 @@ INTERRUPTED = 130
 CLOSED_PIPE = 141
 """What a shell shows for a program that SIGPIPE ended; 1 would say that a check failed."""
 DEBUG = "ONNXSLIM_DEBUG"
-"""Environment variable that shows the traceback of an error that nobody foresaw."""
+"""Environment variable that shows the traceback of a bug, and of what a pass or a user's function failed with."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +54,8 @@ def _answer(arguments: list[str]) -> int:
     except SystemExit as leave:  # argparse has printed the help or the version
         return int(leave.code or 0)
     except OnnxSlimError as error:
+        if error.__cause__ is not None:
+            _show_traceback(error)
         return _fail(error, arguments)
     except click.ClickException as error:
         return _fail(_usage(error), arguments)

@@ -81,7 +81,12 @@ output_options = chain(
     click.option(
         "--external-data/--no-external-data",
         default=None,
-        help="Put the weights into a file of their own, or not  [default: as the input has them, and above 2 GB]",
+        help="Put the weights into a file of their own, or not  [default: above 1 GiB]",
+    ),
+    click.option(
+        "--strip",
+        is_flag=True,
+        help="Drop doc strings, metadata and types of inner values, and shorten inner names",
     ),
 )
 
@@ -114,11 +119,20 @@ bench_option = click.option(
     "--bench/--no-bench", default=True, help="Measure latency and refuse a slower result, or do not  [default: --bench]"
 )
 
-metric_option = click.option(
-    "--metric",
-    metavar="NAME",
-    help="Score before and after: top1, sqnr, cosine, agreement or module:function, which takes (run, samples) and "
-    "returns a float, higher is better",
+metric_option = chain(
+    click.option(
+        "--metric",
+        metavar="NAME",
+        help="Score before and after: top1, sqnr, cosine, agreement or module:function, which takes (run, samples) and "
+        "returns a float, higher is better",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(),
+        metavar="FILE",
+        help="Labels for the metric: a .csv with NAME,LABEL in each line or with one label in each, or a .npy  "
+        "[default: those of the samples]",
+    ),
 )
 
 stats_option = click.option(

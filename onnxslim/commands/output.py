@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
     from onnxslim.report import Report
 
-PLAIN_WIDTH = 120
-"""Columns of tables that go to a file or a pipe."""
-
 
 def console() -> Console:
     """The stdout of rich: colours at a terminal, none elsewhere."""
     from rich.console import Console
+
+    from onnxslim.report.terminal import PLAIN_WIDTH
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:

@@ -51,7 +51,8 @@ def samples_options(*, required: bool = False) -> Decorator:
             "--samples",
             required=required,
             metavar="SOURCE",
-            help="Folder of .npz or of images, one .npz or .npy, a .txt that lists images, or module:function",
+            help="Folder of .npz, .npy, .wav or images (a folder in it is a class), one .npz or .npy, a .txt that "
+            "lists images, or module:function",
         ),
         click.option("--size", type=dimensions, metavar="WxH", help="Images: size in pixels  [default: the model's]"),
         click.option(
@@ -92,6 +93,12 @@ def samples_options(*, required: bool = False) -> Decorator:
             type=click.IntRange(0, 255),
             help="Images: pixel value of the padding of --resize fit  [default: 0]",
         ),
+        click.option(
+            "--sample-rate",
+            type=click.IntRange(min=1),
+            metavar="HZ",
+            help="Sound: refuse files of another rate  [default: that of the first file]",
+        ),
     )
 
 
@@ -107,16 +114,17 @@ def take_samples(arguments: dict[str, Any], model: str) -> Samples | str | None:
     """
     source: str | None = arguments.pop("samples")
     image = {name: value for name in IMAGE_OPTIONS if (value := arguments.pop(name)) is not None}
-    if not image:
+    rate: int | None = arguments.pop("sample_rate")
+    if not image and rate is None:
         return source
     if source is None:
-        raise InputError(
-            "image options say nothing without images", where=f"--{next(iter(image))}", mend="add --samples"
-        )
+        where = f"--{next(iter(image))}" if image else "--sample-rate"
+        raise InputError("options of samples say nothing without samples", where=where, mend="add --samples")
     from onnxslim.calibration import load_samples
     from onnxslim.calibration.images import ImageOptions
 
-    return load_samples(source, inputs=_session(arguments, model).inputs, image=ImageOptions(**image))
+    options = ImageOptions(**image) if image else None
+    return load_samples(source, inputs=_session(arguments, model).inputs, image=options, sample_rate=rate)
 
 
 def take_metric(arguments: dict[str, Any], model: str) -> Metric | None:

@@ -61,6 +61,17 @@ def resolve_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses an output that could not be written, by making a file beside it: before the work, not after it.
+
+    Raises:
+        InputError: The folder is missing or cannot be written, or the path is no regular file.
+        SetupError: The disk is full or fails.
+    """
+    with staged(resolve_target(path)):
+        pass
+
+
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside ``target``, with its permissions; it is removed at the end unless it was renamed by then.

@@ -1,9 +1,9 @@
 """Saving: one commit point, so that whoever is killed at any moment leaves the old model or the new one, each whole.
 
-External data goes to a new name, made of the model's file name and a hash of the content, and is on the disk before
-the model file is replaced; the replacement is the commit. Only then the data file of the old model is removed, and only
-if it bears such a name, the old model referred to it and no other model in the folder does. Data files are never
-written over.
+External data goes to a name that is free and that no model refers to: ``NAME.data`` where the model that is replaced
+has no data file, else a name with a hash of the content, ``NAME.<hash>.data``. It is on the disk before the model file
+is replaced; the replacement is the commit. Only then the data file of the old model is removed, and only if it bears
+such a name, the old model referred to it and no other model in the folder does. Data files are never written over.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import hashlib
 import mmap
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,8 +33,25 @@ COPY_UP_TO = 64 << 20
 """Bytes up to which a file of any name is looked into for a reference to a data file."""
 ALIGNMENT = 64
 """Of a tensor in the data file: a cache line. Runtimes that map pages round down by themselves."""
-_HEADROOM = 64 << 20
-"""Bytes of a model file that are left for all but its weights, when it is judged before it is made."""
+EXTERNAL_ABOVE = 1 << 30
+"""Bytes of weights above which they go to a file of their own unasked; protobuf ends at twice that."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a save did to the folder."""
+
+    files: tuple[Path, ...]
+    """What was written: the model, then its data file where it has one."""
+    removed: tuple[Path, ...] = ()
+    """Data files of the model that was replaced."""
+    left: tuple[Path, ...] = ()
+    """Data files that the replaced model referred to and no model refers to now; their names are not ours."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.stat().st_size for file in self.files)
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
@@ -69,7 +88,7 @@ def save(
     *,
     external_data: bool | None = None,
     encoded: Encoded | None = None,
-) -> None:
+) -> Saved:
     """Writes a model, whole or not at all; also to the very path that it was loaded from.
 
     The same model gives the same bytes. Where the save removes the data file that the model's weights are mapped from,
@@ -78,8 +97,12 @@ def save(
     Args:
         model: The model; its content is not changed.
         path: The file; a link is written through, unless there is external data. Permissions are kept.
-        external_data: Whether weights go to a file of their own, ``<name>.<hash>.data``; None where they exceed 2 GiB.
+        external_data: Whether weights go to a file of their own, ``NAME.data`` or ``NAME.<hash>.data``; None where they
+            exceed 1 GiB.
         encoded: What ``encode(model)`` gave, where the caller has it and has not edited the model since.
+
+    Returns:
+        The files that were written, and what became of the replaced model's data.
 
     Raises:
         InputError: The path cannot be written, or something of the model cannot.
@@ -87,10 +110,8 @@ def save(
     """
     target = resolve_target(path)
     if external_data is None:
-        external_data = (
-            sum(tensor.nbytes for tensor in tensors(model) if tensor.dtype != ir.DataType.STRING)
-            > MAX_BYTES - _HEADROOM
-        )
+        weights = sum(tensor.nbytes for tensor in tensors(model) if tensor.dtype != ir.DataType.STRING)
+        external_data = weights > EXTERNAL_ABOVE
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor) and os.path.realpath(tensor.path) == str(target):
             raise InputError(
@@ -114,7 +135,25 @@ def save(
             data = (temporary, digest, size) if placed else None
         stack.enter_context(explained(target))
         stack.enter_context(locked(target.parent))
-        _commit(model, target, placed, data, None if external_data else encoded)
+        return _commit(model, target, placed, data, None if external_data else encoded)
+
+
+def save_bytes(content: bytes, path: str | os.PathLike[str]) -> Saved:
+    """Writes the bytes of a whole model as they are; the data of a replaced model goes as in ``save``.
+
+    Raises:
+        InputError: The path cannot be written.
+        SetupError: The disk is full or fails.
+    """
+    target = resolve_target(path)
+    with explained(target), locked(target.parent):
+        old = _data_files(target)
+        with staged(target) as (file, temporary):
+            file.write(content)
+            finish(file)
+            commit(temporary, target)
+        sweep(target)
+        return _retire(None, target, old, "", {})
 
 
 def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.Value, int], str, int]:
@@ -166,9 +205,9 @@ def _commit(
     placed: dict[ir.Value, int],
     data: tuple[Path, str, int] | None,
     encoded: Encoded | None,
-) -> None:
+) -> Saved:
     """Puts the data file, then the model file in place; then removes the old model's data. Under the folder's lock."""
-    old_files = _own_data(target)
+    old_files = _data_files(target)
     location, created = "", False
     if data is not None:
         location, created = _place_data(target, *data)
@@ -187,16 +226,36 @@ def _commit(
             target.with_name(location).unlink(missing_ok=True)
         raise
     sweep(target)
+    return _retire(model, target, old_files, location, stubs)
+
+
+def _retire(
+    model: ir.Model | None, target: Path, old_files: Sequence[Path], location: str, stubs: dict[ir.Value, Stub]
+) -> Saved:
+    """After the commit, removes the data files of the replaced model that bear our names and that nothing needs."""
+    removed, left = [], []
+    files = (target, target.with_name(location)) if location else (target,)
     for old in old_files:
-        if old.name != location and not _used_by_others(old, target):
+        if old in files or _used_by_others(old, target):
+            continue
+        if old.parent != target.parent or not _own_name(target).fullmatch(old.name) or old.is_symlink():
+            left.append(old)
+            continue
+        if model is not None:
             _let_go(model, old, stubs)
-            old.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+        removed.append(old)
+    return Saved(files, tuple(removed), tuple(left))
 
 
 def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[str, bool]:
     """Gives the finished data file a new name, or finds the same content in place: the name, and whether it is new."""
-    for count in range(1000):
-        name = f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
+    plain = target.with_name(f"{target.name}.data")
+    # Not a name that some model refers to, or did: whoever has read that model must not find other weights there.
+    names, there = _names_in(target), os.path.lexists(plain)
+    told = bool(names - {plain.name}) if there else bool(names) or _used_by_others(plain, target)
+    for count in range(0 if told else -1, 1000):
+        name = plain.name if count < 0 else f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
         place = target.with_name(name)
         if not os.path.lexists(place):
             os.rename(temporary, place)
@@ -218,13 +277,15 @@ def _holds(path: Path, digest: str, size: int) -> bool:
     return found.hexdigest()[:16] == digest
 
 
-def _own_data(target: Path) -> list[Path]:
-    """Data files that bear our name for ``target`` and that the model there now refers to."""
-    pattern = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}(-\d+)?\.data")
-    with os.scandir(target.parent) as entries:
-        candidates = [entry.name for entry in entries if pattern.fullmatch(entry.name) and not entry.is_symlink()]
-    used = _names_in(target) if candidates else set()
-    return [target.with_name(name) for name in sorted(candidates) if name in used]
+def _own_name(target: Path) -> re.Pattern[str]:
+    """Names that data files of ``target`` are given here."""
+    return re.compile(re.escape(target.name) + r"(\.[0-9a-f]{16}(-\d+)?)?\.data")
+
+
+def _data_files(target: Path) -> list[Path]:
+    """Data files that the model at ``target`` refers to and that are there."""
+    paths = (target.parent / name for name in sorted(_names_in(target)))
+    return [path for path in paths if path.is_file()]
 
 
 def _names_in(target: Path) -> set[str]:
@@ -232,6 +293,9 @@ def _names_in(target: Path) -> set[str]:
     if not target.is_file() or target.stat().st_size > MAX_BYTES:
         return set()
     try:
+        with target.open("rb") as file:
+            if not target.stat().st_size or not _mentions(file, b"location"):  # most have none: no need to parse them
+                return set()
         proto = onnx.ModelProto.FromString(target.read_bytes())
         return {
             entry.value for tensor in tensor_protos(proto) for entry in tensor.external_data if entry.key == "location"
@@ -250,14 +314,17 @@ def _used_by_others(data: Path, target: Path) -> bool:
             continue
         try:
             with open(entry.path, "rb") as file:
-                if not os.fstat(file.fileno()).st_size:
-                    continue
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    if content.find(needle) >= 0:
-                        return True
+                if os.fstat(file.fileno()).st_size and _mentions(file, needle):
+                    return True
         except OSError:
             return True  # what cannot be read may refer to it
     return False
+
+
+def _mentions(file: BinaryIO, needle: bytes) -> bool:
+    """Whether a file that is not empty holds the bytes."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(needle) >= 0
 
 
 def _let_go(model: ir.Model, old: Path, stubs: dict[ir.Value, Stub]) -> None:

@@ -263,7 +263,7 @@ class _Stage:
                 raise CheckFailed(
                     f"the pass {instance.name!r} crashed",
                     why=f"{type(error).__name__}: {error}",
-                    mend="leave the pass out, and report the model",
+                    mend="leave the pass out, and report the model with the traceback that ONNXSLIM_DEBUG=1 shows",
                 ) from error
             steps.append(Step(instance.name, values_of(instance), result, time.perf_counter() - started))
             if limit is not None:

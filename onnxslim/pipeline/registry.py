@@ -71,6 +71,7 @@ BUILT_IN: dict[str, str] = {
     "fuse-fused-matmul": "onnxslim.passes.slim.fuse_fused_matmul:FuseFusedMatMul",
     "fuse-fused-conv": "onnxslim.passes.slim.fuse_fused_conv:FuseFusedConv",
     "remove-unused": "onnxslim.passes.slim.remove_unused:RemoveUnused",
+    "strip": "onnxslim.passes.slim.strip:Strip",
     "extract": "onnxslim.passes.slim.extract:Extract",
     "set-input-shapes": "onnxslim.passes.slim.set_input_shapes:SetInputShapes",
     "convert-float": "onnxslim.passes.slim.convert_float:ConvertFloat",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from onnxslim.pipeline import Guilty, Step
     from onnxslim.report.facts import ModelFacts
     from onnxslim.runtime import Latency, Parity
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that a command wrote."""
+
+    path: str
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,10 @@ class Report:
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
+    ``files`` are those that were written. Where a model was replaced, its old data files are in ``removed_files``, or
+    in ``unused_files`` where their names are not ours; no model in the folder refers to these any more.
+
+    ``str(report)`` is the text that the command line prints.
     """
 
     command: str
@@ -71,6 +84,26 @@ class Report:
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
+    files: Sequence[WrittenFile] = ()
+    removed_files: Sequence[str] = ()
+    unused_files: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        from onnxslim.report.terminal import as_text
+
+        return as_text(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report: as JSON where the path ends in ``.json``, else as text.
+
+        Raises:
+            InputError: The path cannot be written.
+        """
+        from onnxslim.graph import atomic_write
+        from onnxslim.report.as_json import dumps, to_json
+
+        text = dumps(to_json(self)) if os.fspath(path).lower().endswith(".json") else str(self)
+        atomic_write(path, (text.rstrip("\n") + "\n").encode())
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from onnxslim.report.report import Attempt, Report
     from onnxslim.runtime import Latency, Parity
 
+PLAIN_WIDTH = 120
+"""Columns of tables that go to a file or a pipe."""
 TOP_OPS = 12
 """Operators shown of those whose count changed; the rest are summed up."""
 ENCODINGS = ("dense", "standard", "folded")
@@ -61,6 +64,7 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         _say(console, " -> ".join(filter(None, (report.input.path, report.output.path))))
         if not report.output.path:
             _say(console, "nothing was written: name an output", "yellow")
+        _print_files(report, console)
         console.print(
             _slim_table(report) if report.command == "slim" else _before_after(report.input, report.output, report.macs)
         )
@@ -89,6 +93,23 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
     for note in report.notes:
         _say(console, f"note: {note}")
     _say(console, f"{report.seconds:.1f} s", "dim")
+
+
+def as_text(report: Report) -> str:
+    """What `print_report` prints, as plain text."""
+    text = io.StringIO()
+    print_report(report, Console(file=text, width=PLAIN_WIDTH, color_system=None, force_terminal=False))
+    return text.getvalue().rstrip("\n")
+
+
+def _print_files(report: Report, console: Console) -> None:
+    """The files beside the model's own, which the line before names."""
+    if len(report.files) > 1:
+        _say(console, "files: " + ", ".join(f"{each.path} ({size(each.bytes)})" for each in report.files))
+    for path in report.removed_files:
+        _say(console, f"removed: {path}, the data of the model that was replaced")
+    for path in report.unused_files:
+        _say(console, f"left: {path}, which the replaced model referred to and no model here does now", "yellow")
 
 
 def print_facts(facts: ModelFacts, console: Console) -> None:

@@ -43,6 +43,8 @@ def speed(latency: Latency) -> str:
 
     A ratio is said only where the verdict is that there is a difference.
     """
+    if latency.noisy:
+        return "speed too noisy to tell"
     return "no speed change found" if latency.verdict == "no difference" else f"{1 / latency.ratio:.2f}x the speed"
 
 
@@ -55,10 +57,24 @@ def latency_line(latency: Latency) -> str:
     }[latency.verdict]
     low, high = 1 / latency.high, 1 / latency.low
     threads = f"{latency.threads} thread{'s' * (latency.threads != 1)}"
+    if latency.noisy:
+        return (
+            f"latency: too noisy to tell ({_short(low)}x to {_short(high)}x); rerun on an idle machine: "
+            f"{latency.a_ms:.3g} -> {latency.b_ms:.3g} ms ({threads})"
+        )
     return (
         f"latency: {claim}: {latency.a_ms:.3g} -> {latency.b_ms:.3g} ms "
         f"(speed ratio {1 / latency.ratio:.3f}, interval {low:.3f} to {high:.3f}; {threads})"
     )
+
+
+def _short(ratio: float) -> str:
+    """A ratio with as many digits as noise is worth.
+
+    >>> _short(0.763), _short(8.31), _short(14.2)
+    ('0.76', '8.3', '14')
+    """
+    return f"{ratio:.2f}" if ratio < 1.995 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
 
 
 def parity_line(parity: Parity, *, held_back: int = 0, ranks: Mapping[str, int] | None = None) -> str:

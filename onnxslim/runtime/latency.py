@@ -40,6 +40,8 @@ CONFIDENCE = 0.99
 """Of the interval. "Faster" is a claim, and one false claim in a hundred comparisons is what a user may be shown."""
 MIN_EFFECT = 0.005
 """Differences below half a percent are never called a difference."""
+NOISY = 1.25
+"""High over low end of an interval without a difference from which on the measurement says nothing."""
 MIN_CLEAN = 5
 """Rounds without preemption that a process needs for only these to count."""
 COPIES = ("a", "a", "b", "b")
@@ -69,10 +71,17 @@ class Latency:
     processes: int
     threads: int
 
+    @property
+    def noisy(self) -> bool:
+        """Whether no difference was found and a large one may be there all the same."""
+        return self.verdict == "no difference" and self.high > NOISY * self.low
+
     def __str__(self) -> str:
         said = (
             f"{self.a_ms:.3g} -> {self.b_ms:.3g} ms, x{1 / self.ratio:.3f} ({1 / self.high:.3f} to {1 / self.low:.3f})"
         )
+        if self.noisy:
+            return f"{said}: too noisy to tell"
         return f"{said}: {self.verdict}"
 
 

@@ -24,7 +24,7 @@ def save(
         model: The model.
         model_path: Where to.
         model_check: No effect: every model is checked.
-        save_as_external_data: Put the weights into a file beside it; above 2 GB they go there anyway.
+        save_as_external_data: Put the weights into a file beside it; above 1 GiB they go there anyway.
         model_info: No effect; OnnxSlim notes the size of the data in it.
 
     Raises:

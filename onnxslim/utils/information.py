@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.api.source import open_source
+from onnxslim.errors import InputError
 from onnxslim.graph.walk import tensors
 from onnxslim.report.node_table import write_node_table
 from onnxslim.report.side_by_side import Column, print_side_by_side
@@ -102,21 +103,29 @@ def print_model_info_as_table(
     print_side_by_side([_column(info) for info in infos], elapsed_time)
 
 
+SEPARATOR = "\001"
+"""What each cell of a row holds that stands for a line between two parts of the table, as in OnnxSlim's."""
+
+
 def format_model_info(
     model_info_list: ModelInfo | Sequence[ModelInfo], elapsed_time: float | None = None
-) -> list[list[str]]:
-    """The table's rows as texts, a label first."""
+) -> list[list[str | int]]:
+    """The table's rows, a label first: in OnnxSlim's order, with its separating rows, and counts as numbers."""
     infos = [model_info_list] if isinstance(model_info_list, ModelInfo) else list(model_info_list)
     columns = [_column(info) for info in infos]
-    rows = [["Model Name", *(c.name for c in columns)], ["Model Info", *(c.info for c in columns)]]
+    line: list[str | int] = [SEPARATOR] * (len(columns) + 1)
+    rows: list[list[str | int]] = [["Model Name", *(c.name for c in columns)], line]
+    rows += [["Model Info", *(c.info for c in columns)], line]
     for label, ports in (("IN", [c.inputs for c in columns]), ("OUT", [c.outputs for c in columns])):
         names = dict.fromkeys(name for each in ports for name in each)
         rows += [[f"{label}: {name}", *(each.get(name, "") for each in ports)] for name in names]
     ops = sorted({name for c in columns for name in c.ops})
-    rows += [[name, *(str(c.ops.get(name, 0)) for c in columns)] for name in ops]
-    rows.append(["Model Size", *(c.size for c in columns)])
+    rows.append(line)
+    for name in ops:
+        rows.append([name, *(c.ops.get(name, 0) for c in columns)])
+    rows += [line, ["Model Size", *(c.size for c in columns)]]
     if elapsed_time:
-        rows.append(["Elapsed Time", f"{elapsed_time:.2f} s"])
+        rows += [line, ["Elapsed Time", f"{elapsed_time:.2f} s"]]
     return rows
 
 
@@ -166,9 +175,16 @@ def get_numpy_type(onnx_type: Any) -> Any:
 
 
 def get_itemsize(dtype: Any) -> int:
-    """Bytes of an element of an ONNX or numpy dtype, at least 1; 0 for texts and unknown types."""
+    """Bytes of an element of an ONNX or numpy dtype, at least 1; 0 for texts.
+
+    Raises:
+        InputError: ONNX has no such dtype.
+    """
     found = get_numpy_type(dtype)
-    return 0 if found is None or np.dtype(found).kind == "O" else int(np.dtype(found).itemsize)
+    if found is None:
+        known = ", ".join(f"{each.value} ({each.name})" for each in ir.DataType if each is not ir.DataType.UNDEFINED)
+        raise InputError(f"unsupported TensorProto dtype: {dtype}", mend=f"use one of {known}, or a dtype of numpy")
+    return 0 if np.dtype(found).kind == "O" else int(np.dtype(found).itemsize)
 
 
 def calculate_tensor_size(tensor: onnx.TensorProto) -> int:
@@ -179,6 +195,18 @@ def calculate_tensor_size(tensor: onnx.TensorProto) -> int:
 def get_initializer_size(model: onnx.ModelProto) -> int:
     """Bytes of initializers and constants; a tensor that is shared counts once."""
     return sum(t.nbytes for t in {id(t): t for t in tensors(open_source(model).model)}.values())
+
+
+def get_graph_initializer_size(graph: onnx.GraphProto) -> int:
+    """Bytes of the initializers and Constant nodes of a graph and of the graphs in its nodes."""
+    size = sum(calculate_tensor_size(tensor) for tensor in graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.type == onnx.AttributeProto.TENSOR:
+                size += calculate_tensor_size(attribute.t)
+            size += sum(map(get_graph_initializer_size, [attribute.g] if attribute.HasField("g") else []))
+            size += sum(map(get_graph_initializer_size, attribute.graphs))
+    return size
 
 
 def get_max_tensor(model: onnx.ModelProto, topk: int = 5) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from onnxslim.api.arguments import check_feed
 from onnxslim.api.slim import logger
-from onnxslim.graph import load
+from onnxslim.graph import load, to_graphsurgeon
 from onnxslim.runtime import open_session
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
 
 RTOL, ATOL = 1e-3, 1e-4
 """OnnxSlim's bounds; this project's own are tighter (`onnxslim.runtime.Reference`)."""
@@ -61,9 +63,9 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=RTOL, atol=ATOL, equal_nan=True))
 
 
-def check_point(model: onnx.ModelProto) -> str:
-    """A fingerprint: equal for equal models."""
-    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+def check_point(model: onnx.ModelProto) -> gs.Graph:
+    """The model as a graphsurgeon graph. Two graphs are equal where their nodes, inputs and outputs are."""
+    return to_graphsurgeon(load(model))
 
 
 def is_onnxruntime_available() -> bool:

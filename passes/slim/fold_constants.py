@@ -15,7 +15,7 @@ from onnxslim.runtime.tier import Tier
 
 from .lift_constants import constant_tensor
 from .region import MAX_GROWTH, Budget, Region, find_region
-from .scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
+from .scopes import ANNOTATION, Forwarding, Scope, annotated, as_nodes, scopes
 from .shared_facts import shape_facts
 
 HELD_SHARE = 2
@@ -38,8 +38,8 @@ class FoldConstants(Pass):
     6. Shape, Size and what is computed from them fold where inference knows every number.
 
     Random operators, unknown domains, function calls, control flow, and QuantizeLinear and DequantizeLinear, which the
-    runtime matches, stay. So does what is an output of its graph, or used in a subgraph: a branch that is never taken
-    may fit no shape but an unknown one. Initializers that are inputs are no constants.
+    runtime matches, stay. So does what is used in a subgraph: a branch that is never taken may fit no shape but an
+    unknown one. An output of the graph becomes a Constant node. Initializers that are inputs are no constants.
     """
 
     name: ClassVar[str] = "fold-constants"
@@ -108,7 +108,7 @@ def fold_graph(
             )
         ):
             folded[node] = None
-    replace(scope.graph, region, folded, kept, as_nodes=in_nodes)
+    replace(scope.graph, region, folded, kept, Forwarding(model), as_nodes=in_nodes)
 
 
 def pays(region: Region, node: ir.Node) -> bool:
@@ -125,7 +125,13 @@ def needed(region: Region, node: ir.Node, folded: dict[ir.Node, None]) -> bool:
 
 
 def replace(
-    graph: ir.Graph, region: Region, folded: dict[ir.Node, None], kept: frozenset[str], *, as_nodes: bool
+    graph: ir.Graph,
+    region: Region,
+    folded: dict[ir.Node, None],
+    kept: frozenset[str],
+    forwarding: Forwarding,
+    *,
+    as_nodes: bool,
 ) -> None:
     """Puts constants in the place of the folded nodes, and removes what only they used."""
     if not folded:
@@ -134,7 +140,13 @@ def replace(
         if node not in folded:
             continue
         for y, tensor in zip(node.outputs, region.tensors[node], strict=True):
-            if tensor is None or not y.uses():
+            if tensor is None or not (y.uses() or y.is_graph_output()):
+                continue
+            if y.is_graph_output():  # not an initializer: runtimes want a node behind each output
+                tensor.name = y.name or ""
+                constant = ir.node("Constant", [], {"value": tensor}, name="")
+                graph.insert_before(node, constant)
+                forwarding.forward(y, constant.outputs[0])
                 continue
             name, y.name = y.name or "", None
             tensor.name = name

@@ -102,6 +102,8 @@ def fuse(scope: Scope, norm: ir.Node, forwarding: Forwarding, names: Names, cont
     if not context.allow(Action("fuse-conv-batchnorm", (old.name or "",), site(norm), f"into {site(conv)}")):
         return
     used = [weights, bias, *norm.inputs[1:5]]
+    if not conv.name and (bias is not None or len(shift.uses()) == 1):  # the norm's bytes, which hold the name, go
+        conv.name = conv.outputs[0].name
     conv.replace_input_with(1, None)
     if len(conv.inputs) < 3:
         conv.resize_inputs(3)

@@ -133,15 +133,18 @@ class Region:
     def add(self, node: ir.Node, tensors: Tensors) -> None:
         """Takes a node in, after all that it depends on."""
         self.order.append(node)
-        used = [(y, t) for y, t in zip(node.outputs, tensors, strict=True) if t is not None and y.uses()]
-        self._value_bytes[node] = sum(self._constant_bytes(t, y.name or "") for y, t in used)
+        total = 0
+        for y, t in zip(node.outputs, tensors, strict=True):
+            if t is not None and (y.uses() or y.is_graph_output()):
+                total += self._constant_bytes(t, y.name or "", as_node=self.as_nodes or y.is_graph_output())
+        self._value_bytes[node] = total
         self.tensors[node] = tensors
         self.room -= held_bytes(tensors)
         self._unread[node] = len({u.node for y in node.outputs for u in y.uses()})
         self.kept_bytes[node] = node_bytes(node) + sum(self._input_bytes(node, x) for x in dict.fromkeys(node.inputs))
 
-    def _constant_bytes(self, tensor: ir.TensorProtocol, name: str) -> int:
-        if self.as_nodes:
+    def _constant_bytes(self, tensor: ir.TensorProtocol, name: str, *, as_node: bool) -> int:
+        if as_node:
             return constant_node_bytes(tensor, name)
         return tensor_bytes(tensor, name) + listing_bytes(tensor, name, self.model)
 
@@ -211,9 +214,7 @@ class Region:
     def net_bytes(self, part: Sequence[ir.Node], roots: Sequence[ir.Node]) -> int:
         """Growth of the file if the whole part is folded into the values of its frontier."""
         inside = set(part)
-        if not all(self.has_values(node) for node in roots) or any(
-            y.is_graph_output() for n in part for y in n.outputs
-        ):
+        if not all(self.has_values(node) for node in roots):
             return 1
         grown = sum(self._value_bytes[node] for node in roots) - sum(node_bytes(node) for node in part)
         leaves = {x: None for node in part for x in node.inputs if x is not None and x.producer() not in inside}
@@ -335,7 +336,7 @@ def _values(
     inputs = None if known is not None else _constant_inputs(node, region)
     if known is None and inputs is None:
         return None
-    if any(y.is_graph_output() for y in node.outputs):
+    if node.op_type == "Identity" and node.outputs[0].is_graph_output():
         context.decline("fold-constant", site(node), "it is an output of its graph")
         return None
     if any(ANNOTATION in y.meta for y in node.outputs):

@@ -61,6 +61,8 @@ def remove_identities(
         reason = answer if isinstance(answer, str) else "an input is omitted" if new is None else None
         if new is not None and reason is None:
             reason = forwarding.refusal(old, new)
+        if new is not None and reason is None and old.is_graph_output() and facts.constant(new) is not None:
+            reason = "it joins a value that becomes a constant to an output"
         if new is None or reason is not None:
             context.decline("remove-identity", site(node), reason or "")
         elif context.allow(Action("remove-identity", (old.name or "",), site(node), f"as {new.name}")):

@@ -159,6 +159,8 @@ class _Driver:
     rules: Mapping[str, Sequence[Rule]]
     forwarding: Forwarding
     context: Context
+    spare: int = 0
+    """Bytes that the proposal at hand saves."""
 
     def run(self) -> None:
         graph = self.place.scope.graph
@@ -256,6 +258,7 @@ class _Driver:
             if value in used and value.const_value is not None
         )
         go = self._dying_bytes(node, proposal)
+        self.spare = go - come
         return f"the file would grow by {come - go:,} bytes" if come > go else None
 
     def _initializer_bytes(self, tensor: ir.TensorProtocol, name: str) -> int:
@@ -302,6 +305,7 @@ class _Driver:
         for new in proposal.nodes:
             if new.name is None:
                 new.name = ""  # else the graph makes a name up: bytes that nobody counts, and twins in inlined bodies
+        self._name(node, proposal)
         place.model.graph.opset_imports.update(dict.fromkeys(self._to_import(proposal), VERSION))
         graph.insert_before(node, proposal.nodes)
         for old, stand_in in zip(node.outputs, proposal.outputs, strict=False):
@@ -320,6 +324,18 @@ class _Driver:
         for index in range(len(node.inputs)):
             node.replace_input_with(index, None)
         graph.remove(node)
+
+    def _name(self, node: ir.Node, proposal: Replacement) -> None:
+        """Gives a new node that has no name that of the node it stands for, or else its output's, where bytes allow."""
+        for old, y in zip(node.outputs, proposal.outputs, strict=False):
+            new = y.producer() if y is not None else None
+            if new is None or new.name or new not in proposal.nodes:
+                continue
+            before, new.name = node_bytes(new), node.name or old.name or ""
+            growth = node_bytes(new) - before
+            if growth > self.spare:
+                new.name, growth = "", 0
+            self.spare -= growth
 
     def _register(
         self, value: ir.Value, array: Array | ir.TensorProtocol, proposal: Replacement, node: ir.Node

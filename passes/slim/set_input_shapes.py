@@ -39,7 +39,7 @@ class SetInputShapes(Pass):
         for name, dims in given.items():
             if name not in inputs:
                 raise InputError(
-                    f"the model has no input {name!r}", where="input_shapes", mend=did_you_mean(name, inputs)
+                    f"input {name!r} not found in model", where="input_shapes", mend=did_you_mean(name, inputs)
                 )
             declared = inputs[name].shape
             if declared is not None and len(declared) != len(dims):

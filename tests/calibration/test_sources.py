@@ -113,8 +113,8 @@ def test_sources_that_do_not_exist_or_hold_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     refused("holds no samples.*it is empty", folder)
-    (folder / "a.npy").write_bytes(b"")
-    refused("holds only .npy; .*name one .npy", folder)
+    (folder / "a.bin").write_bytes(b"")
+    refused("holds only .bin; .*use a folder of .npz", folder)
     npz(folder / "a.npz", x=np.ones((1, 3)))
     Image.new("RGB", (2, 2)).save(folder / "a.png")
     refused("mixes .npz files and images.*'a.npz' and 'a.png'", folder)

@@ -130,6 +130,18 @@ def test_a_bug_shows_its_traceback_on_demand(
     assert "ZeroDivisionError: by zero" in json.loads(said.out)["why"]
 
 
+def test_what_a_pass_crashed_with_is_shown_on_request(
+    raising: list[BaseException], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashed = onnxslim.CheckFailed("the pass 'slim' crashed")
+    crashed.__cause__ = ZeroDivisionError("by zero")
+    for wanted in ("", "1"):
+        raising[:] = [crashed]
+        monkeypatch.setenv(dispatch.DEBUG, wanted)
+        assert main(["doctor"]) == 1
+        assert ("ZeroDivisionError: by zero" in capsys.readouterr().err) == bool(wanted)
+
+
 def test_a_clash_with_the_other_distribution_stops_all_but_doctor(
     here: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

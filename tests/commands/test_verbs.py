@@ -15,7 +15,9 @@ import pytest
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.cli import main
 from onnxslim.commands.table import VERBS, group
+from onnxslim.graph import load
 from onnxslim.pipeline import pass_table
+from onnxslim.runtime import open_session
 from tests.documents import DIGITS, shorten_latency, write_digit_samples
 
 Output = pytest.CaptureFixture[str]
@@ -161,7 +163,44 @@ def test_external_data_when_asked(here: Path, capsys: Output) -> None:
     written = [path for path in here.iterdir() if path.is_file() and path.name != "model.onnx"]
     assert len(written) == 2
     assert report["output"]["bytes"] == sum(path.stat().st_size for path in written)
+    assert [each["path"] for each in report["files"]] == ["out.onnx", "out.onnx.data"]
     assert run_json(capsys, "verify", "model.onnx", "out.onnx")["parity"]["passed"] is True
+    report = run_json(capsys, "slim", "out.onnx", "--in-place")  # a small result is one file, whatever the input was
+    assert [each["path"] for each in report["files"]] == ["out.onnx"]
+    assert report["removed_files"] == ["out.onnx.data"]
+    assert not (here / "out.onnx.data").exists()
+
+
+def test_strip_is_an_option_of_the_verbs_that_rewrite(here: Path, capsys: Output) -> None:
+    report = run_json(capsys, "slim", "model.onnx", "-o", "out.onnx", "--strip", "--no-verify")
+    assert [step["name"] for step in report["steps"]] == ["slim", "strip"]
+    model, slimmed = onnx.load("out.onnx"), onnx.load("model.onnx")
+    assert [each.name for each in model.graph.output] == [each.name for each in slimmed.graph.output]
+    assert max(len(each.name) for each in model.graph.initializer) == 1
+    assert "strip" in run_json(capsys, "passes", "strip")["passes"][0]["name"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to")
+@pytest.mark.parametrize("arguments", [["slim", "model.onnx"], ["calibrate", "model.onnx", "--samples", "samples"]])
+def test_the_outputs_folder_is_tested_before_the_work(here: Path, capsys: Output, arguments: list[str]) -> None:
+    (here / "samples" / "000.npz").write_bytes(b"is not read")
+    assert main([*arguments, "-o", "/proc/out.onnx"]) == 2
+    said = capsys.readouterr().err
+    assert "onnxslim: error: the file cannot be written (/proc/out.onnx" in said
+    assert "write elsewhere" in said
+
+
+def test_labels_come_from_a_table(here: Path, capsys: Output) -> None:
+    run = open_session(load("model.onnx")).run
+    rows = ["name,label"]
+    for path in sorted((here / "samples").iterdir()):
+        with np.load(path) as arrays:
+            rows.append(f"{path.stem},{np.argmax(next(iter(run(dict(arrays)).values())))}")
+    (here / "labels.csv").write_text("\n".join(rows))
+    asked = ["quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--metric", "top1", "--weights-only"]
+    assert "has no label" in run_json_error(capsys, *asked)["error"]
+    report = run_json(capsys, *asked, "--labels", "labels.csv", "--no-bench")
+    assert report["scores"]["input"] == 1
 
 
 def test_quantize_takes_the_fields_of_its_pass(here: Path, capsys: Output) -> None:

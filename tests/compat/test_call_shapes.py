@@ -191,8 +191,33 @@ def test_a_list_is_shown_and_nothing_else(path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     assert "model.onnx" in said
     assert "OnnxModel" in said
-    assert onnxslim.slim(str(path), inspect=True) is None
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_model_that_is_inspected_is_slimmed_all_the_same(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = onnxslim.slim(str(path), inspect=True)
+    assert shown is not None
+    assert ops(shown) == SLIM
+    assert "model.onnx" in capsys.readouterr().out
+    assert onnxslim.slim(str(path), "out.onnx", inspect=True) is None
+    assert ops(onnx.load("out.onnx")) == SLIM
+
+
+def test_fused_nodes_have_a_name() -> None:
+    model = net("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y, float[1, 3] z)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] s = {1, 2}, float[2] b = {0, 1}, float[2] m = {0, 1},
+         float[2] v = {1, 2}, float[1, 2] p = {1, 2}, float[2, 3] q = {1, 2, 3, 4, 5, 6}, float[3] r = {1, 2, 3}> {
+            c = Conv (x, w)
+            y = BatchNormalization (c, s, b, m, v)
+            u = ReduceMax <axes = [2, 3], keepdims = 0> (y)
+            t = MatMul (u, q)
+            z = Add (t, r)
+        }""")
+    slimmed = onnxslim.slim(model)
+    assert slimmed is not None
+    names = {node.op_type: node.name for node in slimmed.graph.node}
+    assert names == {"Conv": "c", "ReduceMax": "", "Gemm": "z"}
 
 
 def test_the_signature_is_the_one_of_onnxslim() -> None:

@@ -110,14 +110,34 @@ def test_saving_over_the_model_it_came_from(tmp_path: Path, before: bool, after:
     assert result(path) == 6
 
 
-def test_data_of_others_is_never_removed(tmp_path: Path) -> None:
+def test_the_replaced_models_data_is_removed_or_named(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    onnx.save_model(model_of(2), path, save_as_external_data=True, location="m.onnx.data", size_threshold=0)
     stray = tmp_path / "m.onnx.0123456789abcdef.data"  # bears our kind of name, but the model does not refer to it
     stray.write_bytes(b"x")
-    save(load(path), path, external_data=True)
-    assert stray.exists()
-    assert (tmp_path / "m.onnx.data").exists()
+    for location, removed in (("m.onnx.data", True), ("weights.bin", False)):
+        onnx.save_model(model_of(2), path, save_as_external_data=True, location=location, size_threshold=0)
+        saved = save(load(path), path)
+        assert saved.files == (path,)
+        assert (saved.removed, saved.left) == (
+            ((tmp_path / location,), ()) if removed else ((), (tmp_path / location,))
+        )
+        assert (tmp_path / location).exists() is not removed
+        assert stray.exists()
+
+
+def test_data_is_called_as_the_model_unless_a_model_refers_to_that_name(tmp_path: Path) -> None:
+    path, data = tmp_path / "m.onnx", tmp_path / "m.onnx.data"
+    assert save(load(model_of(2)), path, external_data=True).files == (path, data)
+    assert save(load(model_of(2)), path, external_data=True).files == (path, data)  # the same content stays
+    for fill in (3, 4):  # never back to a name that whoever read an earlier model may still look for
+        saved = save(load(model_of(fill)), path, external_data=True)
+        assert saved.files[1].name.startswith("m.onnx.")
+        assert not data.exists()
+        assert result(path) == fill
+    other = tmp_path / "n.onnx"  # which has lost its data, and must not find others' in its place
+    onnx.save_model(model_of(2), other, save_as_external_data=True, location="p.onnx.data", size_threshold=0)
+    (tmp_path / "p.onnx.data").unlink()
+    assert save(load(model_of(2)), tmp_path / "p.onnx", external_data=True).files[1].name != "p.onnx.data"
 
 
 @pytest.mark.parametrize("name", ["copy.onnx", "m.onnx.bak"])
@@ -142,7 +162,7 @@ def test_a_taken_name_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_large_models_go_external_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxslim.graph.writer.MAX_BYTES", 64 << 20)
+    monkeypatch.setattr("onnxslim.graph.writer.EXTERNAL_ABOVE", SIZE)
     save(load(model_of(2)), tmp_path / "m.onnx")
     assert len(data_files(tmp_path)) == 1
     monkeypatch.setattr("onnxslim.graph.encoding.MAX_BYTES", 100)
@@ -256,7 +276,7 @@ class Disk:
         return self.function(*args, **kwargs)
 
 
-def failure_of(work: Callable[[], None]) -> OnnxSlimError | None:
+def failure_of(work: Callable[[], object]) -> OnnxSlimError | None:
     try:
         work()
     except OnnxSlimError as error:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from rich.console import Console
 
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
+from onnxslim.report.report import WrittenFile
 from onnxslim.report.terminal import TOP_REASONS, print_facts, print_parity, print_report
-from onnxslim.report.wording import latency_line, parity_line, size
+from onnxslim.report.wording import latency_line, parity_line, size, speed
 from onnxslim.runtime import Latency, Parity, Tier
 from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.metrics import Fidelity
@@ -204,6 +206,23 @@ def test_unverified_is_said() -> None:
     assert "parity: not checked" in text(dataclasses.replace(REPORT, parity=None, evidence="none"))
 
 
+def test_a_report_as_text_and_in_a_file(tmp_path: Path) -> None:
+    assert str(REPORT) == text(REPORT).rstrip("\n")
+    REPORT.save(tmp_path / "report.txt")
+    assert (tmp_path / "report.txt").read_text() == str(REPORT) + "\n"
+    REPORT.save(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text()) == to_json(REPORT)
+
+
+def test_every_file_is_named() -> None:
+    files = (WrittenFile("out.onnx", 300), WrittenFile("out.onnx.data", 60_000))
+    report = dataclasses.replace(REPORT, files=files, removed_files=("out.onnx.0.data",), unused_files=("w.bin",))
+    assert "files: out.onnx (300 B), out.onnx.data (60.00 kB)\n" in str(report)
+    assert "removed: out.onnx.0.data" in str(report)
+    assert "left: w.bin" in str(report)
+    assert to_json(report)["files"][1] == {"path": "out.onnx.data", "bytes": 60_000}
+
+
 def test_facts() -> None:
     out = io.StringIO()
     print_facts(BEFORE, Console(file=out, width=120))
@@ -211,7 +230,13 @@ def test_facts() -> None:
 
 
 def test_latency_claims_only_what_the_verdict_says() -> None:
-    assert "no difference" in latency_line(dataclasses.replace(LATENCY, verdict="no difference"))
+    same = dataclasses.replace(LATENCY, verdict="no difference", ratio=1.0, low=0.97, high=1.04)
+    assert "no difference found" in latency_line(same)
+    noisy = dataclasses.replace(same, low=1 / 8.3, high=1 / 0.763, a_ms=32.0, b_ms=24.0)
+    told = "latency: too noisy to tell (0.76x to 8.3x); rerun on an idle machine: 32 -> 24 ms (1 thread)"
+    assert latency_line(noisy) == told
+    assert speed(noisy) == "speed too noisy to tell"
+    assert "too noisy" in str(noisy)
     assert "1.25x slower" in latency_line(dataclasses.replace(LATENCY, verdict="slower", ratio=1.25))
 
 

@@ -146,11 +146,24 @@ def test_defaults_of_inputs_are_no_constants() -> None:
     )
 
 
-def test_outputs_stay_computed() -> None:
+def test_an_output_that_is_larger_than_what_computes_it_stays_computed() -> None:
     text = (
         f"{HEADER} g (float[2] x) => (float[2] y, float[2] e) <float[2] w = {{1, 2}}> {{ e = Exp(w)  y = Add(x, e) }}"
     )
-    assert_declines(text, FoldConstants(), reason="an output of its graph")
+    assert_declines(text, FoldConstants(), reason="the file would grow")
+
+
+def test_a_known_output_becomes_a_constant_node() -> None:
+    assert_rewrites(
+        before=f"""{HEADER} g (float[2, 1440] x) => (int64[1] b) <int64[2] sizes = {{1, 1}}> {{
+            s = Shape(x)
+            a, b = Split<axis = 0>(s, sizes)
+        }}""",
+        after=f"""{HEADER} g (float[2, 1440] x) => (int64[1] b) {{
+            b = Constant<value = int64[1] b {{1440}}>()
+        }}""",
+        rewrite=FoldConstants(),
+    )
 
 
 def test_quantization_is_left_to_the_runtime() -> None:

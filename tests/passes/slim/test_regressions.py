@@ -344,7 +344,7 @@ def test_onnxslim_tsingmicro_38_shape_with_start_and_end(start: int, end: int) -
         y = Identity(s)
         v = Identity(t)
     }}""")
-    assert ops(model)["Identity"] <= 1
+    assert ops(model)["Identity"] <= 2 - ops(model)["Shape"]  # one may join a constant to an output
 
 
 def test_onnxslim_tsingmicro_29_a_pad_with_two_convolutions() -> None:
