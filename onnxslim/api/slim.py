@@ -29,6 +29,7 @@ from onnxslim.errors import InputError
 from onnxslim.graph import to_proto
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
 from onnxslim.runtime import operators_from
+from onnxslim.runtime.ort import Libraries
 
 logger = logging.getLogger("onnxslim")
 
@@ -60,6 +61,8 @@ def slim(
     external_data: bool | None = None,
     trust_data_dir: str | os.PathLike[str] | None = None,
     threads: int = 1,
+    must_verify: bool = False,
+    custom_op_library: Libraries = (),
     **legacy: Any,
 ) -> onnx.ModelProto | None:
     """Simplifies a model, as OnnxSlim's ``slim`` is called.
@@ -95,6 +98,9 @@ def slim(
             2 GB.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         threads: Threads of the sessions that verify.
+        must_verify: Fail where outputs cannot be compared, since onnxruntime cannot run the model: ``model_check`` by
+            its other name.
+        custom_op_library: Path of a library of custom operators that onnxruntime loads, or several.
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
@@ -137,6 +143,8 @@ def slim(
         external_data=True if save_as_external_data else external_data,
         trust_data_dir=trust_data_dir,
         threads=threads,
+        must_verify=must_verify,
+        custom_op_library=custom_op_library,
         time_sessions=verify and output_model is not None,
         progress=init_logging(verbose).debug,
     )
