@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 
 from onnxslim.graph import load
 from onnxslim.runtime import Feed, Latency, compare_latency, random_feeds
-from onnxslim.runtime.session import AnyModel
+from onnxslim.runtime.opening import AnyModel
 
 
 def conv_net(layers: int, *, channels: int = 32, side: int = 28) -> onnx.ModelProto:
