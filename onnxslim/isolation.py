@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import math
 import os
 import pickle
 import signal
@@ -17,14 +18,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+PIPE_BYTES = 1 << 20
+"""What a pipe holds, where the system lets it."""
 CAN_FORK = sys.platform == "linux"
 """Elsewhere system libraries do not survive a fork, or there is none."""
+PATIENCE = 4
+"""How many times longer than on the CPU a call may take, since the machine may be busy."""
 GRACE = 10
 """Seconds after its time is up in which an orphan ends by itself: its parent was killed and cannot do it."""
 
@@ -64,12 +70,14 @@ class Worker:
         """Whether it can be called: neither died nor closed, and no other process's."""
         return self._finalizer.alive and self._owner == os.getpid()
 
-    def call(self, *args: Any, seconds: float, memory: int | None = None) -> Any:
+    def call(self, *args: Any, seconds: float, threads: int = 1, memory: int | None = None) -> Any:
         """Calls the function in the child.
 
         Args:
             args: Of the function; they are pickled.
-            seconds: Time after which the child is killed.
+            seconds: Time on the CPU after which the child is killed, for each thread; `PATIENCE` times as long where it
+                does not compute or the machine is busy. Only Linux counts time on the CPU.
+            threads: Threads that the function computes in.
             memory: Bytes that the call may take beyond what the child holds already; None means no limit. Only Linux
                 counts them.
 
@@ -80,12 +88,14 @@ class Worker:
         with self._lock:
             if not self.alive:
                 raise Died("had ended before")
-            timer = threading.Timer(seconds, self._expire)
+            timer = threading.Timer(seconds * PATIENCE if CAN_FORK else seconds, self._expire)
             timer.daemon = True
             timer.start()
             try:
-                pickle.dump((seconds, memory, args), self._writer, protocol=5)
+                pickle.dump((seconds, threads, memory, args), self._writer, protocol=5)
                 self._writer.flush()
+                pickle.load(self._reader)  # it is done: what remains is to hand over the answer
+                timer.cancel()
                 done, answer = pickle.load(self._reader)
             except (EOFError, OSError, pickle.UnpicklingError):
                 raise self._cause(seconds, memory) from None
@@ -114,7 +124,7 @@ class Worker:
         self._said.seek(0)
         said = " ".join(self._said.read().decode(errors="replace").split())[-200:]
         self.close()
-        if self._expired:
+        if self._expired or (CAN_FORK and code == -signal.SIGXCPU):
             return Late(f"did not finish within {seconds:.3g} s")
         if "bad_alloc" in said or "MemoryError" in said:
             return Died(out_of_memory(memory))
@@ -186,7 +196,12 @@ _Ends = tuple[_Process, IO[bytes], IO[bytes]]
 
 
 def _fork(function: Callable[..., Any], said: IO[bytes], _: dict[str, str]) -> _Ends:
+    import fcntl
+
     job, answer = os.pipe(), os.pipe()
+    with contextlib.suppress(OSError):  # fewer turns for large arrays; a user may have too many pipes for it
+        for ends in (job, answer):
+            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     with warnings.catch_warnings():
         # Python warns of forks beside threads. This child touches none of the locks that they may hold: it computes in
         # numpy and onnxruntime, which start threads of their own, and leaves by _exit.
@@ -252,38 +267,53 @@ def _main() -> None:
 def _serve(function: Callable[..., Any], reader: IO[bytes], writer: IO[bytes]) -> None:
     while True:
         try:
-            seconds, memory, args = pickle.load(reader)
+            seconds, threads, memory, args = pickle.load(reader)
         except EOFError:  # the parent closed its end, or is gone
             return
-        _bound(seconds, memory)
+        _bound(seconds, threads, memory)
         try:
             answer: tuple[bool, Any] = True, function(*args)
         except Exception as error:
             answer = False, error
         _unbound()
         del args
+        pickle.dump(None, writer, protocol=5)
+        writer.flush()
         pickle.dump(answer, writer, protocol=5)
         writer.flush()
 
 
-def _bound(seconds: float, memory: int | None) -> None:
+def _bound(seconds: float, threads: int, memory: int | None) -> None:
     """Bounds of the system's own, which hold when the parent is gone, too."""
     if not CAN_FORK:
         return
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
+    signal.setitimer(signal.ITIMER_REAL, seconds * PATIENCE + GRACE)
+    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds * threads))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    soft = hard if memory is None else _data_bytes() + memory
-    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    _limit(resource.RLIMIT_DATA, None if memory is None else _data_bytes() + memory)
+
+
+def _limit(what: int, most: int | None) -> None:
+    """Sets a soft limit of the system's, as far as the hard one admits; None takes it away."""
+    import resource
+
+    hard = resource.getrlimit(what)[1]
+    soft = hard if most is None or (hard != resource.RLIM_INFINITY and most > hard) else most
+    resource.setrlimit(what, (soft, hard))
 
 
 def _unbound() -> None:
     """An idle child waits for as long as its parent lives."""
-    if CAN_FORK:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    if not CAN_FORK:
+        return
+    import resource
+
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _limit(resource.RLIMIT_CPU, None)
+    _limit(resource.RLIMIT_DATA, None)
 
 
 def _data_bytes() -> int:

@@ -30,6 +30,7 @@ from onnxslim.graph import to_proto
 from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
 from onnxslim.runtime import operators_from
+from onnxslim.runtime.ort import Libraries
 
 logger = logging.getLogger("onnxslim")
 
@@ -64,6 +65,8 @@ def slim(
     freeze_initializers: bool = False,
     threads: int = 1,
     memory: int = 1 << 30,
+    must_verify: bool = False,
+    custom_op_library: Libraries = (),
     **legacy: Any,
 ) -> onnx.ModelProto | None:
     """Simplifies a model, as OnnxSlim's ``slim`` is called.
@@ -103,6 +106,9 @@ def slim(
             version 3 they always are.
         threads: Threads of the sessions that verify.
         memory: Bytes; constants take half of them at most while they are folded.
+        must_verify: Fail where outputs cannot be compared, since onnxruntime cannot run the model: ``model_check`` by
+            its other name.
+        custom_op_library: Path of a library of custom operators that onnxruntime loads, or several.
         legacy: Keywords of earlier versions of OnnxSlim (``no_constant_folding``), with a DeprecationWarning.
 
     Returns:
@@ -149,6 +155,8 @@ def slim(
         freeze_initializers=freeze_initializers,
         threads=threads,
         memory=memory,
+        must_verify=must_verify,
+        custom_op_library=custom_op_library,
         time_sessions=verify and output_model is not None,
         progress=init_logging(verbose).debug,
     )

@@ -11,11 +11,17 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from onnxslim.isolation import Died, out_of_memory, shared_worker
 from onnxslim.ops.kernels import KERNELS, NotCovered
 from onnxslim.ops.onnx_inference import aborts_onnx
 
 MAX_BYTES = 256 << 20
 """Bytes that the outputs of one node may take."""
+
+SECONDS = 15.0
+"""Time that one node may take."""
+MAX_MEMORY = 1 << 30
+"""Bytes that one node may take besides its inputs: outputs of `MAX_BYTES`, and what its kernel needs."""
 
 _VALUE_ELEMENTS = 1024
 """Integer inputs up to this size are shown to shape inference: they may be shapes, axes or repeats."""
@@ -203,26 +209,35 @@ def _session_options() -> Any:
     return options
 
 
+def _run_node(proto: bytes, feed: Mapping[str, np.ndarray]) -> list[Any]:
+    """In the child."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(proto, _session_options(), providers=["CPUExecutionProvider"])
+        return list(session.run(None, feed))
+    except Exception as error:  # onnxruntime raises a class of its own for each failure
+        raise CannotEvaluate(f"onnxruntime does not run it: {str(error).splitlines()[0][:160]}") from error
+
+
 def _by_onnxruntime(
     node: ir.Node, inputs: Sequence[ir.TensorProtocol | None], opset: int
 ) -> tuple[ir.TensorProtocol | None, ...]:
-    """One thread, no optimization: the bits that the node itself would give in the model."""
-    import onnxruntime
-
+    """In a child, on one thread, without optimizations: the bits that the node itself would give in the model."""
     strange = next((x.dtype for x in inputs if x is not None and not _plain(x)), None)
     if strange is not None:
         raise CannotEvaluate(f"numpy has no {strange.name}")
     proto = _model_of(node, inputs, opset, values=True)
     feed = {f"x{i}": tensor.numpy() for i, tensor in enumerate(inputs) if tensor is not None}
     try:
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), _session_options(), providers=["CPUExecutionProvider"]
-        )
-        arrays = iter(session.run(None, feed))
+        found = shared_worker().call(_run_node, proto.SerializeToString(), feed, seconds=SECONDS, memory=MAX_MEMORY)
+    except Died as death:
+        raise CannotEvaluate(f"onnxruntime {death} on it") from None
     except MemoryError:
-        raise
-    except Exception as error:  # onnxruntime raises a class of its own for each failure
-        raise CannotEvaluate(f"onnxruntime does not run it: {str(error).splitlines()[0][:160]}") from error
+        raise CannotEvaluate(f"onnxruntime {out_of_memory(MAX_MEMORY)} for it") from None
+    except OSError as error:
+        raise CannotEvaluate(f"no child process can be started: {error}") from error
+    arrays = iter(found)
     outputs = [ir.tensor(next(arrays)) if output.name else None for output in node.outputs]
     if any(y is not None and not _plain(y) for y in outputs):
         raise CannotEvaluate("its output is no plain number")

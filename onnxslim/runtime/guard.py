@@ -83,7 +83,7 @@ class Child:
         """
         memory = MEMORY + MEMORY_FACTOR * self.opening.nbytes
         try:
-            return self._worker.call(function, *args, seconds=seconds, memory=memory)
+            return self._worker.call(function, *args, seconds=seconds, threads=self.opening.threads, memory=memory)
         except Died as death:
             kind = Hung if isinstance(death, Late) else Crashed
             raise _crashed(self.opening, f"{death} while {doing} the model", kind) from None

@@ -261,8 +261,7 @@ def _run_child(job: Job, timeout: float) -> Timings:
         raise SetupError("cannot start a timing process", where=sys.executable, why=str(error)) from error
     if done.returncode != 0:
         tail = " | ".join(done.stderr.strip().splitlines()[-3:])
-        how = f"crashed (signal {-done.returncode})" if done.returncode < 0 else f"ended with code {done.returncode}"
-        raise CheckFailed(f"a timing process {how}", where=job["models"][0], why=tail)
+        raise CheckFailed(f"a timing process ended with code {done.returncode}", where=job["models"][0], why=tail)
     try:
         timings = cast(Timings, json.loads(done.stdout))
     except json.JSONDecodeError as error:

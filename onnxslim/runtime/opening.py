@@ -149,7 +149,7 @@ def _load_error(error: Exception, name: str) -> CannotRun:
             "convert the model to an opset that this onnxruntime knows, or check the operator's name, domain and opset"
         )
     elif "is not a registered function/op" in said:
-        mend = "register the operator's library, or check its name, domain and opset"
+        mend = "give the operator's library with --custom-op-library, or check its name, domain and opset"
     elif "external data" in lowered or "external_data" in lowered:
         mend = "keep the weights beside the model, in the same folder"
     return CannotRun("onnxruntime cannot load the model", where=name, why=said, mend=mend)

@@ -181,6 +181,7 @@ def test_one_process_times_every_session_in_every_round(tmp_path: Path) -> None:
         "seconds": 0.01,
         "seed": 0,
         "config": {},
+        "libraries": [],
     }
     found = measure(job)
     assert len(found["rounds"]) == len(found["clean"]) >= 5
