@@ -17,6 +17,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import Tier
 
 from .apply import constants_of, remove_channels
+from .budget import kept_of
 from .search import RATIO, Budget, Found, Search
 
 
@@ -49,7 +50,9 @@ class PruneChannels(Pass):
     round_to: int = field(
         default=4, metadata={"help": "channels stay a multiple of this: other numbers have slower kernels"}
     )
-    min_channels: int = field(default=4, metadata={"help": "channels that each group keeps"})
+    min_channels: int = field(
+        default=4, metadata={"help": "channels that each group keeps, counted within the heads of attention"}
+    )
     protect: tuple[str, ...] = field(
         default=(), metadata={"help": 'nodes whose outputs keep all channels: names, or "re:PATTERN"'}
     )
@@ -80,7 +83,7 @@ class PruneChannels(Pass):
             context.cache[key] = self.search(model, groups, context).run()
         found: Found = context.cache[key]
         if not found.removal:
-            context.decline("prune", "model", "no group can give up channels within the budget")
+            context.decline("prune", "model", self.why_none(groups))
             return context.result()
         by_key = {group.key: group for group in groups}
         allowed = {
@@ -110,6 +113,13 @@ class PruneChannels(Pass):
             self.importance,
             self.refit,
         )
+
+    def why_none(self, groups: list[Group]) -> str:
+        """Why nothing goes."""
+        if all(kept_of(group, 0, self.round_to, self.min_channels) == len(group) for group in groups):
+            least = f"min_channels is {self.min_channels}, round_to is {self.round_to}"
+            return f"no group has more channels than it must keep: {least}"
+        return "no group can give up channels within the budget"
 
     def check(self, context: Context) -> None:
         """Refuses options that cannot be met.

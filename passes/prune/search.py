@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request, collect
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, HELD_OUT, Noise, first_feeds
+from onnxslim.fitting import FITTED, HELD_OUT, Noise, first_feeds, typical
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
 from onnxslim.runtime import open_session, rank_latency
@@ -138,7 +138,7 @@ class Search:
         else:
             state = self._uniform(state)
         removal = self._removal(state)
-        sound = Oracle(self.model, self.feeds[:2], self.context).sound(removal)
+        sound = Oracle(self.model, typical(self.feeds, 2), self.context).sound(removal)
         return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
 
     def only(self, removal: Removal) -> Found:
@@ -210,8 +210,8 @@ class Search:
 
     def _costs(self, state: _State) -> Costs:
         if self.budget.speedup and self.context.bench:
-            return times_of(state.model, state.channels, self.feeds[:2], self.context.threads)
-        return macs_of(state.model, state.channels, self.feeds[0])
+            return times_of(state.model, state.channels, typical(self.feeds, 2), self.context.threads)
+        return macs_of(state.model, state.channels, typical(self.feeds)[0])
 
     def _next(self, state: _State, left: float, step: float) -> float | None:
         """The share of the costs of now that the next stage leaves; None where there is nothing more to do."""
@@ -223,7 +223,7 @@ class Search:
         return step
 
     def _time(self, model: ir.Model) -> float:
-        return rank_latency([self.model, model], self.feeds[:4], seconds=2.0, threads=self.context.threads)[1]
+        return rank_latency([self.model, model], typical(self.feeds, 4), seconds=2.0, threads=self.context.threads)[1]
 
     def _measure(self, state: _State) -> _Measured:
         """What the next stage is chosen by."""

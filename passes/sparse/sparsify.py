@@ -14,7 +14,7 @@ from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
 from onnxslim.calibration import Sample, collect, fingerprints
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, Noise, first_feeds
+from onnxslim.fitting import FITTED, Noise, first_feeds, typical
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -280,7 +280,7 @@ class Search:
     def _some_samples(self) -> list[Sample]:
         """As many as a comparison of weights is worth: where one run is long, it has many rows of each input."""
         facts = infer_shapes(self.model)
-        shapes = {name: np.shape(array) for name, array in self.feeds[0].items()}
+        shapes = {name: np.shape(array) for name, array in typical(self.feeds)[0].items()}
         macs = model_cost(self.model, facts, bound(self.model, facts, shapes)).total.macs
         count = min(max(MACS // max(macs or MACS, 1), FEWEST), FITTED)
         return list(itertools.islice(self.context.samples or (), count))
