@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,14 @@ import onnx_ir as ir
 from onnxslim import calibration, runtime
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
+from onnxslim.api.baseline import evidence, is_labelled, named_metric
 from onnxslim.api.output import size_of, time_sessions, weigh, write
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.errors import CheckFailed, InputError
+from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
@@ -111,6 +114,10 @@ def rewrite(
     if command in _UNPACKED:
         source = replace(source, model=_unpacked(packed))
     samples = open_samples(settings.samples, source.model)
+    named = settings.metric
+    if named is not None:
+        settings = replace(settings, metric=named_metric(named, source.model, settings.threads))
+    warnings: list[str] = []
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
     if samples is None and lossy and (settings.metric is not None or any(p.needs_samples for p in lossy)):
@@ -129,7 +136,9 @@ def rewrite(
         parts = calibration.split(samples) if samples is not None else None
         judging = [samples, parts.selection, parts.report] if samples is not None and parts is not None else []
         statistics = open_statistics(settings.stats, judging)
-        score = _score(source.model, parts, settings)  # a metric that fails shall do so before the work
+        score = None
+        if parts is not None:  # a metric that fails shall do so before the work
+            score, warnings = _evidence(source.model, parts, settings, labelled=is_labelled(named))
         tried = _lossy(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
@@ -161,7 +170,7 @@ def rewrite(
         notes.append("its packed weights were unpacked first: the sizes of before are those of the packed file")
     macs: dict[str, int | None] = {}
     if samples is not None and any(p.name == "prune" for p in lossy):
-        feed = next(iter(samples)).feed
+        (feed,) = typical([sample.feed for sample in itertools.islice(samples, MAX_TIMED)])
         macs = {"input": _macs(source.model, feed), "output": _macs(trial.model, feed)}
     session_seconds: dict[str, float] = {}
     if settings.time_sessions:
@@ -198,8 +207,10 @@ def rewrite(
         calibrated=calibrated,
         held_back=held_back,
         notes=(*notes, *trial.notes),
+        warnings=warnings,
         parallel=trial.parallel,
         scores=trial.scores,
+        metric=named if isinstance(named, str) else "",
         macs=macs,
         session_seconds=session_seconds,
         target=settings.elsewhere if lossy else "",
@@ -436,9 +447,30 @@ def _both(before: float, after: float | None) -> dict[str, float]:
 
 def _score(model: ir.Model, parts: Split | None, settings: Settings) -> float | None:
     """The metric on the report part; None where there is no metric."""
-    if settings.metric is None or parts is None:
+    if settings.score is None or parts is None:
         return None
-    return settings.metric(runtime.open_session(model, threads=settings.threads).run, parts.report)
+    return settings.score(runtime.open_session(model, threads=settings.threads).run, parts.report)
+
+
+def _evidence(model: ir.Model, parts: Split, settings: Settings, *, labelled: bool) -> tuple[float | None, list[str]]:
+    """The original's score, and what is wrong with it on the samples, as texts.
+
+    Raises:
+        InputError: A drop of its score is bounded, and would mean nothing.
+    """
+    settings.progress("run the original")
+    score, found = evidence(
+        model, parts, settings.score, labelled=labelled, threads=settings.threads, memory=settings.memory // 4
+    )
+    fatal = [each for each in found if each.fatal]
+    if fatal and settings.max_drop is not None:
+        raise InputError(fatal[0].what, mend=f"{fatal[0].mend}; without max_drop this is a warning")
+    if score is not None and math.isinf(score) and settings.max_drop is not None:
+        raise InputError(
+            f"the original scores {score}, from which no drop can be told",
+            mend="give min_sqnr instead of max_drop, or another metric",
+        )
+    return score, list(map(str, found))
 
 
 def _growth(source: Source, encoded: Encoded | None) -> str:
@@ -469,7 +501,7 @@ def _pipeline(
         samples=samples,
         selection=selection,
         statistics=statistics,
-        metric=settings.metric,
+        metric=settings.score,
         max_drop=MAX_DROP if settings.max_drop is None else settings.max_drop,
         min_sqnr=settings.min_sqnr,
         bench=settings.bench and not settings.elsewhere,
