@@ -6,9 +6,10 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from onnxslim import calibration, runtime
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
 from onnxslim.api.baseline import evidence, is_labelled, named_metric
+from onnxslim.api.fallback import Fallback
 from onnxslim.api.output import size_of, time_sessions, weigh, write
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
@@ -72,6 +74,12 @@ class _Trial:
     """Why outputs were not compared although they should have been."""
     veto: str = ""
     """Why it must not be the output; empty where it may."""
+    poor: bool = False
+    """Whether it is the outputs or the score that speak against it, and not size or speed."""
+
+    def because(self, reason: str) -> Self:
+        """The same, with the reason why it is not all that was asked for."""
+        return replace(self, reason=reason)
 
 
 def rewrite(
@@ -86,8 +94,9 @@ def rewrite(
     """Runs passes on a model and returns the best result that may be trusted.
 
     The lossless passes come first, then the lossy ones. A lossy result that is wrong, larger or slower is dropped for
-    the lossless one, and a lossless one that is larger for the model as it came; the report says so. Lossless
-    passes that come after the lossy ones, such as encodings, are run on what is left too.
+    the part of it that is not (`onnxslim.api.fallback`), at last for the lossless one; a lossless one that is larger,
+    for the model as it came. The report says so. Lossless passes that come after the lossy ones, such as encodings, are
+    run on what is left too.
 
     Args:
         command: The verb.
@@ -139,18 +148,20 @@ def rewrite(
         score = None
         if parts is not None:  # a metric that fails shall do so before the work
             score, warnings = _evidence(source.model, parts, settings, labelled=is_labelled(named))
-        tried = _lossy(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
+        tried, dropped = _settled(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
-        if tried.veto:
+        dropped = tried if tried.veto else dropped
+        if dropped is not None:
             attempt = Attempt(
-                steps=tried.steps,
-                guilty=tried.guilty,
-                parity=tried.parity,
-                latency=tried.latency,
-                parallel=tried.parallel,
-                scores=tried.scores,
+                steps=dropped.steps,
+                guilty=dropped.guilty,
+                parity=dropped.parity,
+                latency=dropped.latency,
+                parallel=dropped.parallel,
+                scores=dropped.scores,
             )
+        if tried.veto:
             trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
             trial = _finished(source, trial, passes[len(lossless) :], samples, settings, command)
         else:
@@ -329,6 +340,52 @@ def _lossless(
     return trial
 
 
+def _settled(
+    source: Source,
+    base: _Trial,
+    passes: Sequence[Pass],
+    parts: Split | None,
+    statistics: Sequence[Statistics],
+    score: float | None,
+    settings: Settings,
+    command: str,
+) -> tuple[_Trial, _Trial | None]:
+    """As much of the lossy result as holds, and all of it where that does not; see `Fallback.best`."""
+    held_back = parts.report if parts is not None else ()
+    feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)]
+
+    @cache
+    def reference() -> runtime.Reference:
+        return runtime.Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
+
+    def judge(some: Sequence[Pass]) -> _Trial:
+        trial = _lossy(source, base, some, parts, statistics, score, settings, command, feeds, reference)
+        left = {each.name for each in some}
+        gone = any(each.name not in left for each in passes if each.tier is Tier.LOSSY)
+        return replace(trial, decision=_DONE.get(_last(some), trial.decision)) if gone else trial
+
+    def timed(trial: _Trial, some: Sequence[Pass]) -> _Trial:
+        if not settings.bench or settings.elsewhere:
+            return trial
+        return _timed(
+            source, trial, typical(feeds, MAX_TIMED) if feeds else [], settings, _WHAT.get(_last(some), "int8")
+        )
+
+    kept, dropped = Fallback(judge, timed).best(passes)
+    # What the stages hold would outlive the run in its report.
+    bare = [
+        replace(trial, steps=tuple(replace(step, stages=()) for step in trial.steps))
+        for trial in (kept, dropped)
+        if trial is not None
+    ]
+    return bare[0], bare[1] if len(bare) > 1 else None
+
+
+def _last(passes: Sequence[Pass]) -> str:
+    """The name of the verb that the last of the lossy passes is the work of."""
+    return next((each.name for each in reversed(passes) if each.tier is Tier.LOSSY), "")
+
+
 def _lossy(
     source: Source,
     base: _Trial,
@@ -338,6 +395,8 @@ def _lossy(
     score: float | None,
     settings: Settings,
     command: str,
+    feeds: Sequence[Feed],
+    reference: Callable[[], runtime.Reference],
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
@@ -368,13 +427,10 @@ def _lossy(
     parity, veto = None, _growth(source, trial.encoded)
     if command == "sparsify" and not veto and not any(getattr(p, "encoding", "") == "dense" for p in passes):
         veto = _no_gain(source, base, trial)
-    feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
+    unfit = bool(veto)
     if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
-        reference = runtime.Reference(
-            source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples"
-        )
-        parity = hold_to(reference.check(outcome.model), settings.min_sqnr)
+        parity = hold_to(reference().check(outcome.model), settings.min_sqnr)
         veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
     scores: dict[str, float] = {}
     if score is not None and not veto:
@@ -386,10 +442,7 @@ def _lossy(
         few = f"a drop of {settings.max_drop:g} is less than one of the {len(held_back)} samples"
         note = f"{few} that the metric is taken on: more samples are needed to show it"
         trial = replace(trial, notes=(*trial.notes, note))
-    trial = replace(trial, parity=parity, scores=scores, veto=veto)
-    if not settings.bench or settings.elsewhere:
-        return trial
-    return _timed(source, trial, feeds[:MAX_TIMED], settings, _WHAT.get(command, "int8"))
+    return replace(trial, parity=parity, scores=scores, veto=veto, poor=bool(veto) and not unfit)
 
 
 def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings, what: str) -> _Trial:

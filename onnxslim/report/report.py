@@ -39,8 +39,8 @@ class Report:
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it was given by one; ``notes`` is what a reader should know besides.
-    ``macs`` is the multiply-accumulates of a run on the first sample, by model (``input``, ``output``), where channels
-    were to be removed; None where they are unknown.
+    ``macs`` is the multiply-accumulates of a run on the first sample that is not empty, by model (``input``,
+    ``output``), where channels were to be removed; None where they are unknown.
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.

@@ -6,8 +6,8 @@ have. So a large budget is met in stages, each of which ranks, measures and refi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -94,10 +94,12 @@ class Found:
     Attributes:
         removal: Key of a group -> atoms that go.
         weights: Name -> numbers, of the constants that are not those of the original without these atoms.
+        earlier: What the stages before came to, from the least; what they remove, this one removes too.
     """
 
     removal: Mapping[str, Sequence[int]]
     weights: Mapping[str, npt.NDArray[np.generic]]
+    earlier: tuple[Found, ...] = ()
 
 
 class Search:
@@ -134,12 +136,19 @@ class Search:
         state = self._start()
         budget, scored = self.budget, self.context.metric is not None and self.context.selection is not None
         if budget.macs or budget.speedup or (scored and budget.ratio is None):
-            state = self._staged(state)
+            states = self._staged(state)
         else:
-            state = self._uniform(state)
-        removal = self._removal(state)
-        sound = Oracle(self.model, typical(self.feeds, 2), self.context).sound(removal)
-        return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
+            states = [self._uniform(state)]
+        *before, last = map(self._found, states)
+        oracle = Oracle(self.model, typical(self.feeds, 2), self.context)
+        removal = self._removal(states[-1])
+        sound = oracle.sound(removal)
+        if sound != removal:
+            return self.only(sound)
+        return replace(last, earlier=tuple(each for each in before if oracle.agrees(each.removal)))
+
+    def _found(self, state: _State) -> Found:
+        return Found(self._removal(state), self._changed(state))
 
     def only(self, removal: Removal) -> Found:
         """The same for a removal that is given."""
@@ -174,11 +183,13 @@ class Search:
         rankings, moments = self._ranked(state, groups)
         return self._fitted(self._without(state, _chosen(counts, rankings), moments))
 
-    def _staged(self, state: _State) -> _State:
+    def _staged(self, state: _State) -> list[_State]:
         """Stage after stage until the budget is met or, without one, as long as the score holds.
 
-        A stage that costs too much of the score is taken back, and smaller ones are tried from there.
+        A stage that costs too much of the score is taken back, and smaller ones are tried from there. Those that were
+        kept are returned, as far as there is memory for them; where there are none, the state itself.
         """
+        kept = [state]
         whole, step = self._costs(state).total, STAGE
         least = None if self._unit else self._score(state) - self.context.max_drop
         measured: _Measured | None = None
@@ -197,11 +208,13 @@ class Search:
                 break
             if least is None or self._score(after) >= least:
                 state, measured = after, None
+                kept.append(_State(state.model, state.alive))  # without its channels, which are large
+                kept = thinned(kept, self.context.memory // 4)
             elif step > FINEST:
                 break
             else:
                 step = (1 + step) / 2
-        return state
+        return kept[1:] or kept
 
     @property
     def _unit(self) -> str:
@@ -349,6 +362,19 @@ class Search:
             if group.key in state.alive and len(state.alive[group.key]) < len(group):
                 removal[group.key] = np.setdiff1d(np.arange(len(group)), state.alive[group.key]).tolist()
         return removal
+
+
+def thinned(states: list[_State], memory: int) -> list[_State]:
+    """The states, or fewer of them where their weights do not fit into the memory: never without the first and last."""
+    sizes = [sum(tensor.nbytes for tensor in _tensors(state.model)) for state in states]
+    while len(states) > 2 and sum(sizes[1:]) > memory:
+        places = sorted({0, *range(len(states) - 1, 0, -2)})
+        states, sizes = [states[i] for i in places], [sizes[i] for i in places]
+    return states
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    return (tensor for value in constants_of(model).values() if (tensor := constant_tensor(value)) is not None)
 
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:

@@ -50,7 +50,7 @@ def doubts(samples: Sequence[Sample], metric: Any = top1) -> list[Doubt]:
 
 
 def shifted(place: int) -> int:
-    return (SAMPLES[place].label + place % 10) % 10
+    return (int(SAMPLES[place].label) + place % 10) % 10
 
 
 @pytest.mark.parametrize("metric", [top1, accuracy, None])
@@ -133,7 +133,7 @@ def test_the_report_tells_it_first_and_a_bounded_drop_is_refused() -> None:
         (lambda run, samples: float("nan"), "the metric returned NaN"),
         (lambda run, samples: None, "the metric returned a NoneType"),
         (lambda run, samples: "0.9", "the metric returned a str"),
-        (lambda run, samples: {}["key"], "the metric failed .*KeyError: 'key'"),
+        (lambda run, samples: dict[str, float]()["key"], "the metric failed .*KeyError: 'key'"),
         ("top2", "unknown metric 'top2'.*did you mean 'top1'"),
         (3, "the metric is a int, no function"),
     ],

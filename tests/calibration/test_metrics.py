@@ -126,4 +126,5 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             function = getattr(importlib.import_module("made_metric"), name.partition(":")[2])
             with pytest.raises(InputError, match=message):
                 load_metric(function)(same, SAMPLES)
-    assert load_metric(lambda run, samples: np.array([0.5]))(same, SAMPLES) == 0.5
+    one: Any = lambda run, samples: np.array([0.5])  # noqa: E731
+    assert load_metric(one)(same, SAMPLES) == 0.5
