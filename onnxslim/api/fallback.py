@@ -86,9 +86,10 @@ class Fallback(Generic[T]):
         for count, stage in enumerate(stages[:-1], 1):
             some: Sequence[Pass] = [stage if each.name == stage.name else each for each in passes]
             judged = self.judge(some)
-            if judged.veto:
+            if judged.veto and judged.poor:
                 break
-            kept = count, judged, some
+            if not judged.veto:  # what is too large says nothing of those behind it
+                kept = count, judged, some
         if kept is None:
             return None
         count, judged, some = kept
