@@ -138,6 +138,9 @@ class _Seen:
     def held(self) -> list[Sample]:
         return [sample for key, sample in self._passing.items() if key in self._known]
 
+    def __len__(self) -> int:
+        return len(self._parts.report)
+
     def __iter__(self) -> Iterator[Sample]:
         ids = {sample.id: sample for sample in self._passing.values()}
         for sample in self._parts.report:
@@ -154,7 +157,9 @@ class _Seen:
             outputs = self._run(feed)
             if key in self._passing:
                 self._known[key] = _copied(outputs)
-                self._memory -= sum(np.asarray(array).nbytes for array in (*feed.values(), *outputs.values()))
+                self._memory -= sum(
+                    each.nbytes for each in (*feed.values(), *outputs.values()) if isinstance(each, np.ndarray)
+                )
             return dict(outputs)
         return _copied(outputs)
 

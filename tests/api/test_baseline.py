@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from io import StringIO
 from typing import Any
 
@@ -13,13 +14,14 @@ from rich.console import Console
 
 import models_zoo
 import onnxslim
-from onnxslim.api.baseline import Doubt, evidence, is_chance
+from onnxslim.api.baseline import Doubt, change_of, evidence, is_chance
 from onnxslim.calibration import Sample, split
 from onnxslim.calibration.metrics import top1
 from onnxslim.errors import InputError
 from onnxslim.graph import load
 from onnxslim.report import to_json
 from onnxslim.report.terminal import print_report
+from onnxslim.runtime import Session
 from onnxslim.runtime.feeds import Run
 from tests.ops.channels.nets import model, node
 
@@ -30,7 +32,8 @@ CHANCE = r"the original scores 0\.\d+ on these samples, no better than"
 
 def accuracy(run: Run, samples: Iterable[Sample]) -> float:
     hits = [next(iter(run(each.feed).values())).argmax() == each.label for each in samples]
-    return float(np.mean(hits))
+    assert isinstance(samples, Sized)
+    return float(sum(hits) / len(samples))
 
 
 def scaled(factor: float) -> list[Sample]:
@@ -146,3 +149,28 @@ def test_metrics_that_give_no_score_are_refused_in_python_too(metric: Any, messa
 def test_no_drop_can_be_told_from_a_score_without_end() -> None:
     with pytest.raises(InputError, match=r"the original scores inf, from which no drop can be told.*min_sqnr"):
         onnxslim.prune(DIGITS.path(), samples=SAMPLES[:12], metric="sqnr", max_drop=1.0, bench=False)
+
+
+def test_nothing_is_run_twice_and_a_metric_may_spoil_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run = Session.run
+    monkeypatch.setattr(Session, "run", lambda self, feed: ran.append(id(feed)) or run(self, feed))  # type: ignore[func-returns-value]
+
+    def spoiling(run: Run, samples: Iterable[Sample]) -> float:
+        score = accuracy(run, samples)
+        for each in samples:
+            run(each.feed)["logits"][:] = 0
+        return score
+
+    parts = split(SAMPLES)
+    score, found = evidence(load(DIGITS.path()), parts, spoiling, labelled=False)
+    assert (score, found) == (1.0, [])
+    assert len(ran) == len(parts.report)  # twice by the metric, and with the labels in nine other orders
+
+
+def test_outputs_that_are_sequences_are_left_out() -> None:
+    assert change_of([[np.ones(2)], [np.ones(3)]]) is None
+    assert change_of([np.ones((0, 2)), np.ones((0, 2))]) is None
+    assert change_of([np.ones(2), np.ones(3)]) == 1
+    assert math.isnan(change_of([np.full(2, np.nan)] * 2) or 0.0)
+    assert change_of([np.full(2, 1e300), np.full(2, -1e300)]) is None
