@@ -2,20 +2,13 @@
 
 A drop from a meaningless score means nothing. So before any lossy pass runs, three questions are asked of the original:
 is it better than chance, could the labels tell, and do its outputs follow its inputs at all?
-
-Chance is the share of hits that the same answers would have with the labels in another order. "No better than chance"
-needs two-sided evidence, so that few samples raise no alarm: chance may well give so many hits (more than 5 %), and a
-model halfway between chance and perfect would hardly give so few (less than 5 %). A metric of the user's has no such
-scale. Its labels are shuffled, and the score in order must beat nearly all the shuffled ones (a permutation test:
-Fisher, The Design of Experiments, 1935, section 21).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import runtime
+from onnxslim.api.chance import chance_of, is_chance, shuffled
 from onnxslim.calibration import Sample
 from onnxslim.calibration.metrics import LABELLED, RELATIVE, answers, load_metric
 from onnxslim.errors import CheckFailed, InputError
@@ -34,19 +28,16 @@ if TYPE_CHECKING:
 
 ENOUGH, MOST = 16, 64
 """Samples that the score is judged on: the first of those that judge the result, and others up to `ENOUGH`."""
-UNLIKELY = 0.05
 HARDLY, STILL = 1e-2, 1e-3
 """Changes of an output over the samples, as a share of its magnitude, that are suspicious, and that are none.
 
-Of 20 models of the zoo the outputs change by .11 at least; with inputs 255 times too small, by .02 at most on ten."""
+Of 20 models of the zoo the outputs change by .11 at least; with inputs 255 times too small, by .02 at most on nine."""
 COMPARED, MOST_COMPARED = 8, 16
 """Samples that are run to see what changes where no metric runs them, and those that are looked at, at most."""
 LEAST = 4
 """Samples below which nothing is said of what does not change."""
 LEAST_LABELS = 8
 """Labels of one class below which it may be an accident."""
-LEAST_SHUFFLED, SHUFFLES = 32, 9
-"""Samples below which labels are not shuffled, and how often they are."""
 CHECK = "check labels and preprocessing"
 CHECK_INPUTS = "check the preprocessing: scale, layout, order of the channels"
 
@@ -111,9 +102,9 @@ def evidence(
     elif labels:
         if all(isinstance(label, int | str | np.integer) for label in labels):
             found += [replace(doubt, fatal=False) for doubt in one_class(list(map(np.asarray, labels)))]
-        shuffled = _shuffled(metric, seen)
-        if shuffled is not None:
-            found.append(Doubt(f"{scored} with the labels shuffled ({shuffled:.4g})", CHECK, True))
+        typical = shuffled(metric, seen.run, seen.held)
+        if typical is not None:
+            found.append(Doubt(f"{scored} with the labels shuffled ({typical:.4g})", CHECK, True))
     return score, found
 
 
@@ -180,9 +171,6 @@ def _copied(outputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in outputs.items()}
 
 
-# -- labels ------------------------------------------------------------------------------------------------------------
-
-
 def one_class(labels: Sequence[np.ndarray]) -> list[Doubt]:
     """A doubt where all labels, of any shape, are of a single class."""
     if len(labels) < LEAST or not all(label.size for label in labels):
@@ -193,58 +181,6 @@ def one_class(labels: Sequence[np.ndarray]) -> list[Doubt]:
     what = f"all {len(labels)} labels are {next(iter(values))!r}"
     mend = "add samples of other classes, since a model that always answers this one would have the best score"
     return [Doubt(what, mend, len(labels) >= LEAST_LABELS)]
-
-
-def chance_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Share of hits to be expected of the same answers to the same labels in another order.
-
-    >>> chance_of([(np.array([0]), np.array([0])), (np.array([0]), np.array([1]))])
-    0.5
-    """
-    said: Counter[Any] = Counter()
-    right: Counter[Any] = Counter()
-    for answer, label in pairs:
-        for counter, array in ((said, answer), (right, label)):
-            values, counts = np.unique(array, return_counts=True)
-            counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    total = said.total() * right.total()
-    return sum(count * right[value] for value, count in said.items()) / total if total else 0.0
-
-
-def is_chance(hits: int, count: int, chance: float) -> bool:
-    """Whether so many hits are those of chance, and too few for a model halfway between chance and perfect.
-
-    >>> is_chance(8, 16, 0.5), is_chance(15, 16, 0.5), is_chance(1, 2, 0.5), is_chance(3, 24, 0.1)
-    (True, False, False, True)
-    """
-    lucky = 1 - _at_most(hits - 1, count, chance)
-    return lucky > UNLIKELY and _at_most(hits, count, (1 + chance) / 2) < UNLIKELY
-
-
-def _at_most(hits: int, count: int, share: float) -> float:
-    """The binomial distribution."""
-    return math.fsum(math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(hits + 1))
-
-
-def _shuffled(metric: Metric, seen: _Seen) -> float | None:
-    """The median score with shuffled labels, where the score with those in order does not beat nearly all of them."""
-    held = seen.held
-    if len(held) < LEAST_SHUFFLED:
-        return None
-    generator = np.random.default_rng(0)
-    try:
-        whole = metric(seen.run, held)
-        scores = [metric(seen.run, _dealt(held, generator)) for _ in range(SHUFFLES)]
-    except InputError:
-        return None  # each label is of its own sample's shape: they cannot be exchanged
-    if all(score == whole for score in scores):
-        return None  # the metric does not look at labels
-    return float(np.median(scores)) if whole <= sorted(scores)[-2] else None
-
-
-def _dealt(samples: Sequence[Sample], generator: np.random.Generator) -> list[Sample]:
-    order = generator.permutation(len(samples))
-    return [Sample(each.id, each.feed, samples[i].label) for each, i in zip(samples, order, strict=True)]
 
 
 # -- outputs -----------------------------------------------------------------------------------------------------------

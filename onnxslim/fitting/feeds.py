@@ -35,5 +35,5 @@ def typical(feeds: Sequence[Feed], count: int = 1) -> list[Feed]:
         feeds: One at least.
         count: How many, at most.
     """
-    full = [sum(np.size(array) > 0 for array in feed.values()) for feed in feeds]
+    full = [sum(not isinstance(each, np.ndarray) or each.size > 0 for each in feed.values()) for feed in feeds]
     return [feed for feed, inputs in zip(feeds, full, strict=True) if inputs == max(full)][:count]

@@ -14,7 +14,8 @@ from rich.console import Console
 
 import models_zoo
 import onnxslim
-from onnxslim.api.baseline import Doubt, change_of, evidence, is_chance
+from onnxslim.api.baseline import Doubt, change_of, evidence
+from onnxslim.api.chance import is_chance
 from onnxslim.calibration import Sample, split
 from onnxslim.calibration.metrics import top1
 from onnxslim.errors import InputError
