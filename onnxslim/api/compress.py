@@ -30,7 +30,8 @@ def compress(
             recipe also the fields of the ``quantize`` pass.
 
     Returns:
-        The model and the report.
+        The model and the report. Where the result is wrong, larger or slower, the lossy passes are given up from the
+        last on: of prune and quantize, the pruned model is left, and ``report.reason`` says why.
 
     Raises:
         InputError: The model, the samples, the recipe or an option cannot be used.

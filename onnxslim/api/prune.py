@@ -23,8 +23,9 @@ def prune(model: AnyModel, output: str | os.PathLike[str] | None = None, **optio
             says how much goes.
 
     Returns:
-        The model and the report. Where the pruned model is wrong, larger or slower, the model is the slimmed one and
-        ``report.decision`` is ``kept all channels``.
+        The model and the report. Where the pruned model does not hold on samples that nothing was chosen by, the model
+        is an earlier stage that does, and ``report.reason`` says which. Where no stage holds, and where the pruned
+        model is larger or slower, the model is the slimmed one and ``report.decision`` is ``kept all channels``.
 
     Raises:
         InputError: The model, the samples or an option cannot be used.

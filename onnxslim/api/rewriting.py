@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import onnx_ir as ir
@@ -15,12 +17,15 @@ import onnx_ir as ir
 from onnxslim import calibration, runtime
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
+from onnxslim.api.baseline import evidence, is_labelled, named_metric
+from onnxslim.api.fallback import Fallback
 from onnxslim.api.output import size_of, time_sessions, weigh, write, written
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.errors import CannotRun, CheckFailed, InputError
+from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
 from onnxslim.graph.listed import defaults
 from onnxslim.packing import decoded_values, ledger
@@ -70,6 +75,12 @@ class _Trial:
     """Why outputs were not compared although they should have been."""
     veto: str = ""
     """Why it must not be the output; empty where it may."""
+    poor: bool = False
+    """Whether it is the outputs or the score that speak against it, and not size or speed."""
+
+    def because(self, reason: str) -> Self:
+        """The same, with the reason why it is not all that was asked for."""
+        return replace(self, reason=reason)
 
 
 def rewrite(
@@ -84,8 +95,9 @@ def rewrite(
     """Runs passes on a model and returns the best result that may be trusted.
 
     The lossless passes come first, then the lossy ones. A lossy result that is wrong, larger or slower is dropped for
-    the lossless one, and a lossless one that is larger for the model as it came; the report says so. Lossless
-    passes that come after the lossy ones, such as encodings, are run on what is left too.
+    the part of it that is not (`onnxslim.api.fallback`), at last for the lossless one; a lossless one that is larger,
+    for the model as it came. The report says so. Lossless passes that come after the lossy ones, such as encodings, are
+    run on what is left too.
 
     Args:
         command: The verb.
@@ -128,6 +140,10 @@ def _rewrite(
     if command in _UNPACKED:
         source = replace(source, model=_unpacked(packed))
     samples = open_samples(settings.samples, source.model, settings.labels)
+    named = settings.metric
+    if named is not None:
+        settings = replace(settings, metric=named_metric(named, source.model, settings.threads))
+    warnings: list[str] = []
     lossy = [p for p in passes if p.tier is Tier.LOSSY]
     lossless = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, passes))
     if samples is None and lossy and (settings.metric is not None or any(p.needs_samples for p in lossy)):
@@ -146,19 +162,23 @@ def _rewrite(
         parts = calibration.split(samples) if samples is not None else None
         judging = [samples, parts.selection, parts.report] if samples is not None and parts is not None else []
         statistics = open_statistics(settings.stats, judging)
-        score = _score(source.model, parts, settings)  # a metric that fails shall do so before the work
-        tried = _lossy(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
+        score = None
+        if parts is not None:  # a metric that fails shall do so before the work
+            score, warnings = _evidence(source.model, parts, settings, labelled=is_labelled(named))
+        tried, dropped = _settled(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
-        if tried.veto:
+        dropped = tried if tried.veto else dropped
+        if dropped is not None:
             attempt = Attempt(
-                steps=tried.steps,
-                guilty=tried.guilty,
-                parity=tried.parity,
-                latency=tried.latency,
-                parallel=tried.parallel,
-                scores=tried.scores,
+                steps=dropped.steps,
+                guilty=dropped.guilty,
+                parity=dropped.parity,
+                latency=dropped.latency,
+                parallel=dropped.parallel,
+                scores=dropped.scores,
             )
+        if tried.veto:
             trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
             trial = _finished(source, trial, passes[len(lossless) :], samples, settings, command)
         else:
@@ -183,7 +203,7 @@ def _rewrite(
         notes.append("its packed weights were unpacked first: the sizes of before are those of the packed file")
     macs: dict[str, int | None] = {}
     if samples is not None and any(p.name == "prune" for p in lossy):
-        feed = next(iter(samples)).feed
+        (feed,) = typical([sample.feed for sample in itertools.islice(samples, MAX_TIMED)])
         macs = {"input": _macs(source.model, feed), "output": _macs(trial.model, feed)}
     session_seconds: dict[str, float] = {}
     if settings.time_sessions:
@@ -219,8 +239,10 @@ def _rewrite(
         calibrated=calibrated,
         held_back=held_back,
         notes=(*notes, *trial.notes),
+        warnings=warnings,
         parallel=trial.parallel,
         scores=trial.scores,
+        metric=named if isinstance(named, str) else "",
         macs=macs,
         session_seconds=session_seconds,
         target=settings.elsewhere if lossy else "",
@@ -361,6 +383,52 @@ def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]
     return "", ()
 
 
+def _settled(
+    source: Source,
+    base: _Trial,
+    passes: Sequence[Pass],
+    parts: Split | None,
+    statistics: Sequence[Statistics],
+    score: float | None,
+    settings: Settings,
+    command: str,
+) -> tuple[_Trial, _Trial | None]:
+    """As much of the lossy result as holds, and all of it where that does not; see `Fallback.best`."""
+    held_back = parts.report if parts is not None else ()
+    feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)]
+
+    @cache
+    def reference() -> runtime.Reference:
+        return runtime.Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
+
+    def judge(some: Sequence[Pass]) -> _Trial:
+        trial = _lossy(source, base, some, parts, statistics, score, settings, command, feeds, reference)
+        left = {each.name for each in some}
+        gone = any(each.name not in left for each in passes if each.tier is Tier.LOSSY)
+        return replace(trial, decision=_DONE.get(_last(some), trial.decision)) if gone else trial
+
+    def timed(trial: _Trial, some: Sequence[Pass]) -> _Trial:
+        if not settings.bench or settings.elsewhere:
+            return trial
+        return _timed(
+            source, trial, typical(feeds, MAX_TIMED) if feeds else [], settings, _WHAT.get(_last(some), "int8")
+        )
+
+    kept, dropped = Fallback(judge, timed).best(passes)
+    # What the stages hold would outlive the run in its report.
+    bare = [
+        replace(trial, steps=tuple(replace(step, stages=()) for step in trial.steps))
+        for trial in (kept, dropped)
+        if trial is not None
+    ]
+    return bare[0], bare[1] if len(bare) > 1 else None
+
+
+def _last(passes: Sequence[Pass]) -> str:
+    """The name of the verb that the last of the lossy passes is the work of."""
+    return next((each.name for each in reversed(passes) if each.tier is Tier.LOSSY), "")
+
+
 def _lossy(
     source: Source,
     base: _Trial,
@@ -370,6 +438,8 @@ def _lossy(
     score: float | None,
     settings: Settings,
     command: str,
+    feeds: Sequence[Feed],
+    reference: Callable[[], runtime.Reference],
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
@@ -400,13 +470,10 @@ def _lossy(
     parity, veto = None, _growth(source, trial.encoded)
     if command == "sparsify" and not veto and not any(getattr(p, "encoding", "") == "dense" for p in passes):
         veto = _no_gain(source, base, trial)
-    feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)] if held_back is not None else []
+    unfit = bool(veto)
     if settings.verify and feeds and not veto:
         settings.progress(f"compare outputs on {len(feeds)} held-back samples")
-        reference = runtime.Reference(
-            source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples"
-        )
-        parity = hold_to(reference.check(outcome.model), settings.min_sqnr)
+        parity = hold_to(reference().check(outcome.model), settings.min_sqnr)
         veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
     scores: dict[str, float] = {}
     if score is not None and not veto:
@@ -418,10 +485,7 @@ def _lossy(
         few = f"a drop of {settings.max_drop:g} is less than one of the {len(held_back)} samples"
         note = f"{few} that the metric is taken on: more samples are needed to show it"
         trial = replace(trial, notes=(*trial.notes, note))
-    trial = replace(trial, parity=parity, scores=scores, veto=veto)
-    if not settings.bench or settings.elsewhere:
-        return trial
-    return _timed(source, trial, feeds[:MAX_TIMED], settings, _WHAT.get(command, "int8"))
+    return replace(trial, parity=parity, scores=scores, veto=veto, poor=bool(veto) and not unfit)
 
 
 def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Settings, what: str) -> _Trial:
@@ -479,9 +543,30 @@ def _both(before: float, after: float | None) -> dict[str, float]:
 
 def _score(model: ir.Model, parts: Split | None, settings: Settings) -> float | None:
     """The metric on the report part; None where there is no metric."""
-    if settings.metric is None or parts is None:
+    if settings.score is None or parts is None:
         return None
-    return settings.metric(runtime.open_session(model, threads=settings.threads).run, parts.report)
+    return settings.score(runtime.open_session(model, threads=settings.threads).run, parts.report)
+
+
+def _evidence(model: ir.Model, parts: Split, settings: Settings, *, labelled: bool) -> tuple[float | None, list[str]]:
+    """The original's score, and what is wrong with it on the samples, as texts.
+
+    Raises:
+        InputError: A drop of its score is bounded, and would mean nothing.
+    """
+    settings.progress("run the original")
+    score, found = evidence(
+        model, parts, settings.score, labelled=labelled, threads=settings.threads, memory=settings.memory // 4
+    )
+    fatal = [each for each in found if each.fatal]
+    if fatal and settings.max_drop is not None:
+        raise InputError(fatal[0].what, mend=f"{fatal[0].mend}; without max_drop this is a warning")
+    if score is not None and math.isinf(score) and settings.max_drop is not None:
+        raise InputError(
+            f"the original scores {score}, from which no drop can be told",
+            mend="give min_sqnr instead of max_drop, or another metric",
+        )
+    return score, list(map(str, found))
 
 
 def _growth(source: Source, encoded: Encoded | None) -> str:
@@ -512,7 +597,7 @@ def _pipeline(
         samples=samples,
         selection=selection,
         statistics=statistics,
-        metric=settings.metric,
+        metric=settings.score,
         max_drop=MAX_DROP if settings.max_drop is None else settings.max_drop,
         min_sqnr=settings.min_sqnr,
         bench=settings.bench and not settings.elsewhere,

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnxslim import runtime
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.api.source import AnySamples
+from onnxslim.calibration.metrics import check_name
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.pipeline import Pass, get_pass
 from onnxslim.runtime.ort import Libraries, check_threads
@@ -37,7 +38,8 @@ class Settings:
     """Statistics that `onnxslim.calibrate` made, or their files: what they hold is not measured again."""
     verify: bool = True
     bench: bool = True
-    metric: Metric | None = None
+    metric: Metric | str | None = None
+    """A function, or a name: ``top1``, ``sqnr``, ``cosine``, ``agreement`` or ``module:function``."""
     min_sqnr: float = MIN_SQNR
     max_drop: float | None = None
     """How much of the metric a lossy result may lose on samples that nothing was chosen by; None only reports it, and
@@ -84,10 +86,12 @@ class Settings:
         Raises:
             InputError: A number is none, or out of its range.
         """
-        if self.metric is not None and not callable(self.metric):
+        if isinstance(self.metric, str):
+            check_name(self.metric)
+        elif self.metric is not None and not callable(self.metric):
             raise InputError(
                 f"the metric is a {type(self.metric).__name__}, no function",
-                mend="give metric(run, samples) -> float, such as onnxslim.calibration.load_metric('top1')",
+                mend="give metric(run, samples) -> float, or a name such as 'top1'",
             )
         if math.isnan(self.min_sqnr):
             raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
@@ -105,6 +109,12 @@ class Settings:
         if self.target is not None and self.target not in runtime.TARGETS:
             mend = did_you_mean(self.target, runtime.TARGETS)
             raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)
+
+    @property
+    def score(self) -> Metric | None:
+        """The metric as a function, once its name has been looked up."""
+        assert not isinstance(self.metric, str)
+        return self.metric
 
     @property
     def elsewhere(self) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.commands import options
-from onnxslim.commands.output import named, progress, show
-from onnxslim.commands.samples import take_metric, take_samples
+from onnxslim.commands.output import progress, show
+from onnxslim.commands.samples import take_samples
 
 if TYPE_CHECKING:
     from onnxslim.api.result import Result
@@ -32,11 +32,8 @@ def carry_out(run: Callable[..., Result], arguments: dict[str, Any], *passes: st
         given |= options.take_pass_options(arguments, each)
     options.drop_unset(arguments, "min_sqnr", "max_drop")
     target = options.output_path(model, output, in_place)
-    name = arguments["metric"]
-    samples, metric = take_samples(arguments, model), take_metric(arguments, model)
+    samples = take_samples(arguments, model)
     with progress(quiet or as_json) as say:
-        result = run(
-            model, target, samples=samples, metric=metric, in_place=in_place, progress=say, **arguments, **given, **more
-        )
-    show(named(result.report, name), as_json=as_json, explain=explain, quiet=quiet)
+        result = run(model, target, samples=samples, in_place=in_place, progress=say, **arguments, **given, **more)
+    show(result.report, as_json=as_json, explain=explain, quiet=quiet)
     return 0

@@ -154,7 +154,8 @@ max_drop_option = click.option(
     "--max-drop",
     type=finite,
     metavar="D",
-    help="How much of the metric may be lost on held-back samples  [default: candidates are chosen by 0.01]",
+    help="How much of the metric may be lost on held-back samples; the original must score better than chance  "
+    "[default: candidates are chosen by 0.01]",
 )
 
 verify_option = click.option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -45,11 +44,6 @@ def show(report: Report, *, as_json: bool, explain: bool, quiet: bool) -> None:
         from onnxslim.report.terminal import print_report
 
         print_report(report, console(), explain=explain)
-
-
-def named(report: Report, metric: str | None) -> Report:
-    """The report with the name of the metric that its scores are of."""
-    return dataclasses.replace(report, metric=metric) if metric is not None else report
 
 
 @contextmanager

@@ -32,8 +32,9 @@ from onnxslim.commands.samples import samples_options
 def prune(**arguments: Any) -> int:
     """Remove channels and refit what reads them, from sample inputs.
 
-    How much goes: --ratio of each group of channels, --macs to keep, or --speedup to reach. Where the result would be
-    larger or slower, the slimmed model is written with all its channels, and the report says so.
+    How much goes: --ratio of each group of channels, --macs to keep, or --speedup to reach. Where the result does not
+    hold on held-out samples, an earlier stage that does is written; where it would be larger or slower, the slimmed
+    model with all its channels. The report says so.
     """
     from onnxslim.api.prune import prune as run
 

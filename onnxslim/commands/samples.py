@@ -11,7 +11,7 @@ from onnxslim.commands.options import Decorator, chain, finite
 from onnxslim.errors import InputError
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Metric, Samples
+    from onnxslim.calibration import Samples
     from onnxslim.runtime import Session
 
 IMAGE_OPTIONS = ("size", "mean", "std", "scale", "layout", "channels", "resize", "filter", "pad")
@@ -125,21 +125,6 @@ def take_samples(arguments: dict[str, Any], model: str) -> Samples | str | None:
 
     options = ImageOptions(**image) if image else None
     return load_samples(source, inputs=_session(arguments, model).inputs, image=options, sample_rate=rate)
-
-
-def take_metric(arguments: dict[str, Any], model: str) -> Metric | None:
-    """Removes ``--metric`` from a command's arguments and returns the metric that it names.
-
-    Raises:
-        InputError: There is no such metric, or it cannot be imported.
-    """
-    name: str | None = arguments.pop("metric")
-    if name is None:
-        return None
-    from onnxslim.calibration import load_metric
-    from onnxslim.calibration.metrics import RELATIVE
-
-    return load_metric(name, reference=_session(arguments, model).run if name in RELATIVE else None)
 
 
 def _session(arguments: dict[str, Any], model: str) -> Session:

@@ -1,7 +1,7 @@
 """Fitting the weights of a contraction to what the original computed: pruning and sparsification share it."""
 
 from .bias import bias_of, shift_bias
-from .feeds import FITTED, first_feeds
+from .feeds import FITTED, first_feeds, typical
 from .forward import Forward
 from .gains import gains, gains_of
 from .noise import OutputNoise
@@ -22,4 +22,5 @@ __all__ = [
     "paired_rows",
     "posed",
     "shift_bias",
+    "typical",
 ]

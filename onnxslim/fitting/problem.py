@@ -146,8 +146,10 @@ def posed(
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
-    wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
-    for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
+    # A sample may leave a layer nothing to do: an axis of size 0 tells nothing, and takes no turn at judging.
+    pairs = [(x, y) for x, y in zip(inputs, outputs, strict=True) if x.size and y.size]
+    wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(pairs)) + 1
+    for number, (x, y) in enumerate(pairs):
         rows, targets = paired_rows(unfold, x, y, wanted, seed=number)
         if not np.isfinite(rows).all() or not np.isfinite(targets).all():
             return "what it reads or makes is not finite"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxslim.pipeline.rewrite import Action, Declined, PassResult
+from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
 
 if TYPE_CHECKING:
     from onnxslim.calibration import Metric, Samples, Statistics
@@ -55,6 +55,7 @@ class Context:
     actions: list[Action] = field(default_factory=list, init=False)
     declined: list[Declined] = field(default_factory=list, init=False)
     declined_beyond: int = field(default=0, init=False)
+    stages: list[Pass] = field(default_factory=list, init=False, repr=False)
 
     def allow(self, action: Action) -> bool:
         """Whether the rewrite may happen. If so it is on record, and the caller must carry it out."""
@@ -72,6 +73,13 @@ class Context:
             self.declined.append(Declined(rule, site, reason))
         else:
             self.declined_beyond += 1
+
+    def offer(self, *stages: Pass) -> None:
+        """Passes that each do what this one came to at a stage, from the least; the last does all of it.
+
+        Where the whole does not hold on samples that nothing was chosen by, the verdict can fall back on one of them.
+        """
+        self.stages = list(stages)
 
     def result(self) -> PassResult:
         """What has been put on record so far, as the result of the pass."""

@@ -36,12 +36,20 @@ MAX_SAMPLE_FEEDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one pass of the pipeline did."""
+    """What one pass of the pipeline did.
+
+    ``stages`` are passes that do a part of it each, from the least, and in the end all of it (`Context.offer`).
+    """
 
     name: str
     options: dict[str, Any]
     result: PassResult
     seconds: float
+    stages: tuple[Pass, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a report shows."""
+        return {"name": self.name, "options": self.options, "result": self.result, "seconds": self.seconds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +273,8 @@ class _Stage:
                     why=f"{type(error).__name__}: {error}",
                     mend="leave the pass out, and report the model with the traceback that ONNXSLIM_DEBUG=1 shows",
                 ) from error
-            steps.append(Step(instance.name, values_of(instance), result, time.perf_counter() - started))
+            seconds = time.perf_counter() - started
+            steps.append(Step(instance.name, values_of(instance), result, seconds, tuple(context.stages)))
             if limit is not None:
                 limit -= len(result.actions)
             found = problems(model) if result.modified else []

@@ -41,6 +41,7 @@ class Report:
 
     ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept fp32``,
     ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
+    ``warnings`` is what makes the samples, the labels or the original itself doubtful.
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
     ``verified`` is False where the outputs were not compared, because nobody asked for it or because onnxruntime cannot
     run the model; a note says why. A model that nothing was done to needs no comparison.
@@ -48,9 +49,9 @@ class Report:
     ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
     ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
-    where it has one; ``notes`` is what a reader should know besides.
-    ``macs`` is the multiply-accumulates of a run on the first sample, by model (``input``, ``output``), where channels
-    were to be removed; None where they are unknown.
+    where it was given by one; ``notes`` is what a reader should know besides.
+    ``macs`` is the multiply-accumulates of a run on the first sample that is not empty, by model (``input``,
+    ``output``), where channels were to be removed; None where they are unknown.
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
@@ -65,6 +66,7 @@ class Report:
     input: ModelFacts
     output: ModelFacts | None = None
     reason: str = ""
+    warnings: Sequence[str] = ()
     steps: Sequence[Step] = ()
     guilty: Sequence[Guilty] = ()
     parity: Parity | None = None

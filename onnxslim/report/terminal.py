@@ -57,6 +57,8 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
         console: Where to.
         explain: Whether to show every kind of rewrite and of reason with examples, and what a dropped result was.
     """
+    for warning in report.warnings:
+        _say(console, f"warning: {warning}", "yellow")
     _say(console, verdict(report), "bold")
     if report.reason:
         _say(console, f"why: {report.reason}")

@@ -37,13 +37,23 @@ def steps_of(group: Group, round_to: int) -> int:
     return round_to // math.gcd(round_to, *(contracted or [site.positions.shape[1] for site in group.weights]))
 
 
+def least_of(group: Group, least: int) -> int:
+    """Atoms that hold ``least`` channels: one that is a whole head of attention counts as many channels as it has.
+
+    An atom has the fewest entries where its channels are made; a consumer that reads several places of each, such as a
+    Gemm behind a Flatten, has more of the same channels.
+    """
+    width = min((site.positions.shape[1] for site in group.weights), default=1)
+    return max(1, -(-least // max(width, 1)))
+
+
 def kept_of(group: Group, wanted: float, round_to: int, least: int) -> int:
-    """Atoms that stay: ``wanted`` of them, rounded to the step, at least ``least`` and one step.
+    """Atoms that stay: ``wanted`` of them, rounded to the step, at least one step and ``least`` channels.
 
     Groups that are too small for the step keep all.
     """
     step = steps_of(group, round_to)
-    floor = -(-max(least, 1) // step) * step
+    floor = -(-least_of(group, least) // step) * step
     count = max(round(wanted / step) * step, floor, step)
     return count if count < len(group) else len(group)
 
@@ -188,7 +198,7 @@ def cheapest(
         channels: Of the model.
         budget: Share of the costs that is left.
         round_to: See `steps_of`.
-        least: Atoms that each group keeps.
+        least: Channels that each group keeps.
     """
     keep = np.ones(channels.links.count, bool)
     members = _members(groups, channels)
@@ -201,7 +211,7 @@ def cheapest(
         step = steps_of(group, round_to)
         stay = len(group) - gone[group.key]
         now = (stay - 1) // step * step
-        return len(group) - now if now >= max(least, step) else None
+        return len(group) - now if now >= max(least_of(group, least), step) else None
 
     def price(group: Group) -> tuple[float, float]:
         """Error for what the next step saves, and what it saves."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,10 +13,11 @@ from onnxslim.calibration import fingerprints
 from onnxslim.errors import InputError
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
-from onnxslim.pipeline import Action, Context, Pass, PassResult
+from onnxslim.pipeline import Action, Context, Pass, PassResult, values_of
 from onnxslim.runtime import Tier
 
 from .apply import constants_of, remove_channels
+from .budget import kept_of
 from .search import RATIO, Budget, Found, Search
 
 
@@ -49,7 +50,9 @@ class PruneChannels(Pass):
     round_to: int = field(
         default=4, metadata={"help": "channels stay a multiple of this: other numbers have slower kernels"}
     )
-    min_channels: int = field(default=4, metadata={"help": "channels that each group keeps"})
+    min_channels: int = field(
+        default=4, metadata={"help": "channels that each group keeps, counted within the heads of attention"}
+    )
     protect: tuple[str, ...] = field(
         default=(), metadata={"help": 'nodes whose outputs keep all channels: names, or "re:PATTERN"'}
     )
@@ -77,10 +80,10 @@ class PruneChannels(Pass):
         known = fingerprints(model)
         key = ("prune", self, tuple(known[value] for value in model.graph.outputs), context.refused)
         if key not in context.cache:
-            context.cache[key] = self.search(model, groups, context).run()
+            context.cache[key] = self.found(model, groups, context)
         found: Found = context.cache[key]
         if not found.removal:
-            context.decline("prune", "model", "no group can give up channels within the budget")
+            context.decline("prune", "model", self.why_none(groups))
             return context.result()
         by_key = {group.key: group for group in groups}
         allowed = {
@@ -98,7 +101,12 @@ class PruneChannels(Pass):
             for name, value in constants_of(model).items():
                 if name in found.weights:
                     set_constant(value, found.weights[name])
+            context.offer(*(PruneStage(self, replace(each, earlier=())) for each in (*found.earlier, found)))
         return context.result()
+
+    def found(self, model: ir.Model, groups: list[Group], context: Context) -> Found:
+        """What goes."""
+        return self.search(model, groups, context).run()
 
     def search(self, model: ir.Model, groups: list[Group], context: Context) -> Search:
         """The search for what goes."""
@@ -110,6 +118,13 @@ class PruneChannels(Pass):
             self.importance,
             self.refit,
         )
+
+    def why_none(self, groups: list[Group]) -> str:
+        """Why nothing goes."""
+        if all(kept_of(group, 0, self.round_to, self.min_channels) == len(group) for group in groups):
+            least = f"min_channels is {self.min_channels}, round_to is {self.round_to}"
+            return f"no group has more channels than it must keep: {least}"
+        return "no group can give up channels within the budget"
 
     def check(self, context: Context) -> None:
         """Refuses options that cannot be met.
@@ -152,3 +167,28 @@ class PruneChannels(Pass):
         for (operator, reason), rows in channels.histogram().most_common():
             context.decline("prune", operator, f"{reason}: {rows} rows of weights stay")
         return found
+
+
+class PruneStage(PruneChannels):
+    """What a stage of the search came to: the same pass, without the search.
+
+    Args:
+        whole: The pass that searched.
+        plan: What goes.
+    """
+
+    plan: Found
+    __eq__ = object.__eq__  # the plan is no field: no recipe holds it, and two stages are never the same
+    __hash__ = object.__hash__
+
+    def __init__(self, whole: PruneChannels, plan: Found) -> None:
+        super().__init__(**values_of(whole))
+        object.__setattr__(self, "plan", plan)
+
+    def found(self, model: ir.Model, groups: list[Group], context: Context) -> Found:
+        """The plan; without groups that were refused since, it is built anew."""
+        allowed = {group.key for group in groups}
+        if all(key in allowed for key in self.plan.removal):
+            return self.plan
+        removal = {key: atoms for key, atoms in self.plan.removal.items() if key in allowed}
+        return self.search(model, groups, context).only(removal)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request, collect
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, HELD_OUT, OutputNoise, first_feeds
+from onnxslim.fitting import FITTED, HELD_OUT, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Context
 from onnxslim.runtime import open_session, rank_latency
@@ -100,10 +100,12 @@ class Found:
     Attributes:
         removal: Key of a group -> atoms that go.
         weights: Name -> numbers, of the constants that are not those of the original without these atoms.
+        earlier: What the stages before came to, from the least; what they remove, this one removes too.
     """
 
     removal: Mapping[str, Sequence[int]]
     weights: Mapping[str, npt.NDArray[np.generic]]
+    earlier: tuple[Found, ...] = ()
 
 
 class Search:
@@ -140,12 +142,19 @@ class Search:
         state = self._start()
         budget, scored = self.budget, self.context.metric is not None and self.context.selection is not None
         if budget.macs or budget.speedup or (scored and budget.ratio is None):
-            state = self._staged(state)
+            states = self._staged(state)
         else:
-            state = self._uniform(state)
-        removal = self._removal(state)
-        sound = Oracle(self.model, self.feeds[:2], self.context).sound(removal)
-        return Found(removal, self._changed(state)) if sound == removal else self.only(sound)
+            states = [self._uniform(state)]
+        *before, last = map(self._found, states)
+        oracle = Oracle(self.model, typical(self.feeds, 2), self.context)
+        removal = self._removal(states[-1])
+        sound = oracle.sound(removal)
+        if sound != removal:
+            return self.only(sound)
+        return replace(last, earlier=tuple(each for each in before if oracle.agrees(each.removal)))
+
+    def _found(self, state: _State) -> Found:
+        return Found(self._removal(state), self._changed(state))
 
     def only(self, removal: Removal) -> Found:
         """The same for a removal that is given."""
@@ -180,11 +189,13 @@ class Search:
         rankings, moments = self._ranked(state, groups)
         return self._fitted(self._without(state, _chosen(counts, rankings), moments))
 
-    def _staged(self, state: _State) -> _State:
+    def _staged(self, state: _State) -> list[_State]:
         """Stage after stage until the budget is met or, without one, as long as the score holds.
 
-        A stage that costs too much of the score is taken back, and smaller ones are tried from there.
+        A stage that costs too much of the score is taken back, and smaller ones are tried from there. Those that were
+        kept are returned, as far as there is memory for them; where there are none, the state itself.
         """
+        kept = [state]
         whole, step = self._costs(state).total, STAGE
         least = None if self._unit else self._score(state) - self.context.max_drop
         measured: _Measured | None = None
@@ -203,11 +214,13 @@ class Search:
                 break
             if least is None or self._score(after) >= least:
                 state, measured = after, None
+                kept.append(_State(state.model, state.alive))  # without its channels, which are large
+                kept = thinned(kept, self.context.memory // 4)
             elif step > FINEST:
                 break
             else:
                 step = (1 + step) / 2
-        return state
+        return kept[1:] or kept
 
     @property
     def _unit(self) -> str:
@@ -216,8 +229,8 @@ class Search:
 
     def _costs(self, state: _State) -> Costs:
         if self.budget.speedup and self.context.bench:
-            return times_of(state.model, state.channels, self.feeds[:2], self.context.threads)
-        return macs_of(state.model, state.channels, self.feeds[0])
+            return times_of(state.model, state.channels, typical(self.feeds, 2), self.context.threads)
+        return macs_of(state.model, state.channels, typical(self.feeds)[0])
 
     def _next(self, state: _State, left: float, step: float) -> float | None:
         """The share of the costs of now that the next stage leaves; None where there is nothing more to do."""
@@ -229,7 +242,7 @@ class Search:
         return step
 
     def _time(self, model: ir.Model) -> float:
-        return rank_latency([self.model, model], self.feeds[:4], seconds=2.0, threads=self.context.threads)[1]
+        return rank_latency([self.model, model], typical(self.feeds, 4), seconds=2.0, threads=self.context.threads)[1]
 
     def _measure(self, state: _State) -> _Measured:
         """What the next stage is chosen by."""
@@ -397,6 +410,19 @@ def steer(noises: Mapping[str, float], drops: Mapping[str, float], chance: float
         factor = (drop + chance) / (rate * noises[key] + chance)
         found[key] = noises[key] * min(max(factor, 1 / STEERED), STEERED)
     return found
+
+
+def thinned(states: list[_State], memory: int) -> list[_State]:
+    """The states, or fewer of them where their weights do not fit into the memory: never without the first and last."""
+    sizes = [sum(tensor.nbytes for tensor in _tensors(state.model)) for state in states]
+    while len(states) > 2 and sum(sizes[1:]) > memory:
+        places = sorted({0, *range(len(states) - 1, 0, -2)})
+        states, sizes = [states[i] for i in places], [sizes[i] for i in places]
+    return states
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    return (tensor for value in constants_of(model).values() if (tensor := constant_tensor(value)) is not None)
 
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:

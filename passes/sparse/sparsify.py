@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
 from onnxslim.calibration import Sample, collect, fingerprints
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, OutputNoise, first_feeds
+from onnxslim.fitting import FITTED, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -39,6 +39,8 @@ STEPS = 5
 """Shares of zeros that are tried where the metric decides."""
 RANGE = (0.2, 0.95)
 """The least and the largest of them."""
+BELOW = (0.2, 0.4)
+"""Shares that the metric allows where it allows more: the verdict may fall back on them."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,11 @@ class Sparsify(Pass):
         key = ("sparsify", self, tuple(known[value] for value in model.graph.outputs), context.refused)
         if key not in context.cache:
             search = Search(self, model, pattern, context)
-            context.cache[key] = search.best() if searching else search.at(share or 0.0)[1]
-        found: Mapping[str, Fitted] = context.cache[key]
+            context.cache[key] = search.best() if searching else (search.at(share or 0.0)[1], [])
+        found: Mapping[str, Fitted]
+        shares: list[float]
+        found, shares = context.cache[key]
+        context.offer(*(replace(self, sparsity=each) for each in shares))
         for weight in list(weights_of(model, self.matcher(), Context())):
             made = found.get(weight.name)
             if made is not None and context.allow(action(weight, made, self.values)):
@@ -184,28 +189,34 @@ class Search:
             self.context.decline("sparsify", weight.name, f"float16 ends at {HALF:,.0f}")
         return fits
 
-    def best(self) -> Mapping[str, Fitted]:
-        """With as many zeros as the metric allows on the selection part; nothing where that is none."""
+    def best(self) -> tuple[Mapping[str, Fitted], list[float]]:
+        """With as many zeros as the metric allows on the selection part; nothing where that is none.
+
+        Returns:
+            The weights, and the shares of zeros that it allowed, the least first.
+        """
         context = self.context
         assert context.metric is not None
         if context.selection is None:
             context.decline("sparsify", "model", "there are too few samples to choose by the metric")
-            return {}
+            return {}, []
         least = self._score(self.model) - context.max_drop
         low, high = RANGE
         found: Mapping[str, Fitted] = {}
+        shares: list[float] = []
         share = 0.6
         for _ in range(STEPS):
             model, made = self.at(share)
             if self._score(model) >= least:
                 found, low = made, share
+                shares.append(share)
             else:
                 high = share
             context.progress(f"{low:.0%} zeros keep the metric" if found else f"{share:.0%} zeros are too many")
             share = (low + high) / 2
         if not found:
             context.decline("sparsify", "model", "no share of zeros keeps the metric")
-        return found
+        return found, [each for each in BELOW if shares and each < shares[0]] + shares
 
     def _score(self, model: ir.Model) -> float:
         context = self.context
@@ -280,7 +291,7 @@ class Search:
     def _some_samples(self) -> list[Sample]:
         """As many as a comparison of weights is worth: where one run is long, it has many rows of each input."""
         facts = infer_shapes(self.model)
-        shapes = {name: np.shape(array) for name, array in self.feeds[0].items()}
+        shapes = {name: np.shape(array) for name, array in typical(self.feeds)[0].items()}
         macs = model_cost(self.model, facts, bound(self.model, facts, shapes)).total.macs
         count = min(max(MACS // max(macs or MACS, 1), FEWEST), FITTED)
         return list(itertools.islice(self.context.samples or (), count))

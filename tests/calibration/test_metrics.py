@@ -39,6 +39,49 @@ def test_top1() -> None:
         top1(same, [])
 
 
+def classifier(first: Any, second: Any) -> Any:
+    """A model of scikit-learn: its answer comes first, then the probabilities."""
+    return lambda feed: {"label": first(int(feed["x"].argmax())), "probabilities": second(feed["x"])}
+
+
+NAMES = np.array(["ant", "bee", "cat", "dog"])
+TABLE = {"tensor": lambda x: x, "maps": lambda x: [dict(enumerate(row)) for row in x.tolist()]}
+
+
+@pytest.mark.parametrize("second", TABLE)
+def test_top1_of_models_whose_label_comes_first(second: str) -> None:
+    number = classifier(lambda c: np.array([c]), TABLE[second])
+    text = classifier(lambda c: np.array([NAMES[c]], object), TABLE[second])
+    wrong = classifier(lambda c: np.array([(c + 1) % 4]), TABLE[second])
+    named = [Sample(each.id, each.feed, str(NAMES[each.label])) for each in SAMPLES]
+    assert top1(number, SAMPLES) == 1
+    assert top1(wrong, SAMPLES) == 0  # what the model says counts, not what its scores would say
+    assert top1(text, named) == 1
+    assert top1(text, SAMPLES) == 1  # labels that the answer cannot be compared with are those of the scores
+    with pytest.raises(InputError, match=r"the label of sample '0' is <U3\[1\].*1 positions to label"):
+        top1(number, named)
+    assert agreement(number)(wrong, SAMPLES) == 0
+    assert agreement(text)(text, SAMPLES) == 1
+    assert sqnr(number)(wrong, SAMPLES) == math.inf  # of the scores: labels are at no distance from each other
+
+
+def test_top1_of_an_answer_for_each_row_or_pixel() -> None:
+    rows = Sample("0", {"x": np.eye(4, dtype=np.float32)}, np.arange(4))
+    assert top1(lambda feed: {"label": feed["x"].argmax(1), "p": feed["x"]}, [rows]) == 1
+    mask = np.array([[[0, 1], [2, 2]]], np.uint8)
+    assert top1(lambda _: {"mask": mask}, [Sample("0", {}, np.array([[0, 1], [2, 3]]))]) == 0.75
+
+
+def test_one_score_has_no_largest() -> None:
+    def sigmoid(feed: Feed) -> Outputs:
+        return {"y": feed["x"][:, :1]}
+
+    with pytest.raises(InputError, match=r"the first output is float32\[1, 1\]: one score has no largest"):
+        top1(sigmoid, SAMPLES)
+    with pytest.raises(InputError, match="one score has no largest"):
+        agreement(sigmoid)(sigmoid, SAMPLES)
+
+
 def test_scores_against_a_reference() -> None:
     assert sqnr(same)(same, SAMPLES) == math.inf
     assert sqnr(same)(noisy, SAMPLES) == pytest.approx(20, abs=1e-4)
@@ -58,7 +101,8 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "made_metric.py").write_text(
         "def good(run, samples): return sum(float(run(s.feed)['y'].sum()) for s in samples)\n"
         "def nan(run, samples): return float('nan')\n"
-        "def text(run, samples): return 'high'\n"
+        "def text(run, samples): return '0.9'\n"
+        "def none(run, samples): return None\n"
         "def broken(run, samples): return 1 / 0\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -69,6 +113,7 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     messages: dict[str, Any] = {
         "made_metric:nan": "the metric returned NaN",
         "made_metric:text": "the metric returned a str",
+        "made_metric:none": "the metric returned a NoneType",
         "made_metric:broken": "the metric failed .*ZeroDivisionError",
         "made_metric:god": "did you mean 'good'",
         "sqnr": "compares with a reference",
@@ -77,3 +122,9 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for name, message in messages.items():
         with pytest.raises(InputError, match=message):
             load_metric(name)(same, SAMPLES)
+        if name.startswith("made_metric") and "did you mean" not in message:  # the same of the function itself
+            function = getattr(importlib.import_module("made_metric"), name.partition(":")[2])
+            with pytest.raises(InputError, match=message):
+                load_metric(function)(same, SAMPLES)
+    one: Any = lambda run, samples: np.array([0.5])  # noqa: E731
+    assert load_metric(one)(same, SAMPLES) == 0.5

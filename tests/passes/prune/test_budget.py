@@ -16,7 +16,7 @@ from onnxslim.analysis.channels import Group, find_channels
 from onnxslim.analysis.cost import bound
 from onnxslim.graph import load
 from onnxslim.passes.prune.apply import kept_ids, remove_channels
-from onnxslim.passes.prune.budget import Costs, cheapest, kept_of, macs_of, steps_of, times_of, uniform
+from onnxslim.passes.prune.budget import Costs, cheapest, kept_of, least_of, macs_of, steps_of, times_of, uniform
 from onnxslim.passes.prune.importance import Ranking
 from onnxslim.runtime import Feed
 from tests.ops.channels.nets import Node, Weight, model, node
@@ -153,6 +153,21 @@ def test_atoms_of_several_channels_take_smaller_steps() -> None:
     heads = next(each for each in channels.groups if len(each) == 4)
     assert steps_of(heads, 4) == 2
     assert steps_of(heads, 2) == 1
+
+
+def test_the_least_is_counted_in_channels_also_where_heads_go() -> None:
+    whole = loaded(NETS["attention"])
+    channels = find_channels(whole)
+    heads = next(each for each in channels.groups if len(each) == 4)  # of two channels each
+    assert [least_of(heads, least) for least in (1, 2, 3, 4, 8, 9)] == [1, 1, 2, 2, 4, 5]
+    assert kept_of(heads, 1, 1, 4) == 2
+    costs, made = macs_of(whole, channels, None), rankings(channels.groups, 1)
+    counts = cheapest(channels.groups, made, dict.fromkeys(made, 1.0), costs, channels, 0.001, 1, 4)
+    assert counts[heads.key] == 2
+
+
+def test_a_consumer_of_several_places_makes_no_more_channels() -> None:
+    assert least_of(group(16, 4), 4) == 4
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,25 @@ def test_how_much_goes(options: dict[str, Any], left: int) -> None:
     assert sizes(pruned(SMALL, **options)) == {"w": left, "v": left}
 
 
+@pytest.mark.parametrize("options", [{"ratio": 0.5}, {"macs": 0.4}])
+@pytest.mark.parametrize("empty", [range(3), range(2, 24, 4), range(3, 24, 4)])
+def test_samples_with_nothing_in_them_change_nothing(options: dict[str, float], empty: range) -> None:
+    proto = model(
+        ["MatMul x w -> a", "Relu a -> b", "MatMul b v -> y"], {"w": (6, 32), "v": (32, 5)}, inputs={"x": ["N", "S", 6]}
+    )
+    given = samples(proto, 24)
+    for place in empty:  # among them the first ones, and all that would judge a fit
+        given[place] = Sample(given[place].id, {"x": np.empty((0, 4, 6), np.float32)})
+    made = loaded(proto)
+    context = Context(samples=given)
+    PruneChannels(**options).run(made, context)  # type: ignore[arg-type]
+    assert sizes(made)["w"] < 20
+    full = [each for place, each in enumerate(given) if place not in empty]
+    alone = loaded(proto)
+    PruneChannels(**options).run(alone, Context(samples=full))  # type: ignore[arg-type]
+    assert decibels(loaded(proto), made, full) == pytest.approx(decibels(loaded(proto), alone, full), abs=1.5)
+
+
 def test_macs_are_shared_out_between_the_groups() -> None:
     made = pruned(SMALL, macs=0.3)
     before, after = (model_cost(each).total.macs for each in (loaded(SMALL), made))
@@ -350,7 +369,7 @@ def test_a_model_with_nothing_to_remove_stays() -> None:
     proto = model(["Conv x w -> y"], {"w": (16, 3, 1, 1)}, inputs=IMAGE)
     assert_declines(proto, PruneChannels(), reason="no channels can be removed", samples=samples(proto))
     small = model(["Conv x w -> a", "Conv a v -> y"], {"w": (4, 3, 1, 1), "v": (2, 4, 1, 1)}, inputs=IMAGE)
-    reason = "no group can give up channels within the budget"
+    reason = "no group has more channels than it must keep: min_channels is 4, round_to is 4"
     assert_declines(small, PruneChannels(), reason=reason, samples=samples(small))
     assert_declines(small, PruneChannels(macs=0.1), reason=reason, samples=samples(small))
 

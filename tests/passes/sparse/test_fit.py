@@ -152,6 +152,14 @@ def typed(nodes: list[str | Node], numbers: Mapping[str, Numbers]) -> onnx.Model
     return model(nodes, numbers, inputs={"x": ["N", 32]})
 
 
+def test_samples_with_nothing_in_them_are_not_fitted_on() -> None:
+    proto, shape = NETS["gemm"]
+    original, given = loaded(proto), correlated(shape)
+    for place in (0, *range(3, len(given), 4)):
+        given[place] = Sample(given[place].id, {"x": given[place].feed["x"][:0]})
+    assert decibels(original, in_turn(original, given, HALF)[0], correlated(shape, 8, seed=9)) > 10
+
+
 def test_a_weight_that_two_nodes_read_is_not_fitted_in_turn() -> None:
     found = weights(loaded(typed(["MatMul x w -> a", "MatMul a w -> y"], {"w": (32, 32)})))
     assert [(each.posed, each.request, len(each.nodes)) for each in found] == [(False, None, 2)]
