@@ -6,11 +6,14 @@ import itertools
 import os
 from collections.abc import Callable
 
+from onnxslim.analysis.at_load import made_at_load
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError
 from onnxslim.runtime import Latency, compare_latency, open_session, random_feeds
 
 MAX_FEEDS = 8
+MAX_MADE = 1 << 30
+"""Bytes of constants that onnxruntime may compute when it opens a model that is timed."""
 
 
 def bench(
@@ -49,6 +52,14 @@ def bench(
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
     for source in (first, second):
+        made = made_at_load(source.model, MAX_MADE)
+        if made > MAX_MADE:
+            raise InputError(
+                f"onnxruntime would compute {made:,} bytes of constants when it opens the model",
+                where=source.path or "",
+                why=f"at most {MAX_MADE:,} are timed: several processes hold them twice",
+                mend="store small constants where these nodes stand",
+            )
         try:
             open_session(source.model, threads=threads).run(feeds[0])
         except InputError as error:

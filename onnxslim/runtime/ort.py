@@ -31,6 +31,9 @@ LEVELS = {
 _ONNX_TYPES = {"bfloat16": 16, "float8_e4m3fn": 17, "float8_e4m3fnuz": 18, "float8_e5m2": 19, "float8_e5m2fnuz": 20}
 """TensorProto.DataType of the ml_dtypes types, without importing onnx."""
 
+NO_ARENA = "onnxslim.no_arena"
+"""Config entry of ours: the session gives memory back after each value, not when it ends."""
+
 MESSAGE_LENGTH = 400
 """Characters of onnxruntime's own words that an error message quotes."""
 
@@ -91,7 +94,10 @@ def session_options(threads: int, optimize: bool | str, config: Mapping[str, str
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
+        if key == NO_ARENA:
+            options.enable_cpu_mem_arena = False
+        else:
+            options.add_session_config_entry(key, value)
     return options
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, OnnxSlimError
 from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.session import open_session
+from onnxslim.runtime.session import lean_config, open_session
 
 SIZES = (1, 2, 7)
 """Sizes that symbolic dimensions are tried at."""
@@ -72,7 +72,7 @@ def try_random_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int
     rounds = (_assignments(symbols, sizes), [_batch_of_one(symbols, size) for size in FALLBACK_SIZES])
     _feed(model, rounds[0][0], generator)  # says what is wrong with the inputs before a session is opened
     # Packing would copy every weight, only to find out which sizes run.
-    session = open_session(model, optimize="basic", config={"session.disable_prepacking": "1"})
+    session = open_session(model, optimize="basic", config=lean_config(model) | {"session.disable_prepacking": "1"})
     kept: list[Feed] = []
     dropped: list[str] = []
     for index, assigned in enumerate(itertools.chain.from_iterable(rounds)):

@@ -21,7 +21,7 @@ from onnxslim.analysis.at_load import made_at_load
 from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean, out_of_memory
 from onnxslim.graph import load
 from onnxslim.runtime.feeds import Feed, Outputs
-from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
+from onnxslim.runtime.ort import NO_ARENA, brief, failures, lend, onnxruntime, session_options
 from onnxslim.runtime.weights import Packed, pack
 
 AnyModel = ir.Model | onnx.ModelProto | bytes | str | os.PathLike[str]
@@ -192,6 +192,7 @@ def lean_config(model: ir.Model) -> dict[str, str]:
         config["session.disable_prepacking"] = "1"
     if made_at_load(model, FOLD_UP_TO) > FOLD_UP_TO:
         config["optimization.disable_specified_optimizers"] = "ConstantFolding"
+        config[NO_ARENA] = "1"
     return config
 
 
