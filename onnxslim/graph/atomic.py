@@ -6,10 +6,14 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import stat
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 from onnxslim.errors import InputError, OnnxSlimError, SetupError
@@ -62,6 +66,74 @@ def resolve_target(path: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds SIGINT and SIGTERM back, so that a file and the note that it has to be removed come together.
+
+    Python turns a signal into an exception between any two steps of the program. The signals arrive when this ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals interrupt the main thread alone
+        return
+    arrived: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A temporary folder that is gone at the end, however this process is told to end.
+
+    Raises:
+        SetupError: There is none, or no room in it.
+    """
+    made: list[tempfile.TemporaryDirectory[str]] = []
+    try:
+        with scratch_explained(), uninterrupted():
+            made.append(tempfile.TemporaryDirectory(prefix="onnxslim-"))
+        yield made[0].name
+    finally:
+        with uninterrupted():
+            for each in made:
+                each.cleanup()
+
+
+@contextlib.contextmanager
+def scratch_explained() -> Iterator[None]:
+    """Turns what the system says of the temporary folder into an error of the environment.
+
+    Raises:
+        SetupError: There is no temporary folder, or no room in it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise scratch_error(error.strerror or str(error)) from error
+
+
+def scratch_error(why: str) -> SetupError:
+    """The error to raise where the temporary folder takes no file."""
+    return SetupError(
+        "the temporary folder takes no file",
+        where=os.environ.get("TMPDIR", ""),
+        why=why,
+        mend="free some space there, or set TMPDIR to a folder with more",
+    )
+
+
+@contextlib.contextmanager
 def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside ``target``, with its permissions; it is removed at the end unless it was renamed by then.
 
@@ -69,17 +141,21 @@ def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(8).hex()}.tmp")
     with explained(target):
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        file: BinaryIO | None = None
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with uninterrupted():
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+                file = os.fdopen(os.open(temporary, flags, 0o666), "wb")
+            with file:
                 with contextlib.suppress(OSError):  # shows to sweep that the writer lives
-                    _lock(descriptor)
+                    _lock(file.fileno())
                 with contextlib.suppress(FileNotFoundError):
                     os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
                 yield file, temporary
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+            if file is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    temporary.unlink()
 
 
 def sweep(target: Path) -> None:

@@ -20,7 +20,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +29,7 @@ from typing import Literal, cast
 import numpy as np
 
 from onnxslim.errors import CheckFailed, InputError, SetupError
+from onnxslim.graph.atomic import scratch_explained, scratch_folder
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.latency_child import Job, Timings
 from onnxslim.runtime.ort import child_environment
@@ -116,10 +116,13 @@ def compare_latency(
             mend="use at least 4 processes, more than 0 seconds and at least 1 thread",
         )
     generator = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+    with scratch_folder() as folder:
         paths = {"a": _as_path(a, folder, "a"), "b": _as_path(b, folder, "b")}
         feeds_path = os.path.join(folder, "feeds.pickle")
-        with open(feeds_path, "wb") as file:  # read by our own child only, from a folder that only we may write to
+        with (
+            scratch_explained(),
+            open(feeds_path, "wb") as file,
+        ):  # read by our own child only, from a folder that only we may write to
             pickle.dump(list(feeds), file)
         timings = []
         for index in range(processes):

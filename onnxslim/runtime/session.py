@@ -6,7 +6,6 @@ import ctypes
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import onnx_ir as ir
 from onnxslim.analysis.at_load import made_at_load
 from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean, out_of_memory
 from onnxslim.graph import load
+from onnxslim.graph.atomic import scratch_explained, scratch_folder
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.ort import NO_ARENA, brief, failures, lend, onnxruntime, session_options
 from onnxslim.runtime.weights import Packed, pack
@@ -43,6 +43,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 PREPACK_UP_TO = 256 << 20
 """Bytes of weights beyond which sessions should not make prepacked copies of them."""
+_ROOM = 1 << 20
+"""Bytes that a temporary folder with room takes."""
 FOLD_UP_TO = 256 << 20
 """Bytes of constants that a session may compute when it opens a model that is only compared."""
 
@@ -207,13 +209,17 @@ def optimized_graph(
     Raises:
         InputError: As `open_session`.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+    with scratch_folder() as folder:
         path = os.path.join(folder, "optimized.onnx")
         options = session_options(threads, True, config, True)
         options.optimized_model_filepath = path
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.data")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        _open(model, options, "CPUExecutionProvider", None)
+        try:
+            _open(model, options, "CPUExecutionProvider", None)
+        except CannotRun:
+            _check_room(folder)  # onnxruntime calls a full disk a model that cannot be loaded
+            raise
         proto = onnx.load(path, load_external_data=weights)
     if not weights:
         for tensor in proto.graph.initializer:
@@ -222,6 +228,14 @@ def optimized_graph(
                     if entry.key == "location":
                         entry.value = "dropped"
     return proto
+
+
+def _check_room(folder: str) -> None:
+    """Raises SetupError where a temporary folder takes no more."""
+    with scratch_explained(), open(os.path.join(folder, "room"), "wb") as file:
+        file.write(bytes(_ROOM))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None) -> Session:
