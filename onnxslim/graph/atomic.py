@@ -148,7 +148,7 @@ def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
                 file = os.fdopen(os.open(temporary, flags, 0o666), "wb")
             with file:
                 with contextlib.suppress(OSError):  # shows to sweep that the writer lives
-                    _lock(file.fileno())
+                    lock_at_once(file.fileno())
                 with contextlib.suppress(FileNotFoundError):
                     os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
                 yield file, temporary
@@ -170,7 +170,7 @@ def sweep(target: Path) -> None:
         with contextlib.suppress(OSError):  # locked, gone, or another's: not ours to remove
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                _lock(descriptor)
+                lock_at_once(descriptor)
                 if time.time() - os.fstat(descriptor).st_mtime > STALE_SECONDS:
                     path.unlink()
             finally:
@@ -216,7 +216,7 @@ def locked(folder: Path) -> Iterator[None]:
             deadline = time.monotonic() + LOCK_SECONDS
             while True:
                 try:
-                    _lock(descriptor)
+                    lock_at_once(descriptor)
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
@@ -235,7 +235,7 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def lock_at_once(descriptor: int) -> None:
     """Takes an advisory lock at once or raises BlockingIOError; does nothing where there are none."""
     if POSIX:
         import fcntl

@@ -13,6 +13,7 @@ import hashlib
 import mmap
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,8 +22,19 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError, OnnxSlimError
-from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
+from onnxslim.graph.atomic import (
+    commit,
+    explained,
+    finish,
+    locked,
+    resolve_target,
+    staged,
+    sweep,
+    sync_folder,
+    uninterrupted,
+)
 from onnxslim.graph.encoding import CHUNK, Encoded, Stub, encode, serialize, weight_chunks
+from onnxslim.graph.orphans import is_leftover, noted, sweep_orphans
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.walk import bodies, tensor_protos, tensors
 from onnxslim.graph.wire import INLINE_BELOW, MAX_BYTES
@@ -168,37 +180,44 @@ def _commit(
     encoded: Encoded | None,
 ) -> None:
     """Puts the data file, then the model file in place; then removes the old model's data. Under the folder's lock."""
+    sweep_orphans(target.parent, lambda data: _used_by_others(data, data))
     old_files = _own_data(target)
     location, created = "", False
-    if data is not None:
-        location, created = _place_data(target, *data)
-    try:
-        sync_folder(target.parent)
-        folder = str(target.parent)
-        stubs = {value: Stub.of(value, location, offset, folder) for value, offset in placed.items()}
-        encoded = encoded or encode(model, stubs)
-        with staged(target) as (file, temporary):
-            for chunk in encoded.chunks():
-                file.write(chunk)
-            finish(file)
-            commit(temporary, target)
-    except BaseException:
-        if created and location not in _names_in(target):
-            target.with_name(location).unlink(missing_ok=True)
-        raise
-    sweep(target)
-    for old in old_files:
-        if old.name != location and not _used_by_others(old, target):
-            _let_go(model, old, stubs)
-            old.unlink(missing_ok=True)
+    with contextlib.ExitStack() as pending:
+        try:
+            if data is not None:
+                note = pending.enter_context(noted(target, data[0]))
+                with uninterrupted():
+                    location, created = _place_data(target, *data, note)
+            for old in old_files:
+                pending.enter_context(noted(target, old))(old.name)
+            sync_folder(target.parent)
+            folder = str(target.parent)
+            stubs = {value: Stub.of(value, location, offset, folder) for value, offset in placed.items()}
+            encoded = encoded or encode(model, stubs)
+            with staged(target) as (file, temporary):
+                for chunk in encoded.chunks():
+                    file.write(chunk)
+                finish(file)
+                commit(temporary, target)
+        except BaseException:
+            if created and location not in _names_in(target):
+                target.with_name(location).unlink(missing_ok=True)
+            raise
+        sweep(target)
+        for old in old_files:
+            if old.name != location and not _used_by_others(old, target):
+                _let_go(model, old, stubs)
+                old.unlink(missing_ok=True)
 
 
-def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[str, bool]:
+def _place_data(target: Path, temporary: Path, digest: str, size: int, note: Callable[[str], None]) -> tuple[str, bool]:
     """Gives the finished data file a new name, or finds the same content in place: the name, and whether it is new."""
     for count in range(1000):
         name = f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
         place = target.with_name(name)
         if not os.path.lexists(place):
+            note(name)
             os.rename(temporary, place)
             return name, True
         if _holds(place, digest, size):
@@ -245,6 +264,7 @@ def _used_by_others(data: Path, target: Path) -> bool:
     needle = os.fsencode(data.name)
     with os.scandir(target.parent) as entries:
         others = [entry for entry in entries if entry.name not in (target.name, data.name) and entry.is_file()]
+    others = [entry for entry in others if not is_leftover(entry.name)]
     for entry in others:
         if not entry.name.endswith(".onnx") and entry.stat().st_size > COPY_UP_TO:
             continue
