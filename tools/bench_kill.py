@@ -1,4 +1,4 @@
-"""Kills writers with SIGKILL between their first write and their commit, and runs what is left; ends commands by SIGTERM.
+"""Kills writers with SIGKILL before they commit, and runs what is left. Ends commands by SIGTERM.
 
     python tools/bench_kill.py --kills 200 --terms 100
 
@@ -9,8 +9,8 @@ outputs show. Leftovers of a killed writer stay in the folder for the writers th
 the end that the model does not refer to.
 
 SIGTERM comes at a random moment of a whole command: slimming, with the weights in one file or in two, and timing, which
-has child processes. Nothing may be left: no temporary file, no file beside the output, no process; the output is the old
-model or the new one.
+has child processes. Nothing may be left: no temporary file, no file beside the output, no process. The output is the
+old model or the new one.
 """
 
 from __future__ import annotations

@@ -6,17 +6,15 @@ import contextlib
 import errno
 import os
 import re
-import signal
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 from onnxslim.errors import InputError, OnnxSlimError, SetupError
+from onnxslim.graph.interrupts import uninterrupted
 
 POSIX = os.name == "posix"
 LOCK_SECONDS = 120.0
@@ -63,33 +61,6 @@ def resolve_target(path: str | os.PathLike[str]) -> Path:
                 "the folder of the output is not there", where=os.fspath(path), mend=f"mkdir -p {str(target.parent)!r}"
             )
     return target
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back, so that a file and the note that it has to be removed come together.
-
-    Python turns a signal into an exception between any two steps of the program. The signals arrive when this ends.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals interrupt the main thread alone
-        return
-    arrived: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        arrived.append(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    held = {number: handler for number, handler in before.items() if callable(handler)}
-    for number in held:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in held.items():
-            signal.signal(number, handler)
-        for number in arrived:
-            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

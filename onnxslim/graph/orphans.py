@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxslim.graph.atomic import POSIX, STALE_SECONDS, lock_at_once, sync_folder, uninterrupted
+from onnxslim.graph.atomic import POSIX, STALE_SECONDS, lock_at_once, sync_folder
+from onnxslim.graph.interrupts import uninterrupted
 
 _NOTE = re.compile(r"\.onnxslim-[0-9a-f]{16}\.pending")
 _STAGED = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)

@@ -22,18 +22,9 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError, OnnxSlimError
-from onnxslim.graph.atomic import (
-    commit,
-    explained,
-    finish,
-    locked,
-    resolve_target,
-    staged,
-    sweep,
-    sync_folder,
-    uninterrupted,
-)
+from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
 from onnxslim.graph.encoding import CHUNK, Encoded, Stub, encode, serialize, weight_chunks
+from onnxslim.graph.interrupts import uninterrupted
 from onnxslim.graph.orphans import is_leftover, noted, sweep_orphans
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.walk import bodies, tensor_protos, tensors

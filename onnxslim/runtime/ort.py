@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.errors import InputError, SetupError, did_you_mean
+from onnxslim.graph.interrupts import uninterrupted
 
 QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 """Environment that onnxruntime must find before its first import, in this process and in children: since 1.31 it
@@ -52,7 +53,8 @@ def onnxruntime() -> Any:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        import onnxruntime as ort
+        with uninterrupted():  # an interrupt in its middle leaves a half of it, which may crash when the process ends
+            import onnxruntime as ort
     except ImportError as error:
         raise SetupError(
             "onnxruntime cannot be imported", why=str(error), mend="install it: pip install onnxruntime"
@@ -66,7 +68,7 @@ def failures() -> tuple[type[Exception], ...]:
     """Every exception type by which onnxruntime says no. They share no base but ``Exception``."""
     state: Any = onnxruntime().capi.onnxruntime_pybind11_state
     own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*own, RuntimeError, ValueError, TypeError)
+    return (*own, RuntimeError, ValueError, TypeError, MemoryError)
 
 
 def check_threads(threads: int) -> None:

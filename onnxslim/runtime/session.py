@@ -103,7 +103,7 @@ class Session:
             if self._exotic:
                 return self._run_ortvalues(feed, wanted)
             return dict(zip(wanted, self._inference.run(wanted, feed), strict=True))
-        except (*failures(), MemoryError) as error:
+        except failures() as error:
             exhausted = out_of_memory(error, where=self.name)
             if exhausted is not None:
                 raise exhausted from error
@@ -252,7 +252,7 @@ def _open(model: AnyModel, options: Any, provider: str, profile_to: Path | None)
         options.add_external_initializers(packed.names, packed.values)
     try:
         return Session(ort.InferenceSession(source, options, providers=[provider]), name, packed, profile_to)
-    except (*failures(), MemoryError) as error:
+    except failures() as error:
         raise out_of_memory(error, where=name) or _load_error(error, name) from error
 
 
