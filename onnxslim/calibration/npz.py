@@ -113,7 +113,9 @@ class Archive:
     def map(self, name: str) -> Array | None:
         """The array of that name without reading it; None where it is compressed."""
         member = self.members[name]
-        if member.offset is None or not member.nbytes:
+        if not member.nbytes:
+            return np.empty(member.shape, member.dtype)
+        if member.offset is None:
             return None
         order = cast(Any, "F" if member.fortran else "C")
         return np.memmap(self.path, member.dtype, "r", member.offset, member.shape, order)
