@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +23,10 @@ ENOUGH = 3
 """Fallback feeds that are made; larger ones only cost time."""
 MAX_BYTES = 1 << 30
 """Bytes that one feed may have; a declared shape may be absurd."""
+
+
+_BLOCK = 1 << 20
+"""Numbers that are drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +163,18 @@ def _array(value: ir.Value, shape: tuple[int, ...], generator: np.random.Generat
         return generator.integers(0, 2, shape).astype(bool)
     dtype = value.dtype.numpy()
     if value.dtype.is_floating_point():
-        return np.asarray(generator.standard_normal(shape)).astype(dtype)
+        return _normal(shape, dtype, generator)
     if dtype.kind == "c":
         return np.asarray(generator.standard_normal(shape) + 1j * generator.standard_normal(shape)).astype(dtype)
     if dtype in (np.uint8, np.int8):
         return generator.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
     return generator.integers(0, 10, shape).astype(dtype)
+
+
+def _normal(shape: tuple[int, ...], dtype: np.dtype[Any], generator: np.random.Generator) -> np.ndarray:
+    """What ``generator.standard_normal(shape).astype(dtype)`` gives, without as many doubles at once."""
+    array = np.empty(shape, dtype)
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        flat[start : start + _BLOCK] = generator.standard_normal(min(_BLOCK, flat.size - start)).astype(dtype)
+    return array

@@ -68,7 +68,7 @@ def test_nothing_is_unpacked_before_it_is_judged(
 
 def test_what_is_not_compressed_is_mapped_whatever_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxslim.calibration.npz.MAX_BYTES", 1000)
-    arrays = {
+    arrays: dict[str, Any] = {
         "x": np.arange(900, dtype=np.float32).reshape(300, 3),
         "t": np.asfortranarray(np.eye(3)),
         "e": np.zeros(0),
@@ -83,7 +83,7 @@ def test_what_is_not_compressed_is_mapped_whatever_its_size(tmp_path: Path, monk
 
 
 def test_a_read_archive_equals_what_was_saved(tmp_path: Path) -> None:
-    arrays = {"x": np.arange(6).reshape(2, 3), "scalar": np.float64(2), "names": np.array(["a", "bc"])}
+    arrays: dict[str, Any] = {"x": np.arange(6).reshape(2, 3), "scalar": np.float64(2), "names": np.array(["a", "bc"])}
     np.savez_compressed(tmp_path / "a.npz", **arrays)
     assert all(np.array_equal(found, arrays[name]) for name, found in read_npz(tmp_path / "a.npz").items())
 
