@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -531,7 +532,12 @@ def main() -> None:
         if folder is None:
             folder = scratch / "bombs"
             folder.mkdir()
-            write_own(folder, options.only)
+            # In a process of its own: a child's peak memory begins with what its parent holds when it is forked.
+            writer = multiprocessing.get_context("spawn").Process(target=write_own, args=(folder, options.only))
+            writer.start()
+            writer.join()
+            if writer.exitcode:
+                raise SystemExit("the bombs could not be written")
         runs = run_all(folder.resolve(), scratch, options)
     finally:
         shutil.rmtree(scratch)
