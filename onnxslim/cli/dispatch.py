@@ -38,8 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted, 141 where the
         reader of standard output has gone, 143 terminated.
     """
-    with _terminable():
-        return _main(argv)
+    try:
+        with _terminable():
+            return _main(argv)
+    except _Terminated:
+        print("onnxslim: terminated", file=sys.stderr)
+        return TERMINATED
 
 
 class _Terminated(BaseException):
@@ -96,9 +100,6 @@ def _answer(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("onnxslim: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except _Terminated:
-        print("onnxslim: terminated", file=sys.stderr)
-        return TERMINATED
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -73,8 +73,8 @@ class Reference:
         made = made_at_load(self._model, MAX_MADE)
         if made > MAX_MADE:
             raise CannotRun(
-                "the outputs cannot be compared",
-                why=f"nodes without inputs make {made:,} bytes of constants in every run, more than {MAX_MADE:,}",
+                f"its nodes make {made:,} bytes of constants in every run",
+                why=f"a model is compared where they make at most {MAX_MADE:,}",
                 mend="store small constants where these nodes stand",
             )
         self._scale = compare.dtype_scale(_float_types(self._model))
