@@ -100,15 +100,17 @@ def out_of_memory(error: BaseException, *, where: str = "") -> OutOfMemory | Non
     numpy and Python raise MemoryError; onnxruntime quotes C++ or its own allocator.
 
     >>> print(out_of_memory(RuntimeError("std::bad_alloc"), where="slim"))
-    out of memory (slim): std::bad_alloc; to mend it: give --memory a smaller size, or use a machine with more memory
+    out of memory (slim): bad_alloc; to mend it: give --memory a smaller size, or use a machine with more memory
     """
     said = " ".join(str(error).split())
-    if not isinstance(error, MemoryError) and not any(words in said for words in _NO_MEMORY):
+    starts = [said.index(words) for words in _NO_MEMORY if words in said]
+    if not starts and not isinstance(error, MemoryError):
         return None
+    start = min(starts, default=0)  # what comes before it is where in its sources the speaker stands
     return OutOfMemory(
         "out of memory",
         where=where,
-        why=said[:200],
+        why=said[start : start + 200],
         mend="give --memory a smaller size, or use a machine with more memory",
     )
 

@@ -1,11 +1,16 @@
-"""Kills writers with SIGKILL between their first write and their commit, and runs what is left.
+"""Kills writers with SIGKILL before they commit, and runs what is left. Ends commands by SIGTERM.
 
-    python tools/bench_kill.py --kills 200
+    python tools/bench_kill.py --kills 200 --terms 100
 
 Four cases: one file or external data, over the model that the weights are mapped from or to a new path. A killed
 writer must leave a model that loads in onnxruntime and computes the old outputs or the new ones (at a new path: none,
 or the new). A kill counts where the writer had created its first file and the model had not yet been replaced, as its
-outputs show. Leftovers of a killed writer stay in the folder for the writers that follow.
+outputs show. Leftovers of a killed writer stay in the folder for the writers that follow; no data file may be left in
+the end that the model does not refer to.
+
+SIGTERM comes at a random moment of a whole command: slimming, with the weights in one file or in two, and timing, which
+has child processes. Nothing may be left: no temporary file, no file beside the output, no process. The output is the
+old model or the new one.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ import random
 import select
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -123,9 +130,65 @@ def window(work: Callable[[], None]) -> float:
     return ended - started
 
 
+def terminate(command: list[str], folder: Path, scratch: Path, delay: float) -> tuple[int, list[str]]:
+    """Runs a command in a session of its own, ends it by SIGTERM after ``delay`` seconds, and says what is left."""
+    environment = dict(os.environ) | {"TMPDIR": str(scratch)}
+    quiet = subprocess.DEVNULL
+    child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment, start_new_session=True)
+    try:
+        child.wait(delay)
+    except subprocess.TimeoutExpired:
+        child.terminate()
+    code = child.wait()
+    left = [f"TMPDIR/{each.relative_to(scratch)}" for each in scratch.rglob("*")]
+    left += [each.name for each in folder.iterdir() if each.name.startswith(".")]
+    used = {entry.value for tensor in initializers(folder / "model.onnx") for entry in tensor.external_data}
+    left += [each.name for each in folder.glob("*.data") if each.name not in used]
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+        left.append("a child process")
+    except ProcessLookupError:
+        pass
+    return code, left
+
+
+def initializers(path: Path) -> list[onnx.TensorProto]:
+    """Of a model; none where there is no file."""
+    return list(onnx.load(path, load_external_data=False).graph.initializer) if path.exists() else []
+
+
+def end_commands(count: int, folder: Path, rng: random.Random) -> tuple[collections.Counter[str], list[str]]:
+    """Ends ``count`` commands by SIGTERM at random moments; returns the exit codes, and whatever was left."""
+    place, scratch = folder / "terms", folder / "scratch"
+    place.mkdir()
+    scratch.mkdir()
+    target, source = place / "model.onnx", folder / "1" / "source.onnx"
+    program = os.path.join(os.path.dirname(sys.executable), "onnxslim")
+    slim = [program, "slim", str(source), "-o", str(target)]
+    commands = [[*slim, "--external-data"], [*slim, "--no-external-data"], [program, "bench", str(source)]]
+    lengths = []
+    for command in commands:
+        started = time.perf_counter()
+        terminate(command, place, scratch, 600.0)
+        lengths.append(time.perf_counter() - started)
+    codes: collections.Counter[str] = collections.Counter()
+    found: list[str] = []
+    for turn in range(count):
+        at = turn % len(commands)
+        code, left = terminate(commands[at], place, scratch, rng.uniform(0, 1.05 * lengths[at]))
+        codes[str(code)] += 1
+        if target.exists() and compute(target) != 4.0:
+            left.append("a wrong model")
+        found += [f"turn {turn} ({commands[at][1]}, exit code {code}): {each}" for each in left]
+        for each in (*scratch.iterdir(), *(each for each in place.iterdir() if each.name.startswith("."))):
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+    return codes, found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="kills that must fall between first write and commit")
+    parser.add_argument("--terms", type=int, default=100, help="commands that are ended by SIGTERM")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -173,13 +236,19 @@ def main() -> None:
                     counts["LOST OR WRONG"] += 1
                 committed = "W" not in said or "C" in said or found == new
                 counts["committed or ended" if committed else "inside"] += 1
+            save(load(make(1.0)), target, external_data=external)  # sweeps what the last one left
+            used = {entry.value for tensor in initializers(target) for entry in tensor.external_data}
+            counts["ORPHANS"] = sum(each.name not in used for each in place.glob("*.data"))
             counts["left-over files"] = len(list(place.iterdir())) - 1
             shutil.rmtree(place)
             print(label, dict(counts), flush=True)
+        codes, left = end_commands(options.terms, folder, rng)
+        print("SIGTERM", dict(codes), "left:", left or "nothing", flush=True)
     inside = sum(counts["inside"] for counts in table.values())
-    bad = sum(counts["LOST OR WRONG"] for counts in table.values())
-    print(json.dumps({"inside": inside, "lost_or_wrong": bad, "cases": table}, indent=2))
-    raise SystemExit(1 if bad else 0)
+    bad = sum(counts["LOST OR WRONG"] + counts["ORPHANS"] for counts in table.values())
+    told = {"inside": inside, "lost_or_wrong_or_orphans": bad, "cases": table, "terms": codes, "left": left}
+    print(json.dumps(told, indent=2))
+    raise SystemExit(1 if bad or left else 0)
 
 
 if __name__ == "__main__":

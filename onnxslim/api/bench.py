@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from onnxslim.analysis.at_load import made_at_load
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import Crashed, InputError
 from onnxslim.runtime import Latency, compare_latency, open_isolated, operators_from, random_feeds
@@ -15,6 +16,8 @@ from onnxslim.runtime.ort import Libraries
 MAX_FEEDS = 8
 MAX_RUN = 300.0
 """Seconds that one run may take."""
+MAX_MADE = 1 << 30
+"""Bytes of constants that onnxruntime may compute when it opens a model that is timed."""
 
 
 def bench(
@@ -73,6 +76,14 @@ def _bench(
     else:
         feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
     for source in (first, second):
+        made = made_at_load(source.model, MAX_MADE)
+        if made > MAX_MADE:
+            raise InputError(
+                f"onnxruntime would compute {made:,} bytes of constants when it opens the model",
+                where=source.path or "",
+                why=f"at most {MAX_MADE:,} are timed: several processes hold them twice",
+                mend="store small constants where these nodes stand",
+            )
         try:
             open_isolated(source.model, threads=threads, seconds=MAX_RUN).run(feeds[0])
         except Crashed:

@@ -1,4 +1,4 @@
-"""What is kept where a lossy result does not hold: as much of it as does (docs/decisions/012).
+"""What is kept where a lossy result does not hold: as much of it as does (docs/decisions/013).
 
 The report part of the samples accepts or rejects; it does not choose. If the stages of a search were tried from the
 last one back, and the first that passes were kept, each look would be another chance for a bad one to pass by luck. So

@@ -12,12 +12,14 @@ from onnxslim.calibration.check import PortLike, check_names
 from onnxslim.calibration.npz import FAILURES, Archive
 from onnxslim.calibration.sample import Sample
 from onnxslim.errors import InputError
-from onnxslim.graph.regular import check_regular
+from onnxslim.graph.regular import check_regular, check_written
 
 LABEL = "__label__"
 """Reserved key: what a metric compares with."""
 UNNAMED = "arr_0"
 """Key that numpy gives to an array saved without a name."""
+MAX_SAMPLES = 1_000_000
+"""Samples of one file: each costs time in every reading, whatever its size."""
 
 
 class ArrayFolder:
@@ -71,6 +73,13 @@ class Stacked:
                 mend="stack the samples on axis 0, or use a folder with one .npz for each",
             )
         self._length = next(iter(lengths.values()))
+        if self._length > MAX_SAMPLES:
+            raise InputError(
+                f"the file holds {self._length:,} samples",
+                where=str(path),
+                why=f"axis 0 counts them, and at most {MAX_SAMPLES:,} are read",
+                mend="give fewer of them, or put the samples on axis 0",
+            )
         if self._length == 0:
             raise InputError(
                 "the file holds no samples", where=str(path), why="axis 0 has size 0", mend="save at least one sample"
@@ -163,6 +172,7 @@ def read_npy(path: Path) -> np.ndarray:
     """
     try:
         check_regular(path, "the sample file")
+        check_written(path, 0, path.stat().st_size, "the sample file")
         return np.lib.format.open_memmap(path, mode="r")
     except InputError:
         raise

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import IO, Any, BinaryIO, Self, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ FAILURES = (
 """All that numpy and zipfile raise on damaged files. RuntimeError: a password, or a compression that is unknown."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_CHUNK = 1 << 20
 _LOCAL_HEADER = 30
 """Bytes before the name of a member."""
 
@@ -42,7 +43,6 @@ class Member:
     """An array of an archive, as its head declares it."""
 
     name: str
-    entry: zipfile.ZipInfo
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
@@ -66,6 +66,8 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: BinaryIO = open_regular(path, "the sample file")
+        self._streams: dict[str, IO[bytes]] = {}
+        """Each behind its head."""
         try:
             self._zip = zipfile.ZipFile(self._file)
             entries = self._zip.infolist()
@@ -102,27 +104,43 @@ class Archive:
             )
 
     def read(self, name: str) -> Array:
-        """The array of that name, no more of it than was declared.
+        """The array of that name, no more of it than was declared. To be asked for once.
 
         Raises:
             Exception: One of `FAILURES`, where it is damaged.
         """
-        with self._zip.open(self.members[name].entry) as stream:
-            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+        member, stream = self.members[name], self._streams[name]
+        numbers = np.empty(member.nbytes, np.uint8)
+        at = 0
+        while at < numbers.size:
+            piece = stream.read(min(_CHUNK, numbers.size - at))
+            if not piece:
+                raise EOFError(f"{member.name!r} ends early")
+            numbers[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        stream.read(1)  # at its end the checksum is compared
+        if not member.nbytes:
+            return np.empty(member.shape, member.dtype)
+        shape = member.shape[::-1] if member.fortran else member.shape
+        array = numbers.view(member.dtype).reshape(shape)
+        return array.T if member.fortran else array
 
     def map(self, name: str) -> Array | None:
         """The array of that name without reading it; None where it is compressed."""
         member = self.members[name]
-        if member.offset is None or not member.nbytes:
+        if not member.nbytes:
+            return np.empty(member.shape, member.dtype)
+        if member.offset is None:
             return None
         order = cast(Any, "F" if member.fortran else "C")
         return np.memmap(self.path, member.dtype, "r", member.offset, member.shape, order)
 
     def _member(self, entry: zipfile.ZipInfo) -> Member:
-        with self._zip.open(entry) as stream:
-            version = np.lib.format.read_magic(stream)
-            shape, fortran, dtype = _read_head(version, stream)
-            head = stream.tell()
+        name = entry.filename.removesuffix(".npy")
+        stream = self._streams[name] = self._zip.open(entry)
+        version = np.lib.format.read_magic(stream)  # type: ignore[arg-type, unused-ignore]
+        shape, fortran, dtype = _read_head(version, stream)
+        head = stream.tell()
         if dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded")
         declared = head + math.prod(shape) * dtype.itemsize
@@ -133,15 +151,8 @@ class Archive:
                 why=f"{dtype}{list(shape)} takes {declared:,} bytes with its head, the file holds {entry.file_size:,}",
                 mend="save it again with numpy.savez",
             )
-        stored = entry.compress_type == zipfile.ZIP_STORED
-        return Member(
-            entry.filename.removesuffix(".npy"),
-            entry,
-            dtype,
-            shape,
-            fortran,
-            self._start(entry) + head if stored else None,
-        )
+        offset = self._start(entry) + head if entry.compress_type == zipfile.ZIP_STORED else None
+        return Member(name, dtype, shape, fortran, offset)
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
         """Where the content of a member begins: behind its local header, whose extra field may differ in length."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -17,6 +20,8 @@ from onnxslim.commands.table import VERBS, group
 from onnxslim.errors import InputError, OnnxSlimError, SetupError, did_you_mean, out_of_memory
 
 INTERRUPTED = 130
+TERMINATED = 143
+"""What a shell shows for a program that SIGTERM ended."""
 CLOSED_PIPE = 141
 """What a shell shows for a program that SIGPIPE ended; 1 would say that a check failed."""
 DEBUG = "ONNXSLIM_DEBUG"
@@ -31,8 +36,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 a check failed, 2 usage or bad input, 3 environment, 130 interrupted, 141 where the
-        reader of standard output has gone.
+        reader of standard output has gone, 143 terminated.
     """
+    try:
+        with _terminable():
+            return _main(argv)
+    except _Terminated:
+        print("onnxslim: terminated", file=sys.stderr)
+        return TERMINATED
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt it passes every handler of errors, and whatever is open is put away."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Turns SIGTERM into an exception, so that temporary files are removed and child processes ended.
+
+    Only where nobody else handles it, and only for as long as the command runs.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # once is enough: the second must not stop the tidying up
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     gc.set_threshold(50_000, 20, 20)  # models are many objects that live as long as this process: few are garbage
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):

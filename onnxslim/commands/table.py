@@ -31,7 +31,7 @@ onnxslim IN OUT         the same as: onnxslim slim IN -o OUT --in-place
 onnxslim ./slim OUT     a file with the name of a verb needs ./
 
 \b
-Exit codes: 0 done; 1 a check failed; 2 usage or bad input; 3 environment; 130 interrupted."""
+Exit codes: 0 done; 1 a check failed; 2 usage or bad input; 3 environment; 130 interrupted; 143 terminated."""
 
 
 class VerbGroup(click.Group):

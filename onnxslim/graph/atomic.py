@@ -7,12 +7,14 @@ import errno
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from onnxslim.errors import InputError, OnnxSlimError, SetupError
+from onnxslim.graph.interrupts import uninterrupted
 
 POSIX = os.name == "posix"
 LOCK_SECONDS = 120.0
@@ -73,6 +75,47 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A temporary folder that is gone at the end, however this process is told to end.
+
+    Raises:
+        SetupError: There is none, or no room in it.
+    """
+    made: list[tempfile.TemporaryDirectory[str]] = []
+    try:
+        with scratch_explained(), uninterrupted():
+            made.append(tempfile.TemporaryDirectory(prefix="onnxslim-"))
+        yield made[0].name
+    finally:
+        with uninterrupted():
+            for each in made:
+                each.cleanup()
+
+
+@contextlib.contextmanager
+def scratch_explained() -> Iterator[None]:
+    """Turns what the system says of the temporary folder into an error of the environment.
+
+    Raises:
+        SetupError: There is no temporary folder, or no room in it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise scratch_error(error.strerror or str(error)) from error
+
+
+def scratch_error(why: str) -> SetupError:
+    """The error to raise where the temporary folder takes no file."""
+    return SetupError(
+        "the temporary folder takes no file",
+        where=os.environ.get("TMPDIR", ""),
+        why=why,
+        mend="free some space there, or set TMPDIR to a folder with more",
+    )
+
+
+@contextlib.contextmanager
 def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside ``target``, with its permissions; it is removed at the end unless it was renamed by then.
 
@@ -80,17 +123,21 @@ def staged(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(8).hex()}.tmp")
     with explained(target):
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        file: BinaryIO | None = None
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with uninterrupted():
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+                file = os.fdopen(os.open(temporary, flags, 0o666), "wb")
+            with file:
                 with contextlib.suppress(OSError):  # shows to sweep that the writer lives
-                    _lock(descriptor)
+                    lock_at_once(file.fileno())
                 with contextlib.suppress(FileNotFoundError):
                     os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
                 yield file, temporary
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+            if file is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    temporary.unlink()
 
 
 def sweep(target: Path) -> None:
@@ -105,7 +152,7 @@ def sweep(target: Path) -> None:
         with contextlib.suppress(OSError):  # locked, gone, or another's: not ours to remove
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                _lock(descriptor)
+                lock_at_once(descriptor)
                 if time.time() - os.fstat(descriptor).st_mtime > STALE_SECONDS:
                     path.unlink()
             finally:
@@ -151,7 +198,7 @@ def locked(folder: Path) -> Iterator[None]:
             deadline = time.monotonic() + LOCK_SECONDS
             while True:
                 try:
-                    _lock(descriptor)
+                    lock_at_once(descriptor)
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
@@ -170,7 +217,7 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def lock_at_once(descriptor: int) -> None:
     """Takes an advisory lock at once or raises BlockingIOError; does nothing where there are none."""
     if POSIX:
         import fcntl

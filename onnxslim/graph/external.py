@@ -16,7 +16,7 @@ from pathlib import Path
 import onnx
 
 from onnxslim.errors import InputError
-from onnxslim.graph.regular import kind_of
+from onnxslim.graph.regular import check_written, kind_of
 
 MEND_TRUST = (
     "put the file itself beside the model, or name the folder that it may be read from with --trust-data-dir DIR"
@@ -146,6 +146,7 @@ def check_external(tensor: onnx.TensorProto, nbytes: int, data: DataFolder, wher
             why="the data file is truncated or belongs to another model",
             mend="copy the data file again, together with its model",
         )
+    check_written(path, offset, length, f"external data of {where}")
     location = (
         entries["location"]
         if data.folder and path == Path(os.path.realpath(data.folder)) / entries["location"]

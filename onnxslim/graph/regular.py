@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import BinaryIO
 
 from onnxslim.errors import InputError
+
+HOLE_FROM = 64 << 20
+"""Bytes from which on a range of a file is looked into for holes."""
+LEAST_WRITTEN = 8
+"""Of the bytes of a range, one in so many must have been written."""
+_EXTENTS = 4096
+"""Pieces of a file that are counted; one that has more is no hole."""
 
 
 def open_regular(path: str | os.PathLike[str], what: str) -> BinaryIO:
@@ -51,3 +59,54 @@ def kind_of(mode: int) -> str:
         if test(mode):
             return name
     return "a device"
+
+
+def check_written(path: str | os.PathLike[str], start: int, length: int, what: str) -> None:
+    """Refuses a range of a file that is mostly hole: it was set to its length, and never written.
+
+    Downloads that stopped leave such files, and a file of no bytes may claim terabytes in this way. Where the file
+    system cannot tell, nothing is refused.
+
+    Args:
+        path: The file.
+        start: Where the range begins, in bytes.
+        length: How long it is; up to `HOLE_FROM` nothing is looked at.
+        what: What lies there, for messages.
+
+    Raises:
+        InputError: Fewer than one in `LEAST_WRITTEN` of its bytes were written.
+    """
+    if length < HOLE_FROM or not hasattr(os, "SEEK_DATA"):
+        return
+    try:
+        written = _written(path, start, start + length, length // LEAST_WRITTEN)
+    except OSError:
+        return  # it is opened again, and whoever does so says what is wrong
+    if written < length // LEAST_WRITTEN:
+        raise InputError(
+            f"{what} was never written: of {length:,} bytes {written:,} are on the disk",
+            where=os.fspath(path),
+            why="the file was made in its full length, and what should fill it did not come",
+            mend="copy or download the file again",
+        )
+
+
+def _written(path: str | os.PathLike[str], start: int, end: int, enough: int) -> int:
+    """Bytes between ``start`` and ``end`` that are no hole, counted until there are ``enough``."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        found = 0
+        for _ in range(_EXTENTS):
+            try:
+                start = os.lseek(descriptor, start, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but hole from here on
+                    return found
+                raise
+            if start >= end or found >= enough:
+                return found
+            hole = min(os.lseek(descriptor, start, os.SEEK_HOLE), end)
+            found, start = found + hole - start, hole
+        return enough
+    finally:
+        os.close(descriptor)

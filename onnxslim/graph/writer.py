@@ -13,7 +13,7 @@ import hashlib
 import mmap
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
 from onnxslim.graph.encoding import CHUNK, Encoded, Stub, encode, serialize, weight_chunks
+from onnxslim.graph.interrupts import uninterrupted
+from onnxslim.graph.orphans import is_leftover, noted, sweep_orphans
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.walk import bodies, tensor_protos, tensors
 from onnxslim.graph.wire import INLINE_BELOW, MAX_BYTES
@@ -146,14 +148,18 @@ def save_bytes(content: bytes, path: str | os.PathLike[str]) -> Saved:
         SetupError: The disk is full or fails.
     """
     target = resolve_target(path)
-    with explained(target), locked(target.parent):
-        old = _data_files(target)
+    with explained(target), locked(target.parent), contextlib.ExitStack() as pending:
+        sweep_orphans(target.parent, lambda data: _used_by_others(data, data))
+        old_files = _data_files(target)
+        for old in old_files:
+            if _is_own(old, target):
+                pending.enter_context(noted(target, old))(old.name)
         with staged(target) as (file, temporary):
             file.write(content)
             finish(file)
             commit(temporary, target)
         sweep(target)
-        return _retire(None, target, old, "", {})
+        return _retire(None, target, old_files, "", {})
 
 
 def _write_data(model: ir.Model, file: BinaryIO, target: Path) -> tuple[dict[ir.Value, int], str, int]:
@@ -208,25 +214,32 @@ def _commit(
 ) -> Saved:
     """Puts the data file, then the model file in place; then removes the old model's data. Under the folder's lock."""
     old_files = _data_files(target)
+    own = [old for old in old_files if _is_own(old, target)]
     location, created = "", False
-    if data is not None:
-        location, created = _place_data(target, *data)
-    try:
-        sync_folder(target.parent)
-        folder = str(target.parent)
-        stubs = {value: Stub.of(value, location, offset, folder) for value, offset in placed.items()}
-        encoded = encoded or encode(model, stubs)
-        with staged(target) as (file, temporary):
-            for chunk in encoded.chunks():
-                file.write(chunk)
-            finish(file)
-            commit(temporary, target)
-    except BaseException:
-        if created and location not in _names_in(target):
-            target.with_name(location).unlink(missing_ok=True)
-        raise
-    sweep(target)
-    return _retire(model, target, old_files, location, stubs)
+    sweep_orphans(target.parent, lambda data: _used_by_others(data, data))
+    with contextlib.ExitStack() as pending:
+        try:
+            if data is not None:
+                note = pending.enter_context(noted(target, data[0]))
+                with uninterrupted():
+                    location, created = _place_data(target, *data, note)
+            for old in own:
+                pending.enter_context(noted(target, old))(old.name)
+            sync_folder(target.parent)
+            folder = str(target.parent)
+            stubs = {value: Stub.of(value, location, offset, folder) for value, offset in placed.items()}
+            encoded = encoded or encode(model, stubs)
+            with staged(target) as (file, temporary):
+                for chunk in encoded.chunks():
+                    file.write(chunk)
+                finish(file)
+                commit(temporary, target)
+        except BaseException:
+            if created and location not in _names_in(target):
+                target.with_name(location).unlink(missing_ok=True)
+            raise
+        sweep(target)
+        return _retire(model, target, old_files, location, stubs)
 
 
 def _retire(
@@ -238,7 +251,7 @@ def _retire(
     for old in old_files:
         if old in files or _used_by_others(old, target):
             continue
-        if old.parent != target.parent or not _own_name(target).fullmatch(old.name) or old.is_symlink():
+        if not _is_own(old, target):
             left.append(old)
             continue
         if model is not None:
@@ -248,7 +261,13 @@ def _retire(
     return Saved(files, tuple(removed), tuple(left))
 
 
-def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[str, bool]:
+def _is_own(data: Path, target: Path) -> bool:
+    """Whether a data file of the model at ``target`` bears a name that it would be given here."""
+    own = _own_name(target).fullmatch(data.name) is not None
+    return own and data.parent == target.parent and not data.is_symlink()
+
+
+def _place_data(target: Path, temporary: Path, digest: str, size: int, note: Callable[[str], None]) -> tuple[str, bool]:
     """Gives the finished data file a new name, or finds the same content in place: the name, and whether it is new."""
     plain = target.with_name(f"{target.name}.data")
     # Not a name that some model refers to, or did: whoever has read that model must not find other weights there.
@@ -258,6 +277,7 @@ def _place_data(target: Path, temporary: Path, digest: str, size: int) -> tuple[
         name = plain.name if count < 0 else f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
         place = target.with_name(name)
         if not os.path.lexists(place):
+            note(name)
             os.rename(temporary, place)
             return name, True
         if _holds(place, digest, size):
@@ -309,6 +329,7 @@ def _used_by_others(data: Path, target: Path) -> bool:
     needle = os.fsencode(data.name)
     with os.scandir(target.parent) as entries:
         others = [entry for entry in entries if entry.name not in (target.name, data.name) and entry.is_file()]
+    others = [entry for entry in others if not is_leftover(entry.name)]
     for entry in others:
         if not entry.name.endswith(".onnx") and entry.stat().st_size > COPY_UP_TO:
             continue

@@ -14,13 +14,13 @@ biases every timing in it, so runs within a process are no independent evidence,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,8 @@ from typing import Literal, cast
 import numpy as np
 
 from onnxslim.errors import CheckFailed, InputError, SetupError
+from onnxslim.graph.atomic import scratch_explained, scratch_folder
+from onnxslim.graph.interrupts import uninterrupted
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.latency_child import Job, Timings
 from onnxslim.runtime.opening import AnyModel
@@ -125,10 +127,13 @@ def compare_latency(
             mend="use at least 4 processes, more than 0 seconds and at least 1 thread",
         )
     generator = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+    with scratch_folder() as folder:
         paths = {"a": _as_path(a, folder, "a"), "b": _as_path(b, folder, "b")}
         feeds_path = os.path.join(folder, "feeds.pickle")
-        with open(feeds_path, "wb") as file:  # read by our own child only, from a folder that only we may write to
+        with (
+            scratch_explained(),
+            open(feeds_path, "wb") as file,
+        ):  # read by our own child only, from a folder that only we may write to
             pickle.dump(list(feeds), file)
         timings = []
         for index in range(processes):
@@ -240,6 +245,34 @@ def _rounds(timings: Timings) -> np.ndarray:
     return times[clean] if clean.sum() >= MIN_CLEAN else times
 
 
+def run_child(
+    command: Sequence[str], given: str, *, timeout: float, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """``subprocess.run`` with ``given`` on stdin, but a signal never leaves the child behind, not even while it starts.
+
+    Raises:
+        subprocess.TimeoutExpired: It did not end in time.
+        OSError: It cannot be started.
+    """
+    child: subprocess.Popen[str] | None = None
+    pipe = subprocess.PIPE
+    try:
+        with uninterrupted():
+            child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
+        said, complained = child.communicate(given, timeout)
+        return subprocess.CompletedProcess(command, child.returncode, said, complained)
+    finally:
+        if child is not None:
+            with uninterrupted():
+                if child.poll() is None:
+                    child.kill()
+                child.wait()
+                for each in (child.stdin, child.stdout, child.stderr):
+                    with contextlib.suppress(OSError):  # what was not sent goes nowhere
+                        if each is not None:
+                            each.close()
+
+
 def _run_child(job: Job, timeout: float) -> Timings:
     """Starts a process, waits for it, and turns whatever goes wrong into an error; it never outlives the call."""
     environment = child_environment()
@@ -248,9 +281,7 @@ def _run_child(job: Job, timeout: float) -> Timings:
     # -P: a numpy.py in the user's folder must not be imported in place of numpy.
     command = [sys.executable, "-P", "-m", "onnxslim.runtime.latency_child"]
     try:
-        done = subprocess.run(
-            command, input=json.dumps(job), capture_output=True, text=True, timeout=timeout, env=environment
-        )
+        done = run_child(command, json.dumps(job), timeout=timeout, env=environment)
     except subprocess.TimeoutExpired as error:
         raise CheckFailed(
             f"a timing process did not end within {timeout:g} s",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.errors import InputError, SetupError, did_you_mean
+from onnxslim.graph.interrupts import uninterrupted
 
 QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 """Environment that onnxruntime must find before its first import, in this process and in children: since 1.31 it
@@ -33,6 +34,9 @@ LEVELS = {
 _ONNX_TYPES = {"bfloat16": 16, "float8_e4m3fn": 17, "float8_e4m3fnuz": 18, "float8_e5m2": 19, "float8_e5m2fnuz": 20}
 """TensorProto.DataType of the ml_dtypes types, without importing onnx."""
 
+NO_ARENA = "onnxslim.no_arena"
+"""Config entry of ours: the session gives memory back after each value, not when it ends."""
+
 MESSAGE_LENGTH = 400
 """Characters of onnxruntime's own words that an error message quotes."""
 
@@ -51,7 +55,8 @@ def onnxruntime() -> Any:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        import onnxruntime as ort
+        with uninterrupted():  # an interrupt in its middle leaves a half of it, which may crash when the process ends
+            import onnxruntime as ort
     except ImportError as error:
         raise SetupError(
             "onnxruntime cannot be imported", why=str(error), mend="install it: pip install onnxruntime"
@@ -132,7 +137,10 @@ def session_options(
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
+        if key == NO_ARENA:
+            options.enable_cpu_mem_arena = False
+        else:
+            options.add_session_config_entry(key, value)
     for path in libraries:
         try:
             options.register_custom_ops_library(path)

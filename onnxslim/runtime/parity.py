@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis.at_load import made_at_load
 from onnxslim.analysis.steps import stepped_outputs
 from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError, OutOfMemory
 from onnxslim.graph import load
@@ -44,6 +45,8 @@ from onnxslim.runtime.tier import Tier
 
 MEMORY = 256 << 20
 """Bytes of the original's outputs that are kept; those of further feeds are computed again for each candidate."""
+MAX_MADE = 8 << 30
+"""Bytes of constants that a model may compute anew in each run for it to be compared: a run costs seconds then."""
 OPTIMIZED_FACTOR = 10.0
 """How much wider the numeric bound is where both sides are optimized: their fusions may differ."""
 SIDES = 2
@@ -92,6 +95,13 @@ class Reference:
         self._model = load(model)
         self._threads = threads
         self._config = lean_config(self._model)
+        made = made_at_load(self._model, MAX_MADE)
+        if made > MAX_MADE:
+            raise CannotRun(
+                f"its nodes make {made:,} bytes of constants in every run",
+                why=f"a model is compared where they make at most {MAX_MADE:,}",
+                mend="store small constants where these nodes stand",
+            )
         self._scale = compare.dtype_scale(_float_types(self._model))
         self._stepped = stepped_outputs(self._model) if tier is Tier.NUMERIC else set()
         self._judging = Judging(self._model if tier is Tier.LOSSY else None)

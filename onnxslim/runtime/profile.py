@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from onnxslim.graph.atomic import scratch_folder
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.opening import AnyModel
 from onnxslim.runtime.session import open_session, optimized_graph
@@ -56,7 +56,7 @@ def node_times(
     """
     graph = optimized_graph(model, threads=threads, config=config).graph
     times: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+    with scratch_folder() as folder:
         session = open_session(model, threads=threads, config=config, profile_to=os.path.join(folder, "profile.json"))
         for feed in feeds:
             for _ in range(WARM_UP + runs):

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +15,7 @@ from onnxslim.errors import CannotRun, Crashed, Hung, OnnxSlimError
 from onnxslim.runtime.clock import Clock
 from onnxslim.runtime.feeds import Feed
 from onnxslim.runtime.isolated import IsolatedSession, open_isolated
+from onnxslim.runtime.session import lean_config
 
 SIZES = (1, 2, 7)
 """Sizes that symbolic dimensions are tried at."""
@@ -25,6 +27,10 @@ SECONDS = 6.0
 """Time that is spent on finding out which feeds a model runs, once one is found."""
 MAX_BYTES = 1 << 30
 """Bytes that one feed may have; a declared shape may be absurd."""
+
+
+_BLOCK = 1 << 20
+"""Numbers that are drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ def try_random_feeds(
 
 def _open(model: ir.Model) -> IsolatedSession:
     """A session that only finds out which sizes run: packing would copy every weight for it."""
-    config = {"session.disable_prepacking": "1"}
+    config = lean_config(model) | {"session.disable_prepacking": "1"}
     try:
         return open_isolated(model, optimize="basic", config=config)
     except Crashed:
@@ -183,9 +189,18 @@ def _array(value: ir.Value, shape: tuple[int, ...], generator: np.random.Generat
         return generator.integers(0, 2, shape).astype(bool)
     dtype = value.dtype.numpy()
     if value.dtype.is_floating_point():
-        return np.asarray(generator.standard_normal(shape)).astype(dtype)
+        return _normal(shape, dtype, generator)
     if dtype.kind == "c":
         return np.asarray(generator.standard_normal(shape) + 1j * generator.standard_normal(shape)).astype(dtype)
     if dtype in (np.uint8, np.int8):
         return generator.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
     return generator.integers(0, 10, shape).astype(dtype)
+
+
+def _normal(shape: tuple[int, ...], dtype: np.dtype[Any], generator: np.random.Generator) -> np.ndarray:
+    """What ``generator.standard_normal(shape).astype(dtype)`` gives, without as many doubles at once."""
+    array = np.empty(shape, dtype)
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        flat[start : start + _BLOCK] = generator.standard_normal(min(_BLOCK, flat.size - start)).astype(dtype)
+    return array

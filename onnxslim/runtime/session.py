@@ -6,7 +6,6 @@ import ctypes
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,12 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.analysis.at_load import made_at_load
-from onnxslim.errors import CheckFailed, InputError, did_you_mean, out_of_memory
+from onnxslim.errors import CannotRun, CheckFailed, InputError, did_you_mean, out_of_memory
+from onnxslim.graph.atomic import scratch_explained, scratch_folder
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.guard import ensure_opens
 from onnxslim.runtime.opening import CPU, AnyModel, Opening, opening_of
-from onnxslim.runtime.ort import brief, failures, lend
+from onnxslim.runtime.ort import NO_ARENA, brief, failures, lend
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -40,6 +40,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 PREPACK_UP_TO = 256 << 20
 """Bytes of weights beyond which sessions should not make prepacked copies of them."""
+_ROOM = 1 << 20
+"""Bytes that a temporary folder with room takes."""
 FOLD_UP_TO = 256 << 20
 """Bytes of constants that a session may compute when it opens a model that is only compared."""
 
@@ -214,6 +216,7 @@ def lean_config(model: ir.Model) -> dict[str, str]:
         config["session.disable_prepacking"] = "1"
     if made_at_load(model, FOLD_UP_TO) > FOLD_UP_TO:
         config["optimization.disable_specified_optimizers"] = "ConstantFolding"
+        config[NO_ARENA] = "1"
     return config
 
 
@@ -230,9 +233,13 @@ def optimized_graph(
     """
     opening = opening_of(model, threads=threads, config=config)
     ensure_opens(opening)
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+    with scratch_folder() as folder:
         path = os.path.join(folder, "optimized.onnx")
-        opening.inference(optimized_to=path)
+        try:
+            opening.inference(optimized_to=path)
+        except CannotRun:
+            _check_room(folder)  # onnxruntime calls a full disk a model that cannot be loaded
+            raise
         proto = onnx.load(path, load_external_data=weights)
     if not weights:
         for tensor in proto.graph.initializer:
@@ -241,6 +248,14 @@ def optimized_graph(
                     if entry.key == "location":
                         entry.value = "dropped"
     return proto
+
+
+def _check_room(folder: str) -> None:
+    """Raises SetupError where a temporary folder takes no more."""
+    with scratch_explained(), open(os.path.join(folder, "room"), "wb") as file:
+        file.write(bytes(_ROOM))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _port(node: Any) -> Port:

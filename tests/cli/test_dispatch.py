@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -14,6 +15,7 @@ import pytest
 import onnxslim
 from onnxslim.cli import dispatch, main
 from onnxslim.commands.table import VERBS
+from onnxslim.graph.atomic import scratch_folder
 from tests.documents import DIGITS
 
 Output = pytest.CaptureFixture[str]
@@ -207,3 +209,31 @@ def test_the_installed_command_slims(here: Path, program: list[str]) -> None:
     assert all(line.startswith("onnxslim: ") for line in done.stderr.splitlines())
     assert "parity: passed" in done.stdout
     assert 0 < (here / "out.onnx").stat().st_size <= DIGITS.stat().st_size
+
+
+def test_sigterm_ends_a_command_as_an_interrupt_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    held = []
+
+    @click.command()
+    def doctor() -> int:
+        with scratch_folder() as folder:
+            held.append(folder)
+            signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("onnxslim.commands.doctor.doctor", doctor)
+    assert main(["doctor"]) == 143
+    assert "onnxslim: terminated" in capsys.readouterr().err
+    assert not os.path.exists(held[0])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_interrupt_of_the_imports_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dispatch, "main", interrupted)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "onnxslim: interrupted\n"

@@ -400,3 +400,26 @@ def deep_proto_in_memory(folder: Path) -> onnx.ModelProto:
         )
         graph = attribute.g
     return model
+
+
+@case("70 dimensions")
+def rank_of_an_input(folder: Path) -> onnx.ModelProto:
+    model = good()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    for _ in range(70):
+        model.graph.input[0].type.tensor_type.shape.dim.add(dim_value=1)
+    return model
+
+
+@case("70 dimensions")
+def rank_of_a_constant(folder: Path) -> onnx.ModelProto:
+    model = good()
+    model.graph.initializer.append(helper.make_tensor("deep", onnx.TensorProto.FLOAT, [1] * 70, [1.0]))
+    return model
+
+
+@case("was never written")
+def data_file_that_is_a_hole(folder: Path) -> Path:
+    with (folder / "hole.bin").open("wb") as file:
+        file.truncate(256 << 20)
+    return written(folder, external("hole.bin", length=str(256 << 20), dims=(64 << 20,)))

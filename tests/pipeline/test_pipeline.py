@@ -10,9 +10,10 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.calibration import Sample
-from onnxslim.errors import CheckFailed
+from onnxslim.errors import CheckFailed, SetupError
 from onnxslim.graph import parse, to_bytes
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.passes.slim import RemoveIdentity
 from onnxslim.pipeline import Action, Context, Pass, PassResult, Pipeline
 from onnxslim.runtime import Tier, open_session
 
@@ -172,3 +173,22 @@ def test_what_onnxruntime_cannot_run_is_rewritten_unverified_and_said_so() -> No
     assert outcome.parity is None
     assert outcome.evidence == "none"
     assert "Strange" in outcome.unverified
+
+
+@pytest.mark.parametrize("error", [MemoryError("8 GiB"), RuntimeError("[ONNXRuntimeError] : std::bad_alloc")])
+def test_memory_that_runs_out_in_a_pass_is_no_bug(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def run(*_: object) -> PassResult:
+        raise error
+
+    monkeypatch.setattr(SwapAddends, "run", run)
+    with pytest.raises(SetupError, match=r"out of memory \(the pass 'swap-addends'\).*--memory") as caught:
+        Pipeline([SwapAddends()]).run(parse(SEVEN_ADDS))
+    assert caught.value.exit_code == 3
+
+
+def test_a_model_that_needs_more_memory_than_there_is_goes_unverified() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1] x) => (float y)
+        <int64[2] s = {100000000, 1000000}> { t = Identity(x)  e = Expand(t, s)  y = ReduceMax <keepdims = 0> (e) }"""
+    outcome = Pipeline([RemoveIdentity()]).run(parse(text))
+    assert outcome.modified
+    assert "allocate memory" in outcome.unverified

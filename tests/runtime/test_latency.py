@@ -131,10 +131,10 @@ def test_bad_options_are_refused() -> None:
 
 
 def test_a_crash_is_reported_with_the_end_of_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def crash(command: list[str], *_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, -11, stdout="", stderr="one\ntwo\nSegmentation fault\n")
 
-    monkeypatch.setattr(subprocess, "run", crash)
+    monkeypatch.setattr(latency, "run_child", crash)
     with pytest.raises(CheckFailed, match=r"ended with code -11.*Segmentation fault"):
         quick(matmul(), matmul())
 
@@ -146,7 +146,9 @@ def test_a_process_that_does_not_end_is_ended() -> None:
 
 def test_nonsense_on_stdout_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout="hello", stderr="")
+        latency,
+        "run_child",
+        lambda command, *_, **__: subprocess.CompletedProcess(command, 0, stdout="hello", stderr=""),
     )
     with pytest.raises(CheckFailed, match="nonsense"):
         quick(matmul(), matmul())
@@ -155,12 +157,12 @@ def test_nonsense_on_stdout_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
 def test_children_know_where_onnxslim_is_and_send_no_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def look(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    def look(command: list[str], *_: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         seen.update(options["env"], command=command)
         return subprocess.CompletedProcess(command, 1, stdout="", stderr="")
 
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
-    monkeypatch.setattr(subprocess, "run", look)
+    monkeypatch.setattr(latency, "run_child", look)
     with pytest.raises(CheckFailed):
         quick(matmul(), matmul())
     assert seen["ORT_DISABLE_TELEMETRY"] == "1"

@@ -348,3 +348,36 @@ def test_nothing_giant_is_made_however_much_there_is_to_spare() -> None:
     text = f"""{HEADER} g (float[80, 1000] x) => (float[80, 1000] y) <float[1] k = {{2}}, int64[2] s = {{80, 1000}}> {{
         a = Expand(k, s)  y = Pow(x, a) }}"""
     assert_declines(text, FoldConstants(spare=1 << 30), reason="would grow by 31")
+
+
+GIANTS = f"""{HEADER} g (int64[1] i) => (float[1] y) <int64[1] s = {{400000}}> {{
+    c = ConstantOfShape(s)
+    a = Exp(c)
+    b = Cos(c)
+    g0 = Gather(a, i)
+    g1 = Gather(b, i)
+    y = Add(g0, g1)
+}}"""
+
+
+def test_what_could_never_be_written_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(node: ir.Node, *_: object, **__: object) -> None:
+        raise AssertionError(f"{node.op_type} was evaluated")
+
+    monkeypatch.setattr("onnxslim.passes.slim.region.evaluate", refuse)
+    assert fold(GIANTS)[1] == ["the file would grow by 1,600,000 bytes"] * 3
+
+
+def test_the_values_of_a_region_take_half_of_the_memory_budget() -> None:
+    text = GIANTS.replace("y = Add(g0, g1)", "m = ReduceMax <keepdims = 0> (a)  h = Add(g0, g1)  y = Add(h, m)")
+    told = {}
+    for memory in (1 << 30, 4_000_000):
+        context = Context(memory=memory)
+        model = parse(text)
+        FoldConstants().run(model, context)
+        told[memory] = [each.reason for each in context.declined if "budget" in each.reason]
+        assert ("m" in model.graph.initializers) == (memory == 1 << 30)
+    assert told == {
+        1 << 30: [],
+        4_000_000: ["its output would take 1,600,000 bytes, and 400,000 are left of the memory budget"],
+    }
