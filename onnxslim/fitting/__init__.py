@@ -1,6 +1,6 @@
 """Fitting the weights of a contraction to what the original computed: pruning and sparsification share it."""
 
-from .bias import bias_of, shift_bias
+from .bias import bias_of, biases_of, shift_bias
 from .feeds import FITTED, first_feeds
 from .forward import Forward
 from .gains import gains, gains_of
@@ -16,6 +16,7 @@ __all__ = [
     "Normal",
     "Problem",
     "bias_of",
+    "biases_of",
     "first_feeds",
     "gains",
     "gains_of",
