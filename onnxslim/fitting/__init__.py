@@ -5,7 +5,8 @@ from .feeds import FITTED, first_feeds
 from .forward import Forward
 from .gains import gains, gains_of
 from .noise import Noise
-from .problem import HELD_OUT, Matrix, Normal, Problem, paired_rows, posed
+from .problem import HELD_OUT, Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
+from .sides import Sides, follow_each_other
 
 __all__ = [
     "FITTED",
@@ -15,12 +16,16 @@ __all__ = [
     "Noise",
     "Normal",
     "Problem",
+    "Reading",
+    "Sides",
     "bias_of",
     "biases_of",
     "first_feeds",
+    "follow_each_other",
     "gains",
     "gains_of",
     "paired_rows",
     "posed",
+    "posed_together",
     "shift_bias",
 ]

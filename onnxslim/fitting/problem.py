@@ -6,7 +6,7 @@ for instead of adding up; its targets Y are the outputs of the original.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from onnxslim import linalg
 from onnxslim.calibration import Unfold, unfold_of
-from onnxslim.fitting.bias import bias_of, shift_bias
+from onnxslim.fitting.bias import biases_of, shift_bias
 from onnxslim.graph.edit import constant_tensor, set_constant
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -112,6 +112,23 @@ class Problem:
         set_constant(weight, array.astype(tensor.dtype.numpy()))
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one node reads and is to make, by sample.
+
+    Attributes:
+        node: Of the model that is changed.
+        original: The same of the original.
+        inputs: Of ``node``.
+        outputs: Of ``original``.
+    """
+
+    node: ir.Node
+    original: ir.Node
+    inputs: Sequence[np.ndarray]
+    outputs: Sequence[np.ndarray]
+
+
 def posed(
     node: ir.Node,
     original: ir.Node,
@@ -120,7 +137,7 @@ def posed(
     left: npt.NDArray[np.bool_] | None,
     memory: int,
 ) -> Problem | str:
-    """The problem of a node, or the reason why there is none.
+    """The problem of a node that alone reads its weight, or the reason why there is none.
 
     Args:
         node: Of the model that is changed.
@@ -130,6 +147,26 @@ def posed(
         left: ``bool[outputs]``: those that ``node`` still has; None where it has all.
         memory: Bytes that matrices may take.
     """
+    return posed_together([node], [original], [Reading(node, original, inputs, outputs)], left, memory)
+
+
+def posed_together(
+    nodes: Sequence[ir.Node],
+    originals: Sequence[ir.Node],
+    readings: Iterable[Reading],
+    left: npt.NDArray[np.bool_] | None,
+    memory: int,
+) -> Problem | str:
+    """The problem of all nodes that read one weight: their rows and targets are put one below the other.
+
+    Args:
+        nodes: Of the model that is changed.
+        originals: The same of the original.
+        readings: Of ``nodes``, in their order; taken one after another, so that not all need to be held at once.
+        left: As of `posed`.
+        memory: As of `posed`.
+    """
+    node = nodes[0]
     unfold, tensor = unfold_of(node), constant_tensor(node.inputs[1])
     if isinstance(unfold, str):
         return unfold
@@ -139,23 +176,29 @@ def posed(
         return f"{unfold.features} unknowns of an output are too many"
     if MATRICES * unfold.nbytes > memory:
         return "its Gram matrices do not fit into the memory"
-    old, own = as_columns(node, tensor.numpy(), unfold), own_bias(node)
-    shift = _shift(node, original, left)
-    if shift is None:
-        return "its bias is of a form that is not known"
+    if any(each.op_type != node.op_type or _turned(each) != _turned(node) for each in nodes):
+        return "nodes read its weights in several ways"
+    old, own, before = as_columns(node, tensor.numpy(), unfold), own_bias(*nodes), own_bias(*originals)
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
-    wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
-    for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
-        rows, targets = paired_rows(unfold, x, y, wanted, seed=number)
-        if not np.isfinite(rows).all() or not np.isfinite(targets).all():
-            return "what it reads or makes is not finite"
-        targets = (targets if left is None else targets[:, left]) + shift
-        if own is not None:
-            rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
-        side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
-        side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
+    for place, each in enumerate(readings):
+        shift = _shift(each, own, before, left)
+        if shift is None:
+            return "its bias is of a form that is not known"
+        one, count = unfold_of(each.node), len(each.inputs)
+        if isinstance(one, str) or (one.features, one.groups) != (unfold.features, unfold.groups):
+            return "nodes read its weights in several ways"
+        wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, count * len(nodes)) + 1
+        for number, (x, y) in enumerate(zip(each.inputs, each.outputs, strict=True)):
+            rows, targets = paired_rows(one, x, y, wanted, seed=number + place * count)
+            if not np.isfinite(rows).all() or not np.isfinite(targets).all():
+                return "what it reads or makes is not finite"
+            targets = (targets if left is None else targets[:, left]) + shift
+            if own is not None:
+                rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
+            side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
+            side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
         return "there are too few samples to judge by"
     if not fitted.finite or not judging.finite:
@@ -163,21 +206,25 @@ def posed(
     return Problem(node, unfold, old, own, fitted, judging)
 
 
-def own_bias(node: ir.Node) -> ir.Value | None:
-    """The bias of a contraction that nothing else reads, see `onnxslim.fitting.bias_of`."""
+def own_bias(*nodes: ir.Node) -> ir.Value | None:
+    """The one bias of contractions that nothing else reads, see `onnxslim.fitting.biases_of`."""
+    node = nodes[0]
     weight = constant_tensor(node.inputs[1])
-    if weight is None or node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if weight is None or any(each.op_type not in ("Conv", "Gemm", "MatMul") for each in nodes):
         return None
-    return bias_of(node, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+    found = biases_of(nodes, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+    return found[0] if len(found) == 1 else None
 
 
-def _shift(node: ir.Node, original: ir.Node, left: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32] | None:
+def _shift(
+    reading: Reading, own: ir.Value | None, before: ir.Value | None, left: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float32] | None:
     """What to add to the original's outputs so that they are what the weights alone, and a shift, have to make.
 
     That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. None where
     a bias is of another form.
     """
-    own, before = own_bias(node), own_bias(original)
+    node = reading.node
     third = node.inputs[2] if len(node.inputs) > 2 else None
     scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
     if scaled or (own is None) != (before is None):

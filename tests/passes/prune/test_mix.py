@@ -163,7 +163,7 @@ SHARED: dict[str, tuple[list[str | Node], dict[str, tuple[int, ...]], dict[str, 
 def test_weights_that_several_nodes_read_are_mixed_once_for_all_of_them(name: str) -> None:
     nodes, weights, inputs, axis, least = SHARED[name]
     proto = redundant(model(nodes, weights, inputs=inputs, opset=11), "w", axis, "k")
-    channels, reads, moments = measured(loaded(proto), samples(proto))
+    _, reads, moments = measured(loaded(proto), samples(proto))
     assert [len(read.nodes) for read in reads] == [2]
     assert len(moments) == 1
     assert mixed(proto) > least > mixed(proto, mixing=False)
