@@ -102,7 +102,8 @@ def compensated(
     """Integers that make up for each other's errors on the calibration samples.
 
     Gram matrices are measured in as many readings of the samples as the memory budget wants, and are dropped once the
-    weights are rounded by them. A weight that several contractions read is rounded for the sum of their errors.
+    weights are rounded by them. A weight that several contractions read is rounded for the sum of their
+    errors, by one matrix.
 
     Args:
         model: With the groups' values; not changed.
@@ -166,7 +167,9 @@ def _measured(
     memory = (context.memory + WORKSPACE) // 2  # a reading of the other half is held beside it
     halves = [_Half(context.samples, half) for half in range(2)]
     readings = {
-        half: collect_in_groups(model, samples, requests, memory=memory, threads=context.threads)
+        half: collect_in_groups(
+            model, samples, requests, memory=memory, threads=context.threads, progress=context.progress
+        )
         for half, samples in enumerate(halves)
     }
     while readings:
@@ -202,10 +205,11 @@ class _Weight:
             self.reason = "contractions of different groups read its weight"
         else:
             self._unfold = known[0]
-            self.requests = [
-                Request(group.activations[0][1].name or "", "gram", unfold=unfold)
-                for group, unfold in zip(groups, known, strict=True)
-            ]
+            names: dict[Unfold, list[str]] = {}
+            for group, unfold in zip(groups, known, strict=True):
+                names.setdefault(unfold, []).append(group.activations[0][1].name or "")
+            # One matrix for all that read the weight in the same way: it is their sum that is asked for.
+            self.requests = [Request.pooled(some, unfold) for unfold, some in names.items()]
         self._missing = [list(self.requests) for _ in range(2)]
         self._grams: list[np.ndarray | None] = [None, None]
 

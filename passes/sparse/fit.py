@@ -105,13 +105,15 @@ def fit_in_turn(
         CannotRun: The model cannot be run in pieces.
     """
     sides = Sides(original, model, feeds, threads=threads, memory=memory)
+    order = {node: place for place, node in enumerate(model.graph)}
     found: dict[str, Fitted] = {}
     reasons: dict[str, str] = {}
     final = last(model, {node for weight, _ in weights for node in weight.nodes})
     for count, (weight, wanted) in enumerate(weights):
-        left = sides.advance(weight.nodes[0])
+        nodes = sorted(weight.nodes, key=lambda node: order[node])
+        left = sides.advance(nodes[0])
         progress(f"fit weight {count + 1} of {len(weights)} on {left} samples")
-        problem = sides.posed(weight.nodes, None, memory)
+        problem = sides.posed(nodes, None, memory)
         if isinstance(problem, str):
             reasons[weight.name] = problem
             made = fit_alone(weight, wanted, None)
@@ -119,7 +121,7 @@ def fit_in_turn(
         else:
             made = _solve(problem, weight, wanted, lengthen=final.isdisjoint(weight.nodes))
         found[weight.name] = made
-        sides.refresh(weight.nodes)
+        sides.refresh(nodes)
     return found, reasons
 
 
