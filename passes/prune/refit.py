@@ -21,6 +21,8 @@ from .layers import Layer
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean diagonal of X^T X, see `onnxslim.linalg.damped`."""
+ROUNDS = 3
+"""Times that the weight of a recurrence is fitted, each time to what the last one makes it read."""
 
 
 def refit(
@@ -71,29 +73,33 @@ def refit(
 def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory: int) -> bool:
     """Fits the weight that some nodes read; False where it stays.
 
-    In a recurrence what the nodes read changes with the weight: there it is kept only where they then make what they
-    are to make, better than before, of what they then read.
+    In a recurrence what the nodes read changes with the weight: there a fit is kept only where they then make what they
+    are to make, better than before, of what they then read; and from there it is fitted again.
     """
     problem = sides.posed(readers, layer.rows, memory)
-    if isinstance(problem, str):
-        return False
-    values = [value for value in (readers[0].inputs[1], problem.bias) if value is not None]
-    before = [(value, constant_tensor(value)) for value in values]
-    if not _solve(problem):
-        return False
-    sides.refresh(readers)
-    if len(readers) == 1 or not follow_each_other(readers):
-        return True
-    error = problem.judging.error(problem.weights)
-    del problem
-    after = sides.posed(readers, layer.rows, memory)
-    if not isinstance(after, str) and after.judging.error(after.weights) < error:
-        return True
-    for value, tensor in before:
-        assert tensor is not None
-        set_constant(value, tensor.numpy())
-    sides.refresh(readers)
-    return False
+    recurrent = len(readers) > 1 and follow_each_other(readers)
+    changed = False
+    for _ in range(ROUNDS if recurrent else 1):
+        if isinstance(problem, str):
+            break
+        values = [value for value in (readers[0].inputs[1], problem.bias) if value is not None]
+        before = [(value, constant_tensor(value)) for value in values]
+        if not _solve(problem):
+            break
+        sides.refresh(readers)
+        if not recurrent:
+            return True
+        error = problem.judging.error(problem.weights)
+        del problem  # its matrices make room for those of the next one
+        problem = sides.posed(readers, layer.rows, memory)
+        if isinstance(problem, str) or not problem.judging.error(problem.weights) < error:
+            for value, tensor in before:
+                assert tensor is not None
+                set_constant(value, tensor.numpy())
+            sides.refresh(readers)
+            break
+        changed = True
+    return changed
 
 
 def _solve(problem: Problem) -> bool:
