@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from onnxslim import linalg
 from onnxslim.calibration import Unfold, unfold_of
+from onnxslim.calibration.gram import WIDE
 from onnxslim.fitting.bias import biases_of, shift_bias
 from onnxslim.graph.edit import constant_tensor, set_constant
 
@@ -27,30 +28,51 @@ ROWS = 16
 LEAST_ROWS = 4096
 WIDEST = 6144
 """Unknowns of an output beyond which a layer is left: solving costs their cube."""
-MATRICES = 5
-"""Gram matrices that there are at once: two that are summed up, one damped, one factored, one to spare."""
+MATRICES = 4
+"""Gram matrices that there are at once: two that are summed up, one damped, one factored."""
 
 
-@dataclass
 class Normal:
-    """X^T X, X^T Y and the squares of Y of some samples, by group of the convolution."""
+    """X^T X, X^T Y and the squares of Y of some samples, by group of the convolution.
 
-    gram: Matrix
-    cross: Matrix
-    target: Matrix
-    rows: int = 0
+    X^T X is not made as long as X has at most half as many rows as features, and nobody asks for it.
 
-    @classmethod
-    def zeros(cls, groups: int, features: int, outputs: int) -> Normal:
-        """Of no samples yet."""
-        return cls(
-            np.zeros((groups, features, features)), np.zeros((groups, features, outputs)), np.zeros((groups, outputs))
-        )
+    Args:
+        groups: Of a convolution.
+        features: Of each.
+        outputs: Of each.
+        few: Whether X is kept at first.
+    """
+
+    def __init__(self, groups: int, features: int, outputs: int, *, few: bool = False) -> None:
+        self.cross, self.target = np.zeros((groups, features, outputs)), np.zeros((groups, outputs))
+        self.rows = 0
+        self._gram: Matrix | None = None
+        self._tables: list[npt.NDArray[np.float32]] | None = [] if few and groups == 1 and features >= WIDE else None
+
+    @property
+    def gram(self) -> Matrix:
+        """``float64[groups, features, features]``."""
+        if self._gram is None:
+            self._gram = np.zeros((len(self.cross), self.cross.shape[1], self.cross.shape[1]))
+            for x in self._tables or ():
+                self._gram += x.transpose(0, 2, 1) @ x
+            self._tables = None
+        return self._gram
+
+    def keeps(self, rows: int) -> bool:
+        """Whether X is still kept when it has so many rows more."""
+        return self._tables is not None and 2 * (self.rows + rows) <= self.cross.shape[1]
 
     def add(self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:
         """``x`` is [groups, rows, features], ``y`` [groups, rows, outputs]."""
         turned = x.transpose(0, 2, 1)
-        self.gram += turned @ x
+        if self.keeps(x.shape[1]):
+            assert self._tables is not None
+            self._tables.append(x)
+        else:
+            gram = self.gram
+            gram += turned @ x
         self.cross += turned @ y
         self.target += np.einsum("gro,gro->go", y, y, dtype=np.float64)
         self.rows += x.shape[1]
@@ -58,10 +80,16 @@ class Normal:
     @property
     def finite(self) -> bool:
         """Whether all sums are; squares of values that are finite need not be."""
-        return all(bool(np.isfinite(each).all()) for each in (self.gram, self.cross, self.target))
+        known = [self.cross, self.target, *(self._tables or ()), *([] if self._gram is None else [self._gram])]
+        return all(bool(np.isfinite(each).all()) for each in known)
 
     def solved(self, penalty: float, toward: Matrix) -> Matrix:
         """See `onnxslim.linalg.ridge`; of groups that are never read, ``toward``."""
+        if self._tables:
+            x = np.concatenate(self._tables, axis=1)[0].astype(np.float64)
+            if not x.any():
+                return toward.copy()
+            return linalg.ridge_of_rows(x, self.cross[0], damping=penalty, toward=toward[0].T).T[np.newaxis]
         found = toward.copy()
         for place, (gram, cross) in enumerate(zip(self.gram, self.cross, strict=True)):
             if np.diagonal(gram).any():
@@ -70,7 +98,10 @@ class Normal:
 
     def errors(self, weights: Matrix) -> Matrix:
         """|X W - Y|^2 of each output: ``float64[groups, outputs]``."""
-        quadratic = np.einsum("gfo,gfo->go", weights, self.gram @ weights)
+        if self._tables:
+            quadratic: Matrix = sum(np.square(x @ weights).sum(axis=1) for x in self._tables) + np.zeros(1)
+        else:
+            quadratic = np.einsum("gfo,gfo->go", weights, self.gram @ weights)
         result: Matrix = quadratic - 2 * np.einsum("gfo,gfo->go", weights, self.cross) + self.target
         return result
 
@@ -156,6 +187,8 @@ def posed_together(
     readings: Iterable[Reading],
     left: npt.NDArray[np.bool_] | None,
     memory: int,
+    *,
+    few: bool = False,
 ) -> Problem | str:
     """The problem of all nodes that read one weight: their rows and targets are put one below the other.
 
@@ -165,6 +198,7 @@ def posed_together(
         readings: Of ``nodes``, in their order; taken one after another, so that not all need to be held at once.
         left: As of `posed`.
         memory: As of `posed`.
+        few: Whether the caller asks for no Gram matrix, see `Normal`.
     """
     node = nodes[0]
     unfold, tensor = unfold_of(node), constant_tensor(node.inputs[1])
@@ -174,14 +208,15 @@ def posed_together(
         return "its weights are not constant"
     if unfold.features > WIDEST:
         return f"{unfold.features} unknowns of an output are too many"
-    if MATRICES * unfold.nbytes > memory:
+    large = MATRICES * unfold.nbytes > memory
+    if large and not few:
         return "its Gram matrices do not fit into the memory"
     if any(each.op_type != node.op_type or _turned(each) != _turned(node) for each in nodes):
         return "nodes read its weights in several ways"
     old, own, before = as_columns(node, tensor.numpy(), unfold), own_bias(*nodes), own_bias(*originals)
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
-    fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
+    fitted, judging = (Normal(unfold.groups, old.shape[1], old.shape[2], few=few) for _ in range(2))
     for place, each in enumerate(readings):
         shift = _shift(each, own, before, left)
         if shift is None:
@@ -198,6 +233,8 @@ def posed_together(
             if own is not None:
                 rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
             side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
+            if large and not side.keeps(rows.shape[1]):
+                return "its Gram matrices do not fit into the memory"
             side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
         return "there are too few samples to judge by"

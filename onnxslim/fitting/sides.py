@@ -43,14 +43,16 @@ class Sides:
         """Of the node that was gone to."""
         return self._reading(self._before, self._now, node)
 
-    def posed(self, nodes: Sequence[ir.Node], left: npt.NDArray[np.bool_] | None, memory: int) -> Problem | str:
+    def posed(
+        self, nodes: Sequence[ir.Node], left: npt.NDArray[np.bool_] | None, memory: int, *, few: bool = False
+    ) -> Problem | str:
         """The problem of nodes that share a weight, the first of which was gone to; see `posed_together`.
 
         What the others read is computed with the weights of now, from here on and only for this.
         """
         originals = [self._originals[node.outputs[0].name] for node in nodes]
         readings = [self.reading(nodes[0])] if len(nodes) == 1 else self._ahead(nodes)
-        return posed_together(nodes, originals, readings, left, memory)
+        return posed_together(nodes, originals, readings, left, memory, few=few)
 
     def refresh(self, nodes: Sequence[ir.Node]) -> None:
         """Takes over the weights and the bias of nodes, which have changed."""

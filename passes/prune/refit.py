@@ -76,7 +76,7 @@ def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory
     In a recurrence what the nodes read changes with the weight: there a fit is kept only where they then make what they
     are to make, better than before, of what they then read; and from there it is fitted again.
     """
-    problem = sides.posed(readers, layer.rows, memory)
+    problem = sides.posed(readers, layer.rows, memory, few=True)
     recurrent = len(readers) > 1 and follow_each_other(readers)
     changed = False
     for _ in range(ROUNDS if recurrent else 1):
@@ -91,7 +91,7 @@ def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory
             return True
         error = problem.judging.error(problem.weights)
         del problem  # its matrices make room for those of the next one
-        problem = sides.posed(readers, layer.rows, memory)
+        problem = sides.posed(readers, layer.rows, memory, few=True)
         if isinstance(problem, str) or not problem.judging.error(problem.weights) < error:
             for value, tensor in before:
                 assert tensor is not None

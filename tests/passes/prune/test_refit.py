@@ -344,7 +344,17 @@ def test_where_memory_is_short_there_are_fewer_samples_or_no_fit() -> None:
     made = disturbed(original)
     assert refit(original, made, [Layer("y", None)], given, memory=memory, threads=1, progress=said.append) == 1
     assert said == ["refit layer 1 of 1 on 7 samples"] or said == ["refit layer 1 of 1 on 8 samples"]
-    assert refit(original, disturbed(original), [Layer("y", None)], given, memory=40 * 41 * 8 * 4, threads=1) == 0
+    assert refit(original, disturbed(original), [Layer("y", None)], given, memory=40 * 41 * 8 * 3, threads=1) == 0
+
+
+def test_few_rows_are_fitted_without_their_matrix() -> None:
+    proto = model(["Gemm x v b -> y"], {"v": (700, 6), "b": (6,)}, inputs={"x": [4, 700]})
+    original, given = loaded(proto), feeds(samples(proto, 32))
+    made = [disturbed(original), disturbed(original)]
+    small = 700 * 701 * 8 * 2  # two matrices are not enough
+    assert refit(original, made[0], [Layer("y", None)], given, memory=1 << 28, threads=1) == 1
+    assert refit(original, made[1], [Layer("y", None)], given, memory=small, threads=1) == 1
+    assert decibels(made[0], made[1], samples(proto, 4)) > 90
 
 
 def test_a_model_that_cannot_be_cut_says_so() -> None:
