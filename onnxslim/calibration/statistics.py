@@ -56,7 +56,8 @@ class Request:
     def pooled(cls, values: Iterable[str], unfold: Unfold) -> Self:
         """The Gram matrix of several values: one matrix, however many nodes read the weight.
 
-        The order of ``values`` does not matter, so that weights that multiply the same values share it.
+        The order of ``values`` does not matter, so that weights that multiply the same values share it. Constants among
+        them, such as the first state of a recurrence, are left out where there are others.
         """
         first, *others = sorted(set(values))
         return cls(first, "gram", unfold=unfold, others=tuple(others))

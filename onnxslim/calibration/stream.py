@@ -149,11 +149,14 @@ def _screen(model: ir.Model, requests: dict[Request, None]) -> tuple[list[Wanted
                     raise InputError(f"the model has no value {name!r}", mend=did_you_mean(name, map(str, known)))
                 declined[request] = "the value is inside a subgraph, which may run any number of times"
             elif value is None or ir.convenience.get_const_tensor(value) is not None:
-                declined[request] = "the value is constant: read it from the model"
+                if not request.others:
+                    declined[request] = "the value is constant: read it from the model"
             elif isinstance(value.type, ir.SequenceType | ir.OptionalType):
                 declined[request] = "the value is no tensor"
             else:
                 values.append(value)
+        if not values:
+            declined.setdefault(request, "the values are constant: read them from the model")
         if request not in declined:
             wanted.append((request, tuple(values)))
     return sorted(wanted, key=lambda item: min(order[value] for value in item[1])), declined

@@ -70,7 +70,9 @@ class Sides:
     def _reading(self, before: Forward, now: Forward, node: ir.Node) -> Reading:
         source, key = node.inputs[0], node.outputs[0].name or ""
         assert source is not None
-        inputs = [values[source.name or ""] for values in now.held]
+        tensor = constant_tensor(source)
+        constant = None if tensor is None else tensor.numpy()  # the first state of a recurrence
+        inputs = [values[source.name or ""] if constant is None else constant for values in now.held]
         return Reading(node, self._originals[key], inputs, [values[key] for values in before.held])
 
 

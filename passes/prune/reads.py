@@ -92,9 +92,14 @@ def reads_of(channels: Channels) -> list[Read]:
 
 
 def _weights_last(contraction: Contraction) -> Contraction:
-    """The same sum, what is constant being called the weight."""
+    """The same sum, what is constant being called the weight.
+
+    Where both are, as at the first step of a recurrence, it is the one where the operator has its weights.
+    """
     node, slot = contraction.node, contraction.slot
     if slot < 0 or constant_tensor(node.inputs[slot]) is None:
+        return contraction
+    if contraction.weight == 1 and constant_tensor(node.inputs[1]) is not None:
         return contraction
     return Contraction(node, contraction.weight, contraction.weight_axis, slot, contraction.axis)
 
