@@ -30,7 +30,7 @@ BLOCK = 64
 WORK = 4e12
 """Multiplications that the rankings of one stage may take together: some minutes of one core. Each group has an equal
 share; one that needs more is ranked greedily as far as that goes, and from there by what each channel costs then."""
-VECTORS = 4
+VECTORS = 8
 """Multiplications of matrices in the time of one of a matrix with a vector, which waits for memory."""
 
 
