@@ -98,7 +98,7 @@ def test_chunks_add_up_and_the_matrix_is_symmetric() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_few_rows_are_kept_and_who_had_which_does_not_matter(rows: int, dtype: type) -> None:
     unfold = Unfold(WIDE)
-    data = [RNG.standard_normal((rows, WIDE)).astype(dtype) for _ in range(8)]
+    data: list[np.ndarray] = [RNG.standard_normal((rows, WIDE)).astype(dtype) for _ in range(8)]
 
     def gram(blocks: range) -> Gram:
         made = Gram(unfold)
