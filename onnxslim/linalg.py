@@ -15,6 +15,7 @@ columns that of GPTQ (Frantar et al., ICLR 2023, "The GPTQ Algorithm"), whose Ch
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -52,8 +53,72 @@ def damped(gram: np.ndarray, damping: float = DAMPING) -> np.ndarray:
     live = diagonal[diagonal > 0]
     if not live.size or not np.isfinite(diagonal).all() or (diagonal < 0).any():
         raise ValueError("the diagonal of a Gram matrix is finite, not negative, and not all zero")
-    result: np.ndarray = gram + damping * live.mean() * np.eye(len(gram))
+    result: np.ndarray = gram + 0.0  # a copy, without negative zeros
+    np.fill_diagonal(result, diagonal + damping * live.mean())
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Lowrank:
+    """``diag(d) + s F^T F`` with s = 1 or -1: a damped Gram matrix of few rows, or its inverse, never written out.
+
+    Attributes:
+        diagonal: ``float64[features]``.
+        factor: ``float64[rows, features]``.
+        sign: s.
+    """
+
+    diagonal: np.ndarray
+    factor: np.ndarray
+    sign: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.diagonal)
+
+    def columns(self, places: np.ndarray) -> np.ndarray:
+        """``float64[features, places]``."""
+        found: np.ndarray = self.sign * (self.factor.T @ self.factor[:, places])
+        found[places, np.arange(len(places))] += self.diagonal[places]
+        return found
+
+    def blocks(self, places: np.ndarray) -> np.ndarray:
+        """The diagonal blocks of ``int[blocks, k]`` places: ``float64[blocks, k, k]``."""
+        own = self.factor[:, places]
+        found: np.ndarray = self.sign * np.matmul(own.transpose(1, 2, 0), own.transpose(1, 0, 2))
+        inner = np.arange(places.shape[1])
+        found[:, inner, inner] += self.diagonal[places]
+        return found
+
+    def times(self, right: np.ndarray) -> np.ndarray:
+        """The product with ``float[features, columns]``."""
+        found: np.ndarray = self.diagonal[:, np.newaxis] * right + self.sign * (self.factor.T @ (self.factor @ right))
+        return found
+
+    def energy(self, weights: np.ndarray) -> float:
+        """``trace(W M W^T)`` of ``float[outputs, features]``."""
+        plain = np.einsum("of,of,f->", weights, weights, self.diagonal)
+        return float(plain + self.sign * np.square(self.factor @ weights.T).sum())
+
+    def whole(self) -> np.ndarray:
+        """Written out, ``float64[features, features]``."""
+        found: np.ndarray = self.sign * (self.factor.T @ self.factor)
+        found[np.diag_indices_from(found)] += self.diagonal
+        return found
+
+    def only(self, places: np.ndarray) -> Lowrank:
+        """The block of some features."""
+        return Lowrank(self.diagonal[places], self.factor[:, places], self.sign)
+
+    def inverse(self) -> Lowrank:
+        """Of a positive definite one: with F / sqrt(d) = G it is ``(I - G^T (I + G G^T)^-1 G)`` between 1 / sqrt(d).
+
+        (Woodbury, Inverting modified matrices, 1950.) It costs the cube of the rows, not of the features.
+        """
+        root = np.sqrt(self.diagonal)
+        scaled = self.factor / root
+        inner = scaled @ scaled.T
+        inner[np.diag_indices_from(inner)] += 1.0
+        return Lowrank(1 / self.diagonal, np.linalg.solve(np.linalg.cholesky(inner), scaled) / root, -1.0)
 
 
 def output_errors(delta: np.ndarray, gram: np.ndarray) -> np.ndarray:
@@ -146,3 +211,36 @@ def ridge(
     if toward is not None:
         target = target + (np.diagonal(matrix) - np.diagonal(gram))[:, np.newaxis] * toward.T
     return np.ascontiguousarray(np.linalg.solve(matrix, target).T)
+
+
+def ridge_of_rows(
+    rows: np.ndarray, cross: np.ndarray, *, damping: float = DAMPING, toward: np.ndarray | None = None
+) -> np.ndarray:
+    """What `ridge` gives with ``gram = X^T X``, of X itself: it costs the cube of the rows, not of the features.
+
+    ``(X^T X + r I)^-1 = (I - X^T (X X^T + r I)^-1 X) / r``.
+
+    Args:
+        rows: X, float64[rows, features].
+        cross: As for `ridge`.
+        damping: As for `damped`.
+        toward: As for `ridge`.
+
+    Returns:
+        float64[outputs, features].
+
+    Raises:
+        ValueError: As of `damped`.
+    """
+    diagonal = np.square(rows).sum(axis=0)
+    live = diagonal[diagonal > 0]
+    if not live.size or not np.isfinite(diagonal).all():
+        raise ValueError("the diagonal of a Gram matrix is finite, not negative, and not all zero")
+    added = damping * live.mean()
+    start = np.zeros((rows.shape[1], cross.shape[1])) if toward is None else toward.T.astype(np.float64)
+    # From where it starts: what is left to explain is small, and loses nothing when it is divided by r.
+    wanted = cross - rows.T @ (rows @ start)
+    inner = rows @ rows.T
+    inner[np.diag_indices_from(inner)] += added
+    found = start + (wanted - rows.T @ np.linalg.solve(inner, rows @ wanted)) / added
+    return np.ascontiguousarray(found.T)

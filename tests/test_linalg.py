@@ -7,7 +7,17 @@ import itertools
 import numpy as np
 import pytest
 
-from onnxslim.linalg import BLOCK, DAMPING, Project, compensate, damped, output_errors, ridge
+from onnxslim.linalg import (
+    BLOCK,
+    DAMPING,
+    Lowrank,
+    Project,
+    compensate,
+    damped,
+    output_errors,
+    ridge,
+    ridge_of_rows,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -165,3 +175,28 @@ def test_ridge_finds_the_weights_and_stays_near_others() -> None:
     near, far = (np.abs(ridge(gram, cross, damping=each) - weights).max() for each in (1e-4, 1.0))
     assert near < far
     assert np.abs(ridge(gram, cross, damping=1e9)).max() < 1e-6
+
+
+def test_a_matrix_of_few_rows_is_what_it_would_be_written_out() -> None:
+    factor, weights, right = inputs(7, 30), RNG.normal(size=(4, 30)), RNG.normal(size=(30, 3))
+    made = Lowrank(RNG.uniform(0.5, 2, 30), factor)
+    whole, places = made.whole(), np.array([[3, 9], [0, 29]])
+    np.testing.assert_allclose(whole, np.diag(made.diagonal) + factor.T @ factor)
+    for one, other in ((made, whole), (made.inverse(), np.linalg.inv(whole))):
+        np.testing.assert_allclose(one.whole(), other, atol=1e-10)
+        np.testing.assert_allclose(one.columns(places[0]), other[:, places[0]], atol=1e-10)
+        np.testing.assert_allclose(one.blocks(places), other[places[:, :, None], places[:, None, :]], atol=1e-10)
+        np.testing.assert_allclose(one.times(right), other @ right, atol=1e-10)
+        np.testing.assert_allclose(one.energy(weights), np.trace(weights @ other @ weights.T))
+        np.testing.assert_allclose(one.only(places[0]).whole(), other[np.ix_(places[0], places[0])], atol=1e-10)
+
+
+@pytest.mark.parametrize("damping", [1e-4, 1e-2, 1.0])
+def test_a_ridge_of_few_rows_is_that_of_their_matrix(damping: float) -> None:
+    rows, toward = inputs(9, 40), RNG.normal(size=(5, 40))
+    rows[:, 4] = 0  # never there
+    cross = rows.T @ RNG.normal(size=(9, 5))
+    expected = ridge(rows.T @ rows, cross, damping=damping, toward=toward)
+    np.testing.assert_allclose(ridge_of_rows(rows, cross, damping=damping, toward=toward), expected, atol=1e-9)
+    with pytest.raises(ValueError, match="not all zero"):
+        ridge_of_rows(np.zeros((3, 4)), np.zeros((4, 2)))

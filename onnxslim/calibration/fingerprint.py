@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +27,11 @@ def fingerprints(model: ir.Model) -> dict[ir.Value, str]:
     Operators that draw random numbers are taken at their word: two with equal attributes and inputs look equal.
     """
     return _Hasher(model).main_graph()
+
+
+def joined(marks: Sequence[str]) -> str:
+    """The fingerprint of several values together, in their order."""
+    return _digest(b"together", *(mark.encode() for mark in marks)).hex()
 
 
 def weight_digest(tensor: ir.TensorProtocol) -> bytes:

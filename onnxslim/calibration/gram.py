@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +20,8 @@ from onnxslim.calibration.moments import Uneven
 
 CHUNK = 1 << 18
 """Entries of X in float64 that are unfolded at a time."""
+WIDE = 512
+"""Features from which on few rows are kept as they are: the matrix would be larger, and slower to invert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Unfold:
     def buffer_bytes(self) -> int:
         """Bytes of the rows gathered."""
         return self.gathered * self.groups * self.features * 8
+
+    @property
+    def most_rows(self) -> int:
+        """Rows up to which X itself is kept, not X^T X: in float32 they take the bytes of the matrix."""
+        return 2 * self.features if self.features >= WIDE and self.groups == 1 and not self.kernel else 0
 
     def rows(self, x: np.ndarray) -> Iterator[np.ndarray]:
         """Yields ``float64[groups, rows, features]`` in chunks of about `CHUNK` entries.
@@ -130,26 +137,47 @@ class Unfold:
 
 
 class Gram:
-    """``X^T X`` and the column sums of X over all samples, in float64."""
+    """``X^T X`` and the column sums of X over all samples, in float64.
+
+    As long as X has no more rows than `Unfold.most_rows`, the rows are kept and multiplied when the matrix is asked
+    for. Which of the two ways it is depends on all rows together, never on how they were shared out.
+    """
 
     def __init__(self, unfold: Unfold) -> None:
         self.unfold = unfold
         self.rows = 0
         self._sum = BlockSum()
+        self._kept: list[tuple[int, np.ndarray]] | None = []
+        """Rows with their blocks, in order, ``[rows, features]``; None once they are too many."""
         self._buffer: np.ndarray | None = None
         self._filled = self._block = 0
+        self._kind: np.dtype[Any] = np.dtype(np.float32)
 
     @property
     def matrix(self) -> np.ndarray:
         """``float64[groups, features, features]``, symmetric."""
         self.close()
+        if self._kept:
+            total = np.zeros((1, self.unfold.features, self.unfold.features))
+            for _, rows in self._kept:
+                wide = rows.astype(np.float64)
+                total[0] += wide.T @ wide
+            return total
         return self._sum.total()[:, :-1]
 
     @property
     def sums(self) -> np.ndarray:
         """``float64[groups, features]``: the sum of each column of X."""
         self.close()
+        if self._kept:
+            return np.array([sum(rows.sum(axis=0, dtype=np.float64) for _, rows in self._kept)])
         return self._sum.total()[:, -1]
+
+    @property
+    def table(self) -> np.ndarray | None:
+        """X itself, ``float[rows, features]``, where it was kept; then there are at most twice as many rows."""
+        self.close()
+        return np.concatenate([rows for _, rows in self._kept]) if self._kept else None
 
     def add(self, values: np.ndarray, block: int) -> None:
         """Takes in one sample's input of the contraction."""
@@ -159,6 +187,8 @@ class Gram:
             self._multiply()
             self._block = block
         unfold = self.unfold
+        if values.dtype.itemsize > self._kind.itemsize:
+            self._kind = values.dtype
         if self._buffer is None:
             self._buffer = np.empty((unfold.groups, unfold.gathered, unfold.features))
         for table in unfold.rows(values):
@@ -176,42 +206,85 @@ class Gram:
         """Ends the block in progress and frees the buffer."""
         self._multiply()
         self._buffer = None
+        if self._kept is not None and self.rows > self.unfold.most_rows:
+            self._settle()
         self._sum.close()
 
     def _multiply(self) -> None:
-        """Adds the rows gathered, all of one block."""
+        """Takes in the rows gathered, all of one block."""
         if self._buffer is None or not self._filled:
             return
+        rows, self._filled = self._buffer[:, : self._filled], 0
+        if self._kept is not None and self.rows <= self.unfold.most_rows:
+            self._kept.append((self._block, rows[0].astype(self._kind)))
+            return
+        self._settle()
+        self._product(rows, self._block)
+
+    def _settle(self) -> None:
+        """Multiplies the rows that were kept."""
+        for block, rows in self._kept or ():
+            self._product(rows[np.newaxis].astype(np.float64), block)
+        self._kept = None
+
+    def _product(self, table: np.ndarray, block: int) -> None:
         total = np.empty((self.unfold.groups, self.unfold.features + 1, self.unfold.features))
-        for group, rows in enumerate(self._buffer[:, : self._filled]):
+        for group, rows in enumerate(table):
             np.matmul(rows.T, rows, out=total[group, :-1])  # syrk: half the work, and exactly symmetric
             rows.sum(axis=0, out=total[group, -1])
-        self._filled = 0
-        self._sum.add(total, self._block)
+        self._sum.add(total, block)
 
     def merge(self, other: Gram) -> Gram:
         """The Gram matrix over the data of both, whose blocks must be disjoint. Neither is changed."""
-        self.close()
-        other.close()
         result = Gram(self.unfold)
         result.rows = self.rows + other.rows
-        result._sum = self._sum.merge(other._sum)
+        few = result.rows <= self.unfold.most_rows
+        for each in (self, other):
+            each.close()
+            if not few:
+                each._settle()
+        if few:
+            result._kept = sorted([*(self._kept or ()), *(other._kept or ())], key=lambda item: item[0])
+        else:
+            result._kept = None
+            result._sum = self._sum.merge(other._sum)
         return result
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays, for a file."""
         self.close()
-        return {"whole": np.array([self.rows], np.int64), **self._sum.to_arrays()}
+        whole = np.array([self.rows], np.int64)
+        if self._kept:
+            places = np.array([(block, len(rows)) for block, rows in self._kept], np.int64)
+            return {"whole": whole, "places": places, "table": np.concatenate([rows for _, rows in self._kept])}
+        return {"whole": whole, **self._sum.to_arrays()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], unfold: Unfold) -> Self:
         """What `to_arrays` gave. Raises ValueError where it cannot have."""
         result = cls(unfold)
-        if arrays["sums"].shape[1:] != (unfold.groups, unfold.features + 1, unfold.features):
-            raise ValueError("malformed Gram matrix")
         if arrays["whole"].dtype != np.int64 or arrays["whole"].shape != (1,):
             raise ValueError("malformed count")
-        result.rows, result._sum = int(arrays["whole"][0]), BlockSum.from_arrays(arrays)
+        result.rows = int(arrays["whole"][0])
+        if "table" in arrays:
+            table, places = arrays["table"], arrays["places"]
+            if (
+                places.dtype != np.int64
+                or places.ndim != 2
+                or places.shape[1] != 2
+                or places.min() < 0
+                or table.dtype.kind != "f"
+                or table.shape != (result.rows, unfold.features)
+                or places[:, 1].sum() != result.rows
+                or result.rows > unfold.most_rows
+            ):
+                raise ValueError("malformed rows")
+            ends = np.cumsum(places[:, 1])[:-1]
+            result._kept = list(zip(places[:, 0].tolist(), np.split(table, ends), strict=True))
+            return result
+        if arrays["sums"].shape[1:] != (unfold.groups, unfold.features + 1, unfold.features):
+            raise ValueError("malformed Gram matrix")
+        result._kept, result._sum = None, BlockSum.from_arrays(arrays)
         return result
 
 

@@ -7,9 +7,9 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 
@@ -36,18 +36,42 @@ class Request:
         kind: What is measured.
         axis: For ``range`` and ``mean``: one result for each index of this axis; None means one for all.
         unfold: For ``gram``: how the value becomes rows (`onnxslim.calibration.unfold_of`).
+        others: For ``gram``: more values whose rows are added, where several nodes read one weight (see `pooled`).
     """
 
     value: str
     kind: Kind
     axis: int | None = None
     unfold: Unfold | None = None
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.kind == "gram") != (self.unfold is not None) or (
             self.kind in ("histogram", "gram") and self.axis is not None
         ):
             raise ValueError(f"a request for {self.kind} takes {'unfold only' if self.kind == 'gram' else 'no unfold'}")
+        if self.others and self.kind != "gram":
+            raise ValueError(f"a request for {self.kind} takes one value")
+
+    @classmethod
+    def pooled(cls, values: Iterable[str], unfold: Unfold) -> Self:
+        """The Gram matrix of several values: one matrix, however many nodes read the weight.
+
+        The order of ``values`` does not matter, so that weights that multiply the same values share it. Constants among
+        them, such as the first state of a recurrence, are left out where there are others.
+        """
+        first, *others = sorted(set(values))
+        return cls(first, "gram", unfold=unfold, others=tuple(others))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """All values that are measured."""
+        return (self.value, *self.others)
+
+    @property
+    def name(self) -> str:
+        """Under which `Statistics.names` holds the fingerprint: the value's own name where there is only one."""
+        return "\0".join(self.values)
 
     @property
     def what(self) -> What:
@@ -103,7 +127,7 @@ class Statistics:
 
     def get(self, request: Request) -> Statistic | None:
         """The statistic that a request asks for, if measured."""
-        return self._get(request.value, request.what)
+        return self._get(request.name, request.what)
 
     def _get(self, value: str, what: What) -> Statistic | None:
         return self.entries.get((self.names.get(value, value), what))
@@ -138,7 +162,8 @@ class Statistics:
             keys.append([fingerprint, kind, axis, asdict(unfold) if unfold else None])
             arrays |= {f"{number}.{name}": array for name, array in statistic.to_arrays().items()}
         declined = [
-            [r.value, r.kind, r.axis, asdict(r.unfold) if r.unfold else None, why] for r, why in self.declined.items()
+            [r.value, r.kind, r.axis, asdict(r.unfold) if r.unfold else None, why, *r.others]
+            for r, why in self.declined.items()
         ]
         head = {"version": VERSION, "samples": self.samples, "blocks": self.blocks, "covered": self.covered}
         text = json.dumps({**head, "names": self.names, "keys": keys, "declined": declined})
@@ -177,8 +202,9 @@ class Statistics:
                     arrays = {part: archive[name] for part, name in names[str(number)].items()}
                     key = _what(*what)
                     result.entries[str(fingerprint), key] = _restore(key, arrays)
-                for value, kind, axis, unfold, why in head["declined"]:
-                    result.declined[Request(str(value), *_what(kind, axis, unfold))] = str(why)
+                for value, kind, axis, unfold, why, *others in head["declined"]:
+                    request = Request(str(value), *_what(kind, axis, unfold), others=tuple(map(str, others)))
+                    result.declined[request] = str(why)
                 result.names = {str(name): str(fingerprint) for name, fingerprint in head["names"].items()}
         except InputError:
             raise

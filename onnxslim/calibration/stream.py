@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import onnx_ir as ir
 from onnxslim.calibration.blocks import BLOCK
 from onnxslim.calibration.check import PortLike, check_sample, check_samples
 from onnxslim.calibration.expose import exposed, measured
-from onnxslim.calibration.fingerprint import fingerprints
+from onnxslim.calibration.fingerprint import fingerprints, joined
 from onnxslim.calibration.gram import Gram
 from onnxslim.calibration.histogram import BINS
 from onnxslim.calibration.identity import Digest, combine, content_hash
@@ -23,6 +24,8 @@ from onnxslim.runtime.session import Port, Session, open_session
 
 WORKSPACE = 32 << 20
 """Bytes of the budget kept for the buffers of histograms and Gram matrices."""
+TELL = 10.0
+"""Seconds between two lines of progress within a reading."""
 GUESSED_CHANNELS = 4096
 """Channels reckoned with where the model leaves their number open."""
 
@@ -88,13 +91,14 @@ def collect_in_groups(
     if memory <= WORKSPACE:
         raise InputError(f"a memory budget of {memory:,} bytes is too small", mend=f"give more than {WORKSPACE:,}")
     wanted, declined = _screen(model, dict.fromkeys(requests))
-    values = list(dict.fromkeys(value for _, value in wanted))
+    values = list(dict.fromkeys(value for _, read in wanted for value in read))
     produced = [value for value in values if not value.is_graph_input()]
     ports, kinds = _inspect(model, produced, threads)
     kinds |= {value: port for value in values for port in ports if value.is_graph_input() and port.name == value.name}
     wanted = [item for item in wanted if _is_float(item, kinds, declined)]
     progress("reading the samples")
-    survey = _survey(model, samples, [v for v in produced if v in {value for _, value in wanted}], ports, threads)
+    left = {value for _, read in wanted for value in read}
+    survey = _survey(model, samples, [value for value in produced if value in left], ports, threads)
     blocks = -(-len(survey.parts) // BLOCK)
     covered = _share(blocks, shard)
     marks = fingerprints(model)
@@ -104,12 +108,12 @@ def collect_in_groups(
         result = Statistics(survey.hash, blocks, ranges, declined=dict(declined))
         if group:
             progress(f"collecting {len(group)} statistics, reading {number} of {len(groups)}")
-            _fill(model, samples, group, survey, ports, covered, threads, marks, result)
+            _fill(model, samples, group, survey, ports, covered, threads, marks, result, progress)
         yield result
         del result  # the caller may be done with it: do not hold two groups at once
 
 
-Wanted = tuple[Request, ir.Value]
+Wanted = tuple[Request, tuple[ir.Value, ...]]
 
 
 @dataclass
@@ -135,22 +139,27 @@ def _screen(model: ir.Model, requests: dict[Request, None]) -> tuple[list[Wanted
     wanted: list[Wanted] = []
     declined: dict[Request, str] = {}
     for request in requests:
-        value = known.get(request.value)
-        if value is None and request.value not in graph.initializers:
-            if inner is None:
-                inner = {out.name for node in ir.traversal.RecursiveGraphIterator(graph) for out in node.outputs}
-            if request.value not in inner:
-                raise InputError(
-                    f"the model has no value {request.value!r}", mend=did_you_mean(request.value, map(str, known))
-                )
-            declined[request] = "the value is inside a subgraph, which may run any number of times"
-        elif value is None or ir.convenience.get_const_tensor(value) is not None:
-            declined[request] = "the value is constant: read it from the model"
-        elif isinstance(value.type, ir.SequenceType | ir.OptionalType):
-            declined[request] = "the value is no tensor"
-        else:
-            wanted.append((request, value))
-    return sorted(wanted, key=lambda item: order[item[1]]), declined
+        values: list[ir.Value] = []
+        for name in request.values:
+            value = known.get(name)
+            if value is None and name not in graph.initializers:
+                if inner is None:
+                    inner = {out.name for node in ir.traversal.RecursiveGraphIterator(graph) for out in node.outputs}
+                if name not in inner:
+                    raise InputError(f"the model has no value {name!r}", mend=did_you_mean(name, map(str, known)))
+                declined[request] = "the value is inside a subgraph, which may run any number of times"
+            elif value is None or ir.convenience.get_const_tensor(value) is not None:
+                if not request.others:
+                    declined[request] = "the value is constant: read it from the model"
+            elif isinstance(value.type, ir.SequenceType | ir.OptionalType):
+                declined[request] = "the value is no tensor"
+            else:
+                values.append(value)
+        if not values:
+            declined.setdefault(request, "the values are constant: read them from the model")
+        if request not in declined:
+            wanted.append((request, tuple(values)))
+    return sorted(wanted, key=lambda item: min(order[value] for value in item[1])), declined
 
 
 def _inspect(model: ir.Model, produced: list[ir.Value], threads: int) -> tuple[tuple[Port, ...], dict[ir.Value, Port]]:
@@ -160,12 +169,12 @@ def _inspect(model: ir.Model, produced: list[ir.Value], threads: int) -> tuple[t
 
 
 def _is_float(item: Wanted, kinds: dict[ir.Value, Port], declined: dict[Request, str]) -> bool:
-    request, value = item
-    port = kinds[value]
-    if port.dtype is not None and port.dtype.kind == "f":
-        return True
-    declined[request] = f"the value is {port.type}: statistics are for float16, float and double"
-    return False
+    request, values = item
+    for port in (kinds[value] for value in values):
+        if port.dtype is None or port.dtype.kind != "f":
+            declined[request] = f"the value is {port.type}: statistics are for float16, float and double"
+            return False
+    return True
 
 
 def _survey(
@@ -213,36 +222,47 @@ def _plan(
     groups: list[list[Wanted]] = []
     state = activations = peak = 0
     seen: set[ir.Value] = set()
-    for request, value in wanted:
-        port = kinds[value]
-        size = survey.sizes.get(value, 0) * (port.dtype.itemsize if port.dtype else 0)
-        own = _state_bytes(request, port, blocks)
-        if own + 2 * size > budget:
-            declined[request] = f"it needs {own + 2 * size:,} bytes, {budget:,} of the memory budget are free for it"
+    for request, values in wanted:
+        sizes = {value: survey.sizes.get(value, 0) * _itemsize(kinds[value]) for value in values}
+        own, size = _state_bytes(request, values, kinds, survey, blocks), max(sizes.values())
+        if own + sum(sizes.values()) + size > budget:
+            need = own + sum(sizes.values()) + size
+            declined[request] = f"it needs {need:,} bytes, {budget:,} of the memory budget are free for it"
             continue
-        extra = 0 if value in seen else size
+        extra = sum(each for value, each in sizes.items() if value not in seen)
         # A statistic may copy the activation that it looks at (padding), one at a time.
         if not groups or state + own + activations + extra + max(peak, size) > budget:
             groups.append([])
-            state, activations, peak, extra = 0, 0, 0, size
+            state, activations, peak, extra = 0, 0, 0, sum(sizes.values())
             seen = set()
-        groups[-1].append((request, value))
-        seen.add(value)
+        groups[-1].append((request, values))
+        seen.update(values)
         state, activations, peak = state + own, activations + extra, max(peak, size)
     return groups
 
 
-def _state_bytes(request: Request, port: Port, blocks: int) -> int:
+def _itemsize(port: Port) -> int:
+    return port.dtype.itemsize if port.dtype else 0
+
+
+def _state_bytes(
+    request: Request, values: Sequence[ir.Value], kinds: dict[ir.Value, Port], survey: _Survey, blocks: int
+) -> int:
     """Bytes that a statistic may hold at once."""
-    nodes = blocks.bit_length() + 3  # of the tree, the open block, one term, one product
+    nodes = max(0, blocks - 1).bit_length() + 2  # of the tree, the open block, one term
     if request.unfold is not None:
-        return request.unfold.nbytes * nodes + request.unfold.buffer_bytes
+        unfold = request.unfold
+        rows = len(survey.parts) * sum(survey.sizes.get(value, 0) for value in values) // unfold.features
+        kept = unfold.features * max(_itemsize(kinds[value]) for value in values)  # bytes of a row
+        if rows <= unfold.most_rows:
+            return rows * kept + unfold.buffer_bytes
+        return unfold.nbytes * nodes + unfold.most_rows * kept + unfold.buffer_bytes
     if request.kind == "histogram":
         return BINS * 8 * 3
-    shape = port.shape
+    shape = kinds[values[0]].shape
     channels = shape[request.axis] if request.axis is not None and -len(shape) <= request.axis < len(shape) else None
     known = channels if isinstance(channels, int) else GUESSED_CHANNELS
-    return (known if request.axis is not None else 1) * 8 * nodes
+    return (known if request.axis is not None else 1) * 8 * (nodes + 1)
 
 
 def _fill(
@@ -255,31 +275,40 @@ def _fill(
     threads: int,
     marks: dict[ir.Value, str],
     result: Statistics,
+    progress: Callable[[str], None],
 ) -> None:
     """One reading of the samples for one group of requests."""
-    produced = list(dict.fromkeys(value for _, value in group if not value.is_graph_input()))
+    produced = list(dict.fromkeys(value for _, read in group for value in read if not value.is_graph_input()))
     names = [value.name or "" for value in produced]
     session = open_session(exposed(model, produced), threads=threads, optimize=False) if produced else None
-    live: dict[Request, tuple[ir.Value, Statistic]] = {request: (value, request.empty()) for request, value in group}
+    live: dict[Request, tuple[tuple[ir.Value, ...], Statistic]] = {
+        request: (values, request.empty()) for request, values in group
+    }
+    told = time.monotonic()
     for index, sample in _slice(samples, covered[0] * BLOCK, covered[1] * BLOCK, len(survey.parts), ports):
+        if time.monotonic() > told + TELL:
+            told = time.monotonic()
+            progress(f"collecting {len(group)} statistics: {index} of {len(survey.parts)} samples")
         if (sample.id, content_hash(sample)) != survey.parts[index]:
             raise _changed(sample.id)
         found: dict[str, np.ndarray] = dict(sample.feed)
         if session is not None:
             found |= _run(session, sample, names)
-        for request, (value, statistic) in list(live.items()):
+        for request, (values, statistic) in list(live.items()):
             try:
-                statistic.add(found[value.name or ""], index // BLOCK)
+                for value in values:
+                    statistic.add(found[value.name or ""], index // BLOCK)
             except Uneven as error:
                 result.declined[request] = f"sample {sample.id!r}: {error}"
                 del live[request]
     if covered[0] < covered[1]:
-        for request, (value, statistic) in live.items():
+        for request, (values, statistic) in live.items():
             if isinstance(statistic, Gram):
                 statistic.close()
-            key: Key = (marks[value], request.what)
+            mark = marks[values[0]] if len(values) == 1 else joined([marks[value] for value in values])
+            key: Key = (mark, request.what)
             result.entries[key] = statistic
-            result.names[request.value] = marks[value]
+            result.names[request.name] = mark
 
 
 def _slice(

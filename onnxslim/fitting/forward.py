@@ -6,6 +6,7 @@ costs L^2; run in pieces, every node is computed once for each sample. What late
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -55,6 +56,12 @@ class Forward:
         self._next = 0
         self._threads, self._memory = threads, memory
         self.held: list[dict[str, np.ndarray]] = [dict(_tensors(feed)) for feed in feeds]
+
+    def fork(self) -> Forward:
+        """Another one that stands where this stands and goes on by itself; constants that change are of both."""
+        other = copy.copy(self)
+        other.held = [dict(values) for values in self.held]
+        return other
 
     def before(self, output: str) -> int:
         """The place of the node that computes a value."""

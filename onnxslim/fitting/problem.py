@@ -6,7 +6,7 @@ for instead of adding up; its targets Y are the outputs of the original.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,7 +16,8 @@ import onnx_ir as ir
 
 from onnxslim import linalg
 from onnxslim.calibration import Unfold, unfold_of
-from onnxslim.fitting.bias import bias_of, shift_bias
+from onnxslim.calibration.gram import WIDE
+from onnxslim.fitting.bias import biases_of, shift_bias
 from onnxslim.graph.edit import constant_tensor, set_constant
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -27,30 +28,51 @@ ROWS = 16
 LEAST_ROWS = 4096
 WIDEST = 6144
 """Unknowns of an output beyond which a layer is left: solving costs their cube."""
-MATRICES = 5
-"""Gram matrices that there are at once: two that are summed up, one damped, one factored, one to spare."""
+MATRICES = 4
+"""Gram matrices that there are at once: two that are summed up, one damped, one factored."""
 
 
-@dataclass
 class Normal:
-    """X^T X, X^T Y and the squares of Y of some samples, by group of the convolution."""
+    """X^T X, X^T Y and the squares of Y of some samples, by group of the convolution.
 
-    gram: Matrix
-    cross: Matrix
-    target: Matrix
-    rows: int = 0
+    X^T X is not made as long as X has at most half as many rows as features, and nobody asks for it.
 
-    @classmethod
-    def zeros(cls, groups: int, features: int, outputs: int) -> Normal:
-        """Of no samples yet."""
-        return cls(
-            np.zeros((groups, features, features)), np.zeros((groups, features, outputs)), np.zeros((groups, outputs))
-        )
+    Args:
+        groups: Of a convolution.
+        features: Of each.
+        outputs: Of each.
+        few: Whether X is kept at first.
+    """
+
+    def __init__(self, groups: int, features: int, outputs: int, *, few: bool = False) -> None:
+        self.cross, self.target = np.zeros((groups, features, outputs)), np.zeros((groups, outputs))
+        self.rows = 0
+        self._gram: Matrix | None = None
+        self._tables: list[npt.NDArray[np.float32]] | None = [] if few and groups == 1 and features >= WIDE else None
+
+    @property
+    def gram(self) -> Matrix:
+        """``float64[groups, features, features]``."""
+        if self._gram is None:
+            self._gram = np.zeros((len(self.cross), self.cross.shape[1], self.cross.shape[1]))
+            for x in self._tables or ():
+                self._gram += x.transpose(0, 2, 1) @ x
+            self._tables = None
+        return self._gram
+
+    def keeps(self, rows: int) -> bool:
+        """Whether X is still kept when it has so many rows more."""
+        return self._tables is not None and 2 * (self.rows + rows) <= self.cross.shape[1]
 
     def add(self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> None:
         """``x`` is [groups, rows, features], ``y`` [groups, rows, outputs]."""
         turned = x.transpose(0, 2, 1)
-        self.gram += turned @ x
+        if self.keeps(x.shape[1]):
+            assert self._tables is not None
+            self._tables.append(x)
+        else:
+            gram = self.gram
+            gram += turned @ x
         self.cross += turned @ y
         self.target += np.einsum("gro,gro->go", y, y, dtype=np.float64)
         self.rows += x.shape[1]
@@ -58,10 +80,16 @@ class Normal:
     @property
     def finite(self) -> bool:
         """Whether all sums are; squares of values that are finite need not be."""
-        return all(bool(np.isfinite(each).all()) for each in (self.gram, self.cross, self.target))
+        known = [self.cross, self.target, *(self._tables or ()), *([] if self._gram is None else [self._gram])]
+        return all(bool(np.isfinite(each).all()) for each in known)
 
     def solved(self, penalty: float, toward: Matrix) -> Matrix:
         """See `onnxslim.linalg.ridge`; of groups that are never read, ``toward``."""
+        if self._tables:
+            x = np.concatenate(self._tables, axis=1)[0].astype(np.float64)
+            if not x.any():
+                return toward.copy()
+            return linalg.ridge_of_rows(x, self.cross[0], damping=penalty, toward=toward[0].T).T[np.newaxis]
         found = toward.copy()
         for place, (gram, cross) in enumerate(zip(self.gram, self.cross, strict=True)):
             if np.diagonal(gram).any():
@@ -70,7 +98,10 @@ class Normal:
 
     def errors(self, weights: Matrix) -> Matrix:
         """|X W - Y|^2 of each output: ``float64[groups, outputs]``."""
-        quadratic = np.einsum("gfo,gfo->go", weights, self.gram @ weights)
+        if self._tables:
+            quadratic: Matrix = sum(np.square(x @ weights).sum(axis=1) for x in self._tables) + np.zeros(1)
+        else:
+            quadratic = np.einsum("gfo,gfo->go", weights, self.gram @ weights)
         result: Matrix = quadratic - 2 * np.einsum("gfo,gfo->go", weights, self.cross) + self.target
         return result
 
@@ -112,6 +143,23 @@ class Problem:
         set_constant(weight, array.astype(tensor.dtype.numpy()))
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one node reads and is to make, by sample.
+
+    Attributes:
+        node: Of the model that is changed.
+        original: The same of the original.
+        inputs: Of ``node``.
+        outputs: Of ``original``.
+    """
+
+    node: ir.Node
+    original: ir.Node
+    inputs: Sequence[np.ndarray]
+    outputs: Sequence[np.ndarray]
+
+
 def posed(
     node: ir.Node,
     original: ir.Node,
@@ -120,7 +168,7 @@ def posed(
     left: npt.NDArray[np.bool_] | None,
     memory: int,
 ) -> Problem | str:
-    """The problem of a node, or the reason why there is none.
+    """The problem of a node that alone reads its weight, or the reason why there is none.
 
     Args:
         node: Of the model that is changed.
@@ -130,6 +178,29 @@ def posed(
         left: ``bool[outputs]``: those that ``node`` still has; None where it has all.
         memory: Bytes that matrices may take.
     """
+    return posed_together([node], [original], [Reading(node, original, inputs, outputs)], left, memory)
+
+
+def posed_together(
+    nodes: Sequence[ir.Node],
+    originals: Sequence[ir.Node],
+    readings: Iterable[Reading],
+    left: npt.NDArray[np.bool_] | None,
+    memory: int,
+    *,
+    few: bool = False,
+) -> Problem | str:
+    """The problem of all nodes that read one weight: their rows and targets are put one below the other.
+
+    Args:
+        nodes: Of the model that is changed.
+        originals: The same of the original.
+        readings: Of ``nodes``, in their order; taken one after another, so that not all need to be held at once.
+        left: As of `posed`.
+        memory: As of `posed`.
+        few: Whether the caller asks for no Gram matrix, see `Normal`.
+    """
+    node = nodes[0]
     unfold, tensor = unfold_of(node), constant_tensor(node.inputs[1])
     if isinstance(unfold, str):
         return unfold
@@ -137,27 +208,36 @@ def posed(
         return "its weights are not constant"
     if unfold.features > WIDEST:
         return f"{unfold.features} unknowns of an output are too many"
-    if MATRICES * unfold.nbytes > memory:
+    large = MATRICES * unfold.nbytes > memory
+    if large and not few:
         return "its Gram matrices do not fit into the memory"
-    old, own = as_columns(node, tensor.numpy(), unfold), own_bias(node)
-    shift = _shift(node, original, left)
-    if shift is None:
-        return "its bias is of a form that is not known"
+    if any(each.op_type != node.op_type or _turned(each) != _turned(node) for each in nodes):
+        return "nodes read its weights in several ways"
+    old, own, before = as_columns(node, tensor.numpy(), unfold), own_bias(*nodes), own_bias(*originals)
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
-    fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
-    # A sample may leave a layer nothing to do: an axis of size 0 tells nothing, and takes no turn at judging.
-    pairs = [(x, y) for x, y in zip(inputs, outputs, strict=True) if x.size and y.size]
-    wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(pairs)) + 1
-    for number, (x, y) in enumerate(pairs):
-        rows, targets = paired_rows(unfold, x, y, wanted, seed=number)
-        if not np.isfinite(rows).all() or not np.isfinite(targets).all():
-            return "what it reads or makes is not finite"
-        targets = (targets if left is None else targets[:, left]) + shift
-        if own is not None:
-            rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
-        side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
-        side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
+    fitted, judging = (Normal(unfold.groups, old.shape[1], old.shape[2], few=few) for _ in range(2))
+    for place, each in enumerate(readings):
+        shift = _shift(each, own, before, left)
+        if shift is None:
+            return "its bias is of a form that is not known"
+        # A sample may leave a layer nothing to do: an axis of size 0 tells nothing, and takes no turn at judging.
+        pairs = [(x, y) for x, y in zip(each.inputs, each.outputs, strict=True) if x.size and y.size]
+        one, count = unfold_of(each.node), len(pairs)
+        if isinstance(one, str) or (one.features, one.groups) != (unfold.features, unfold.groups):
+            return "nodes read its weights in several ways"
+        wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, count * len(nodes)) + 1
+        for number, (x, y) in enumerate(pairs):
+            rows, targets = paired_rows(one, x, y, wanted, seed=number + place * count)
+            if not np.isfinite(rows).all() or not np.isfinite(targets).all():
+                return "what it reads or makes is not finite"
+            targets = (targets if left is None else targets[:, left]) + shift
+            if own is not None:
+                rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
+            side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
+            if large and not side.keeps(rows.shape[1]):
+                return "its Gram matrices do not fit into the memory"
+            side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
         return "there are too few samples to judge by"
     if not fitted.finite or not judging.finite:
@@ -165,21 +245,25 @@ def posed(
     return Problem(node, unfold, old, own, fitted, judging)
 
 
-def own_bias(node: ir.Node) -> ir.Value | None:
-    """The bias of a contraction that nothing else reads, see `onnxslim.fitting.bias_of`."""
+def own_bias(*nodes: ir.Node) -> ir.Value | None:
+    """The one bias of contractions that nothing else reads, see `onnxslim.fitting.biases_of`."""
+    node = nodes[0]
     weight = constant_tensor(node.inputs[1])
-    if weight is None or node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if weight is None or any(each.op_type not in ("Conv", "Gemm", "MatMul") for each in nodes):
         return None
-    return bias_of(node, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+    found = biases_of(nodes, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+    return found[0] if len(found) == 1 else None
 
 
-def _shift(node: ir.Node, original: ir.Node, left: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32] | None:
+def _shift(
+    reading: Reading, own: ir.Value | None, before: ir.Value | None, left: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float32] | None:
     """What to add to the original's outputs so that they are what the weights alone, and a shift, have to make.
 
     That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. None where
     a bias is of another form.
     """
-    own, before = own_bias(node), own_bias(original)
+    node = reading.node
     third = node.inputs[2] if len(node.inputs) > 2 else None
     scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
     if scaled or (own is None) != (before is None):

@@ -94,6 +94,12 @@ def read_once(value: ir.Value) -> bool:
     return len(value.uses()) <= 1 and not value.is_graph_output()
 
 
+def read_only_by(value: ir.Value, nodes: Iterable[ir.Node]) -> bool:
+    """Whether nothing but ``nodes`` sees ``value``: its constant may be changed for the sake of all of them."""
+    known = set(nodes)
+    return all(use.node in known for use in value.uses()) and not value.is_graph_output()
+
+
 def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
     """Removes a constant that nothing reads any more."""
     if value.uses() or value.is_graph_output():

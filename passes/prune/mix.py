@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxslim.calibration import Request
-from onnxslim.fitting import bias_of, shift_bias
-from onnxslim.graph.edit import constant_tensor, read_once, set_constant
+from onnxslim.fitting import biases_of, shift_bias
+from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.linalg import Lowrank
 
-from .reads import Moments, Read, damped
+from .reads import Matrix, Moments, Read
 
 
 def mix_channels(reads: Sequence[Read], moments: Mapping[Request, Moments], keep: npt.NDArray[np.bool_]) -> int:
@@ -29,12 +30,13 @@ def mix_channels(reads: Sequence[Read], moments: Mapping[Request, Moments], keep
         keep: ``bool[ids]``: what stays.
 
     Returns:
-        How many weights were changed. A weight that is seen elsewhere too, or whose input was not measured, is left.
+        How many weights were changed. One that several nodes read is mixed once, for all that it is multiplied by; one
+        that is seen elsewhere too, or whose inputs were not measured, is left.
     """
     changed = 0
     for read in reads:
         stay, found = keep[read.ids], moments.get(read.request)
-        if stay.all() or not stay.any() or found is None or not read_once(read.weight):
+        if stay.all() or not stay.any() or found is None or not read.whole:
             continue
         _fold(read, found, stay)
         changed += 1
@@ -42,28 +44,41 @@ def mix_channels(reads: Sequence[Read], moments: Mapping[Request, Moments], keep
 
 
 def _fold(read: Read, moments: Moments, stay: npt.NDArray[np.bool_]) -> None:
-    tensor, node = constant_tensor(read.weight), read.contraction.node
+    tensor = constant_tensor(read.weight)
     assert tensor is not None
-    bias = bias_of(node, outputs_of(read))
-    second = damped(moments.second if bias is None else moments.centred, moments.rows)
+    biases = biases_of(read.nodes, outputs_of(read))
     kept, gone = np.flatnonzero(stay), np.flatnonzero(~stay)
-    guess = np.linalg.solve(second[np.ix_(kept, kept)], second[np.ix_(kept, gone)]).T
     array = tensor.numpy()
     weight = np.moveaxis(array.astype(np.float64), read.weight_axis, -1)
-    if bias is not None:
-        shift = moments.mean[gone] - guess @ moments.mean[kept]
-        told = weight[..., gone] @ shift  # [outputs, *kernel]
-        shift_bias(bias, told.reshape(len(told), -1).sum(axis=1))
-    weight[..., kept] += weight[..., gone] @ guess
+    told = weight[..., gone].reshape(-1, len(gone))  # [outputs x kernel, channels that go]
+    made = _made_up(told, moments.damped(centred=bool(biases)), kept, gone)
+    shift = (told @ moments.mean[gone] - made @ moments.mean[kept]).reshape(len(weight), -1).sum(axis=1)
+    for bias in biases:
+        shift_bias(bias, shift)
+    weight[..., kept] += made.reshape(*weight.shape[:-1], -1)
     set_constant(read.weight, np.ascontiguousarray(np.moveaxis(weight, -1, read.weight_axis).astype(array.dtype)))
+
+
+def _made_up(told: Matrix, second: Matrix | Lowrank, kept: np.ndarray, gone: np.ndarray) -> Matrix:
+    """W_P M: what is added to the weights of those that stay, ``float64[outputs, kept]``."""
+    if isinstance(second, Lowrank):
+        # None stays and goes: the diagonal has no part in what is between them.
+        between = second.factor[:, kept].T @ (second.factor[:, gone] @ told.T)
+        return second.only(kept).inverse().times(between).T
+    between, own = second[np.ix_(kept, gone)], second[np.ix_(kept, kept)]
+    del second
+    if len(gone) <= len(told):
+        guess: Matrix = np.linalg.solve(own, between).T
+        return told @ guess
+    return np.linalg.solve(own, between @ told.T).T
 
 
 def outputs_of(read: Read) -> int:
     """Outputs of a Conv, a Gemm or a MatMul with the weights on the right; 0 of others, which have no bias."""
-    node, shape = read.contraction.node, read.weight.shape
-    if read.contraction.weight != 1:
+    shape, kinds = read.weight.shape, {node.op_type for node in read.nodes}
+    if any(each.weight != 1 for each in read.contractions):
         return 0  # weights on the left: their outputs are no last axis, to which a bias could be added
-    if shape is None or (node.op_type != "Conv" and (node.op_type not in ("Gemm", "MatMul") or len(shape) != 2)):
+    if shape is None or (kinds != {"Conv"} and (not kinds <= {"Gemm", "MatMul"} or len(shape) != 2)):
         return 0
-    count = shape[0 if node.op_type == "Conv" else 1 - read.weight_axis]
+    count = shape[0 if kinds == {"Conv"} else 1 - read.weight_axis]
     return count if isinstance(count, int) else 0

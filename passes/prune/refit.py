@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from onnxslim.fitting import Forward, Problem, posed
-from onnxslim.fitting.problem import own_bias
-from onnxslim.graph.edit import constant_tensor
+from onnxslim.fitting import Problem, Sides, follow_each_other
+from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.runtime import Feed
 
 from .affine import refit_affine
@@ -22,6 +21,8 @@ from .layers import Layer
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean diagonal of X^T X, see `onnxslim.linalg.damped`."""
+ROUNDS = 3
+"""Times that the weight of a recurrence is fitted, each time to what the last one makes it read."""
 
 
 def refit(
@@ -51,32 +52,53 @@ def refit(
     Raises:
         CannotRun: The model cannot be run in pieces.
     """
-    sides = Forward(original, feeds, threads, memory // 2), Forward(pruned, feeds, threads, memory // 2)
+    sides = Sides(original, pruned, feeds, threads=threads, memory=memory)
     nodes = {node.outputs[0].name: node for node in pruned.graph}
-    targets = {node.outputs[0].name: node for node in original.graph}
     changed = 0
     for count, layer in enumerate(layers):
-        sides[1].advance(sides[1].before(layer.key))
-        sides[0].advance(sides[0].before(layer.key) + 1)
-        left = min(len(side.held) for side in sides)
-        for side in sides:
-            side.drop(left)
+        readers = [nodes[key] for key in layer.keys]
+        left = sides.advance(readers[0])
         progress(f"refit layer {count + 1} of {len(layers)} on {left} samples")
-        node = nodes[layer.key]
-        source = node.inputs[0]
-        assert source is not None
-        inputs = [values[source.name or ""] for values in sides[1].held]
-        outputs = [values[layer.key] for values in sides[0].held]
-        done = refit_affine(node, inputs, outputs, layer.rows)
-        if not done:
-            problem = posed(node, targets[layer.key], inputs, outputs, layer.rows, memory)
-            done = isinstance(problem, Problem) and _solve(problem)
+        one = sides.reading(readers[0])
+        done = refit_affine(one.node, one.inputs, one.outputs, layer.rows)
+        del one
         if done:
-            changed += 1
-            for value in (*node.inputs[1:], own_bias(node)):
-                tensor = constant_tensor(value)
-                if value is not None and tensor is not None:
-                    sides[1].refresh(value, tensor)
+            sides.refresh(readers)
+        else:
+            done = _refit_linear(sides, readers, layer, memory)
+        changed += done
+    return changed
+
+
+def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory: int) -> bool:
+    """Fits the weight that some nodes read; False where it stays.
+
+    In a recurrence what the nodes read changes with the weight: there a fit is kept only where they then make what they
+    are to make, better than before, of what they then read; and from there it is fitted again.
+    """
+    problem = sides.posed(readers, layer.rows, memory, few=True)
+    recurrent = len(readers) > 1 and follow_each_other(readers)
+    changed = False
+    for _ in range(ROUNDS if recurrent else 1):
+        if isinstance(problem, str):
+            break
+        values = [value for value in (readers[0].inputs[1], problem.bias) if value is not None]
+        before = [(value, constant_tensor(value)) for value in values]
+        if not _solve(problem):
+            break
+        sides.refresh(readers)
+        if not recurrent:
+            return True
+        error = problem.judging.error(problem.weights)
+        del problem  # its matrices make room for those of the next one
+        problem = sides.posed(readers, layer.rows, memory, few=True)
+        if isinstance(problem, str) or not problem.judging.error(problem.weights) < error:
+            for value, tensor in before:
+                assert tensor is not None
+                set_constant(value, tensor.numpy())
+            sides.refresh(readers)
+            break
+        changed = True
     return changed
 
 

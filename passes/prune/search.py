@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
-from onnxslim.calibration import Request, collect
+from onnxslim.calibration import Request
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.fitting import FITTED, HELD_OUT, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import constant_tensor
@@ -26,11 +26,12 @@ from onnxslim.runtime import open_session, rank_latency
 
 from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
-from .importance import Criterion, Ranking, rank_channels
+from .importance import Criterion, Ranking, rank_channels, share_of_work
 from .layers import layers_of
+from .measured import Measured
 from .mix import mix_channels
 from .oracle import Oracle
-from .reads import Moments, Read, moments_of, reads_of
+from .reads import Moments, Read, reads_of
 from .refit import refit
 
 RATIO = 0.3
@@ -186,7 +187,7 @@ class Search:
         ratio = RATIO if self.budget.ratio is None else self.budget.ratio
         groups = self._groups(state)
         counts = uniform(groups, ratio, self.budget.round_to, self.budget.least)
-        rankings, moments = self._ranked(state, groups)
+        rankings, moments = self._ranked(state, groups, counts)
         return self._fitted(self._without(state, _chosen(counts, rankings), moments))
 
     def _staged(self, state: _State) -> list[_State]:
@@ -276,27 +277,40 @@ class Search:
             if group.key in state.alive and len(group) == len(state.alive[group.key])
         ]
 
-    def _ranked(self, state: _State, groups: Sequence[Group]) -> tuple[dict[str, Ranking], Mapping[Request, Moments]]:
-        reads = reads_of(state.channels)
+    def _ranked(
+        self, state: _State, groups: Sequence[Group], counts: Mapping[str, int] | None = None
+    ) -> tuple[dict[str, Ranking], Mapping[Request, Moments]]:
+        """The order in which channels go, at least of so many of each group, and what it was told by."""
+        reads, context = reads_of(state.channels), self.context
         moments = self._moments(state, reads)
-        self.context.progress(f"rank the channels of {len(groups)} groups")
-        return {
-            group.key: rank_channels(group, state.channels, reads, moments, self.criterion) for group in groups
-        }, moments
+        work, rankings = share_of_work(groups, state.channels, reads), {}
+        for number, group in enumerate(groups, 1):
+            context.progress(f"rank the channels of group {number} of {len(groups)}")
+            count = None if counts is None else counts[group.key]
+            memory = context.memory - moments.nbytes
+            ranking = rank_channels(
+                group, state.channels, reads, moments, self.criterion, count=count, work=work, memory=memory
+            )
+            if ranking.short and state.model is self.model:
+                context.decline("rank", group.key, f"{len(group)} channels: too many to rank all of them greedily")
+            rankings[group.key] = ranking
+        return rankings, moments
 
-    def _moments(self, state: _State, reads: Sequence[Read]) -> Mapping[Request, Moments]:
-        requests = list(dict.fromkeys(read.request for read in reads))
-        if not requests:
-            return {}
-        assert self.context.samples is not None
-        self.context.progress(f"measure {len(requests)} Gram matrices")
-        found = collect(
-            state.model, self.context.samples, requests, memory=self.context.memory, threads=self.context.threads
+    def _moments(self, state: _State, reads: Sequence[Read]) -> Measured:
+        context = self.context
+        assert context.samples is not None
+        found = Measured(
+            state.model,
+            context.samples,
+            list(dict.fromkeys(read.request for read in reads)),
+            memory=context.memory,
+            threads=context.threads,
+            progress=context.progress,
         )
         if state.model is self.model:
             for request, reason in found.declined.items():
-                self.context.decline("measure", request.value, reason)
-        return moments_of(reads, found)
+                context.decline("measure", request.value, reason)
+        return found
 
     def _sensitivities(
         self,

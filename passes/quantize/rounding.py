@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from onnxslim.calibration import (
     Gram,
+    Range,
     Request,
     Sample,
     Samples,
@@ -102,7 +103,8 @@ def compensated(
     """Integers that make up for each other's errors on the calibration samples.
 
     Gram matrices are measured in as many readings of the samples as the memory budget wants, and are dropped once the
-    weights are rounded by them. A weight that several contractions read is rounded for the sum of their errors.
+    weights are rounded by them. A weight that several contractions read is rounded for the sum of their
+    errors, by one matrix.
 
     Args:
         model: With the groups' values; not changed.
@@ -161,12 +163,14 @@ class _Half:
 def _measured(
     model: ir.Model, requests: Sequence[Request], context: Context
 ) -> Iterator[tuple[int, dict[Request, np.ndarray | str]]]:
-    """Gram matrices, or why there are none, of the one half of the samples and of the other, in turns."""
+    """Gram matrices and ranges, or why there are none, of the one half of the samples and of the other, in turns."""
     assert context.samples is not None
     memory = (context.memory + WORKSPACE) // 2  # a reading of the other half is held beside it
     halves = [_Half(context.samples, half) for half in range(2)]
     readings = {
-        half: collect_in_groups(model, samples, requests, memory=memory, threads=context.threads)
+        half: collect_in_groups(
+            model, samples, requests, memory=memory, threads=context.threads, progress=context.progress
+        )
         for half, samples in enumerate(halves)
     }
     while readings:
@@ -178,13 +182,18 @@ def _measured(
             found: dict[Request, np.ndarray | str] = dict(statistics.declined)
             for request in dict.fromkeys(requests):
                 gram = statistics.get(request)
+                matrix = np.zeros(0)
                 if isinstance(gram, Gram):
-                    matrix = gram.matrix if gram.rows else np.zeros(0)
-                    found[request] = (
-                        matrix if matrix.any() else "what its weight multiplies is zero on half of the samples"
-                    )
+                    matrix = gram.matrix if gram.rows else matrix
+                elif isinstance(gram, Range):
+                    matrix = np.array([gram.low, gram.high], np.float64)
+                if gram is not None:
+                    found[request] = matrix if matrix.any() else _NOTHING
             del statistics
             yield half, found
+
+
+_NOTHING = "what its weight multiplies is zero on half of the samples"
 
 
 class _Weight:
@@ -202,9 +211,14 @@ class _Weight:
             self.reason = "contractions of different groups read its weight"
         else:
             self._unfold = known[0]
-            self.requests = [
-                Request(group.activations[0][1].name or "", "gram", unfold=unfold)
-                for group, unfold in zip(groups, known, strict=True)
+            names: dict[Unfold, list[str]] = {}
+            for group, unfold in zip(groups, known, strict=True):
+                names.setdefault(unfold, []).append(group.activations[0][1].name or "")
+            # One matrix for all that read the weight in the same way: it is their sum that is asked for. Whether one of
+            # them reads nothing but zeros, a range tells.
+            self.requests = [Request.pooled(some, unfold) for unfold, some in names.items()]
+            self.requests += [
+                Request(name, "range") for pool in self.requests if pool.others for name in dict.fromkeys(pool.values)
             ]
         self._missing = [list(self.requests) for _ in range(2)]
         self._grams: list[np.ndarray | None] = [None, None]
@@ -219,6 +233,7 @@ class _Weight:
                 return
             if matrix is not None:
                 self._missing[half].remove(request)
+            if matrix is not None and request.kind == "gram":
                 before = self._grams[half]
                 self._grams[half] = matrix if before is None else before + matrix
 

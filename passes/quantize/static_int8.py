@@ -164,7 +164,14 @@ class QuantizeStatic(Pass):
             assert context.samples is not None
             context.progress(f"try to migrate the scales of {len(migrations)} activations")
             requests = [each.request for each in migrations]
-            ranges = collect(model, context.samples, requests, memory=context.memory, threads=context.threads)
+            ranges = collect(
+                model,
+                context.samples,
+                requests,
+                memory=context.memory,
+                threads=context.threads,
+                progress=context.progress,
+            )
             quality = Quality(replace(self, migrate=False, search=False), model, context)
             context.cache[key] = best_exponent(migrations, ranges, quality)
         factors, exponent, before, after = context.cache[key]
@@ -250,7 +257,12 @@ class QuantizeStatic(Pass):
         if key not in context.cache:
             context.progress(f"calibrate {len({each.value for each in requests})} tensors")
             context.cache[key] = collect(
-                model, context.samples, requests, memory=context.memory, threads=context.threads
+                model,
+                context.samples,
+                requests,
+                memory=context.memory,
+                threads=context.threads,
+                progress=context.progress,
             )
         measured: Statistics = context.cache[key]
         entries, names_of = given.entries | measured.entries, given.names | measured.names

@@ -96,7 +96,7 @@ def curves_of(
         progress: Called before each weight.
     """
     found: dict[str, Curve] = {}
-    for some, statistics in _measured(model, weights, samples, memory, threads):
+    for some, statistics in measured(model, weights, samples, memory=memory, threads=threads, progress=progress):
         for weight in some:
             progress(f"measure weight {len(found) + 1} of {len(weights)}")
             array, points = weight.array, []
@@ -111,8 +111,14 @@ def curves_of(
     return found
 
 
-def _measured(
-    model: ir.Model, weights: Sequence[Weight], samples: Samples | None, memory: int, threads: int
+def measured(
+    model: ir.Model,
+    weights: Sequence[Weight],
+    samples: Samples | None,
+    *,
+    memory: int,
+    threads: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Iterable[tuple[list[Weight], Statistics | None]]:
     """The weights, each once, with the Gram matrices of those that have any, as many at once as there is memory for."""
     asked = [weight for weight in weights if weight.request is not None and samples is not None]
@@ -121,7 +127,7 @@ def _measured(
         return
     requests = list(dict.fromkeys(weight.request for weight in asked if weight.request is not None))
     left = list(asked)
-    for statistics in collect_in_groups(model, samples, requests, memory=memory, threads=threads):
+    for statistics in collect_in_groups(model, samples, requests, memory=memory, threads=threads, progress=progress):
         here = [each for each in left if each.request is not None and statistics.get(each.request) is not None]
         left = [each for each in left if each not in here]
         yield here, statistics

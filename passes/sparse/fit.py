@@ -12,8 +12,7 @@ import onnx_ir as ir
 
 from onnxslim import linalg
 from onnxslim.calibration import Gram, Statistics
-from onnxslim.fitting import Forward, Problem, gains, gains_of, posed
-from onnxslim.fitting.problem import own_bias
+from onnxslim.fitting import Problem, Sides, gains, gains_of
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.runtime import Feed
 
@@ -92,7 +91,8 @@ def fit_in_turn(
     Args:
         original: The model of before; its nodes have the same outputs.
         model: Changed in place.
-        weights: Of ``model``, each read by one node of the main graph, with what they shall become.
+        weights: Of ``model``, each read by nodes of the main graph, with what they shall become; in the order of the
+            first of these.
         feeds: Every fourth judges, the others are fitted.
         memory: Bytes that may be held between the layers; where more would be, the last samples are left out.
         threads: Of the sessions.
@@ -104,36 +104,24 @@ def fit_in_turn(
     Raises:
         CannotRun: The model cannot be run in pieces.
     """
-    sides = Forward(original, feeds, threads, memory // 2), Forward(model, feeds, threads, memory // 2)
-    before = {node.outputs[0].name or "": node for node in original.graph}
+    sides = Sides(original, model, feeds, threads=threads, memory=memory)
+    order = {node: place for place, node in enumerate(model.graph)}
     found: dict[str, Fitted] = {}
     reasons: dict[str, str] = {}
-    final = last(model, {weight.nodes[0] for weight, _ in weights})
+    final = last(model, {node for weight, _ in weights for node in weight.nodes})
     for count, (weight, wanted) in enumerate(weights):
-        node = weight.nodes[0]
-        key = node.outputs[0].name or ""
-        sides[1].advance(sides[1].before(key))
-        sides[0].advance(sides[0].before(key) + 1)
-        left = min(len(side.held) for side in sides)
-        for side in sides:
-            side.drop(left)
+        nodes = sorted(weight.nodes, key=lambda node: order[node])
+        left = sides.advance(nodes[0])
         progress(f"fit weight {count + 1} of {len(weights)} on {left} samples")
-        source = node.inputs[0]
-        assert source is not None
-        inputs = [values[source.name or ""] for values in sides[1].held]
-        outputs = [values[key] for values in sides[0].held]
-        problem = posed(node, before[key], inputs, outputs, None, memory)
+        problem = sides.posed(nodes, None, memory)
         if isinstance(problem, str):
             reasons[weight.name] = problem
             made = fit_alone(weight, wanted, None)
             set_constant(weight.value, made.array)
         else:
-            made = _solve(problem, weight, wanted, lengthen=node not in final)
+            made = _solve(problem, weight, wanted, lengthen=final.isdisjoint(weight.nodes))
         found[weight.name] = made
-        for value in (*node.inputs[1:], own_bias(node)):
-            tensor = constant_tensor(value)
-            if value is not None and tensor is not None:
-                sides[1].refresh(value, tensor)
+        sides.refresh(nodes)
     return found, reasons
 
 

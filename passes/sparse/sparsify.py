@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.calibration import Sample, collect, fingerprints
+from onnxslim.calibration import Sample, fingerprints
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.fitting import FITTED, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import set_constant
@@ -21,7 +21,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import open_session
 from onnxslim.runtime.tier import Tier
 
-from .allocate import by_curves, curves_of, probes, uniform
+from .allocate import by_curves, curves_of, measured, probes, uniform
 from .fit import Fitted, fit_alone, fit_in_turn
 from .grids import Values
 from .masks import Pattern
@@ -233,16 +233,16 @@ class Search:
         in_turn = [each for each in weights if self._in_turn(each)]
         alone = [each for each in weights if not self._in_turn(each)]
         found: dict[str, Fitted] = {}
-        requests = [each.request for each in alone if each.request is not None]
-        statistics = None
-        if requests and self.context.samples is not None and self.options.by != "magnitude":
-            statistics = collect(
-                model, self.context.samples, requests, memory=self.context.memory, threads=self.context.threads
-            )
-        for weight in alone:
-            made = fit_alone(weight, wanted[weight.name], statistics, compensate=self.options.by == "compensated")
-            set_constant(weight.value, made.array)
-            found[weight.name] = made
+        context = self.context
+        samples = context.samples if self.options.by != "magnitude" else None
+        # Of the model as it was: what is measured later must not see what was fitted first.
+        for some, statistics in measured(
+            self.model, alone, samples, memory=context.memory, threads=context.threads, progress=context.progress
+        ):
+            for weight in some:
+                made = fit_alone(weight, wanted[weight.name], statistics, compensate=self.options.by == "compensated")
+                set_constant(weight.value, made.array)
+                found[weight.name] = made
         if in_turn:
             try:
                 more, reasons = fit_in_turn(

@@ -113,39 +113,57 @@ def _stays(weight: Weight, protected: Matcher) -> str:
 def _weight(node: ir.Node, slot: int, value: ir.Value, *, main: bool) -> Weight | str:
     """What a constant is to the first node that reads it; a reason where it is nothing that is known."""
     nodes = tuple(dict.fromkeys(use.node for use in value.uses()))
-    alone, shape = main and len(value.uses()) == 1, _shape(value)
+    shape = _shape(value)
     rank, kind = len(shape), node.op_type
     plain = tuple(range(rank))
     turned = (*plain[:-2], rank - 1, rank - 2)
+    # Nodes that read the weight in the same way: it is fitted to all that it is multiplied by.
+    alike = main and all(_reads_alike(use.node, use.idx, node, slot) for use in value.uses())
 
-    def multiplied(other: ir.Value | None, unfold: Unfold) -> Request | None:
-        return Request(other.name, "gram", unfold=unfold) if alone and other is not None and other.name else None
+    def multiplied(other: int, unfold: Unfold) -> Request | None:
+        names = [_name(each, other) for each in nodes]
+        return Request.pooled([name for name in names if name], unfold) if alike and all(names) else None
 
     if node.domain not in ("", "ai.onnx"):
         return "what it is to the operator is not known"
     if kind == "Conv" and slot == 1:
         unfold, group = unfold_of(node), node.attributes.get_int("group", 1)
-        known = None if isinstance(unfold, str) else multiplied(node.inputs[0], unfold)
-        return Weight(value, nodes, plain, 1, group, int(np.prod(shape[2:])), known, posed=alone)
+        known = None if isinstance(unfold, str) else multiplied(0, unfold)
+        return Weight(value, nodes, plain, 1, group, int(np.prod(shape[2:])), known, posed=alike)
     if kind == "Gemm" and slot == 1 and rank == 2:
         unfold, order = unfold_of(node), plain if node.attributes.get_int("transB", 0) else turned
-        known = None if isinstance(unfold, str) else multiplied(node.inputs[0], unfold)
-        return Weight(value, nodes, order, request=known, posed=alone)
+        known = None if isinstance(unfold, str) else multiplied(0, unfold)
+        return Weight(value, nodes, order, request=known, posed=alike)
     if kind == "MatMul" and slot == 1:
-        known = multiplied(node.inputs[0], Unfold(shape[-2])) if rank == 2 else None
-        return Weight(value, nodes, turned, rank - 1, int(np.prod(shape[:-2])), 1, known, posed=alone and rank == 2)
+        known = multiplied(0, Unfold(shape[-2])) if rank == 2 else None
+        return Weight(value, nodes, turned, rank - 1, int(np.prod(shape[:-2])), 1, known, posed=alike and rank == 2)
     if kind == "MatMul" and slot == 0 and rank == 2:
-        return Weight(value, nodes, plain, request=multiplied(node.inputs[1], Unfold(shape[1], axis=-2)))
+        return Weight(value, nodes, plain, request=multiplied(1, Unfold(shape[1], axis=-2)))
     if kind == "ConvTranspose" and slot == 1:
         plain_sum = node.attributes.get_int("group", 1) == 1
-        known = multiplied(node.inputs[0], Unfold(shape[0], axis=1)) if plain_sum else None
+        known = multiplied(0, Unfold(shape[0], axis=1)) if plain_sum else None
         return Weight(value, nodes, (*plain[1:], 0), rank - 1, request=known)
     if kind in RECURRENT and slot in (1, 2) and rank == 3:
-        source = node.inputs[0] if slot == 1 else node.outputs[0]
-        return Weight(value, nodes, plain, 2, shape[0], request=multiplied(source, Unfold(shape[2])))
+        return Weight(value, nodes, plain, 2, shape[0], request=multiplied(0 if slot == 1 else -1, Unfold(shape[2])))
     if kind == "Gather" and slot == 0 and rank == 2 and node.attributes.get_int("axis", 0) == 0:
         return Weight(value, nodes, plain)
     return "what it is to the operator is not known"
+
+
+def _reads_alike(node: ir.Node, slot: int, first: ir.Node, at: int) -> bool:
+    """Whether a node does to its input in ``slot`` what ``first`` does to the one ``at``."""
+    same = node.op_identifier() == first.op_identifier() and node.graph is first.graph
+    return same and slot == at and _settings(node) == _settings(first)
+
+
+def _settings(node: ir.Node) -> dict[str, object]:
+    return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
+def _name(node: ir.Node, slot: int) -> str | None:
+    """Of an input; -1: of the first output, which a recurrence multiplies again."""
+    value = node.outputs[0] if slot < 0 else node.inputs[slot]
+    return None if value is None else value.name
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.calibration import Gram, Unfold, unfold_of
-from onnxslim.calibration.gram import CHUNK
+from onnxslim.calibration.gram import CHUNK, WIDE
 from onnxslim.calibration.moments import Uneven
 from onnxslim.runtime import open_session
 
@@ -92,6 +92,36 @@ def test_chunks_add_up_and_the_matrix_is_symmetric() -> None:
     whole = np.concatenate(tables, axis=1)[0]
     assert np.allclose(gram.matrix[0], whole.T @ whole)
     assert np.array_equal(gram.matrix[0], gram.matrix[0].T)
+
+
+@pytest.mark.parametrize("rows", [100, 150])  # of each of 8 blocks: 1,024 in all are kept
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_rows_are_kept_and_who_had_which_does_not_matter(rows: int, dtype: type) -> None:
+    unfold = Unfold(WIDE)
+    data: list[np.ndarray] = [RNG.standard_normal((rows, WIDE)).astype(dtype) for _ in range(8)]
+
+    def gram(blocks: range) -> Gram:
+        made = Gram(unfold)
+        for block in blocks:
+            made.add(data[block], block)
+        return made
+
+    whole, x = gram(range(8)), np.concatenate(data)
+    merged = gram(range(5, 8)).merge(gram(range(2))).merge(gram(range(2, 5)))
+    again = Gram.from_arrays(merged.to_arrays(), unfold)
+    few = len(x) <= 2 * WIDE
+    for each in (whole, merged, again):
+        assert each.rows == len(x)
+        assert (each.table is not None) == few
+        assert each.matrix.tobytes() == whole.matrix.tobytes()
+        assert each.sums.tobytes() == whole.sums.tobytes()
+    assert whole.table is None or np.array_equal(whole.table, x)
+    np.testing.assert_allclose(whole.matrix[0], x.T.astype(np.float64) @ x, atol=1e-3)
+    np.testing.assert_allclose(whole.sums[0], x.sum(axis=0, dtype=np.float64), atol=1e-3)
+    if few:
+        arrays = merged.to_arrays()
+        with pytest.raises(ValueError, match="malformed rows"):
+            Gram.from_arrays({**arrays, "table": arrays["table"][1:]}, unfold)
 
 
 def test_what_cannot_be_unfolded_says_why() -> None:

@@ -303,7 +303,7 @@ def test_memory_stays_within_the_budget() -> None:
     last.type, last.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(("N", width))
     graph = ir.Graph(inputs, [last], nodes=nodes, initializers=[weight], opset_imports={"": 17}, name="wide")
     model = ir.Model(graph, ir_version=8)
-    samples = Source([Sample(str(i), {"x": rng.standard_normal((8, width), np.float32)}) for i in range(20)])
+    samples = Source([Sample(str(i), {"x": rng.standard_normal((128, width), np.float32)}) for i in range(20)])
     requests = [Request(f"v{number}", "gram", unfold=Unfold(width)) for number in range(count)]
     list(collect_in_groups(model, samples, requests[:1]))  # what onnxruntime and BLAS keep for themselves
     start, peak, done = resident(), 0, threading.Event()

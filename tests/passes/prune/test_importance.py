@@ -10,10 +10,11 @@ import pytest
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request
+from onnxslim.linalg import Lowrank
 from onnxslim.passes.prune import importance
-from onnxslim.passes.prune.importance import positions_in, rank_channels
+from onnxslim.passes.prune.importance import positions_in, rank_channels, share_of_work
 from onnxslim.passes.prune.reads import Moments, Read, damped, reads_of
-from tests.ops.channels.nets import model, node
+from tests.ops.channels.nets import Node, model, node
 from tests.passes.prune.nets import loaded, measured, samples
 
 DENSE = model(["MatMul x w -> a", "Relu a -> b", "MatMul b v -> y"], {"w": (5, 7), "v": (7, 4)}, inputs={"x": ["N", 5]})
@@ -71,6 +72,57 @@ def test_steps_may_be_taken_of_whole_matrices_at_any_time(
     found = rank_channels(group, channels, reads, moments)
     assert found.order.tolist() == expected.order.tolist()
     np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-9)
+
+
+WIDE = model(
+    ["MatMul x w -> a", "Relu a -> b", "MatMul b v -> y"], {"w": (40, 600), "v": (600, 6)}, inputs={"x": [4, 40]}
+)
+
+
+def test_few_rows_are_ranked_as_their_matrix_would_be() -> None:
+    channels, reads, moments = measured(loaded(WIDE), samples(WIDE, 16))
+    ((request, few),) = moments.items()
+    assert few.table is not None
+    assert isinstance(few.damped(), Lowrank)
+    whole = {request: Moments(few.second, None, few.mean, few.rows)}
+    (group,) = channels.groups
+    found, expected = (rank_channels(group, channels, reads, each, count=60) for each in (moments, whole))
+    assert not found.short
+    assert found.order[:60].tolist() == expected.order[:60].tolist()
+    assert sorted(found.order.tolist()) == list(range(600))
+    np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-6)  # W^T W is of single precision in one of them
+    # What is not asked for is ranked by what each costs then, so that the first ones are those of the whole order.
+    order = rank_channels(group, channels, reads, whole).order
+    assert order[:60].tolist() == found.order[:60].tolist()
+
+
+def test_readers_of_one_weight_are_one_read() -> None:
+    nodes: list[str | Node] = ["MatMul x w -> a", "Relu a -> b", "MatMul b v -> c", "Neg b -> d", "MatMul d v -> e"]
+    proto = model([*nodes, "Sub c e -> y"], {"w": (5, 7), "v": (7, 4)}, inputs={"x": ["N", 5]})
+    channels, (read,), moments = measured(loaded(proto), samples(proto, size=16))
+    alone, (single,), one = measured(loaded(DENSE), samples(DENSE, size=16))
+    assert len(read.nodes) == 2
+    np.testing.assert_allclose(moments[read.request].second, one[single.request].second)  # of b and of -b
+    assert moments[read.request].rows == 2 * one[single.request].rows
+    both, expected = rank_channels(channels.groups[0], channels, [read], moments), alone.groups[0]
+    assert both.order.tolist() == rank_channels(expected, alone, [single], one).order.tolist()
+
+
+def test_a_bound_of_work_ends_the_greedy_order_and_is_told() -> None:
+    channels, reads, moments = measured(loaded(WIDE), samples(WIDE, 16))
+    (group,) = channels.groups
+    whole = rank_channels(group, channels, reads, moments)
+    share = share_of_work([group, group], channels, reads)
+    assert share == importance.WORK  # both together are far below it
+    part = rank_channels(group, channels, reads, moments, work=3e7)
+    assert part.short
+    same = int(np.argmin(part.order == whole.order))
+    assert 3 < same < 600
+    assert sorted(part.order.tolist()) == list(range(600))
+    assert (np.diff(part.errors) >= 0).all()
+    none = rank_channels(group, channels, reads, moments, work=1)
+    assert none.short
+    assert none.order.tolist() == rank_channels(group, channels, reads, moments, "activation").order.tolist()
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -132,13 +134,48 @@ def test_a_bias_along_another_axis_is_none_of_the_product() -> None:
     assert after.numpy().tolist() == numpy_helper.to_array(proto.graph.initializer[3]).tolist()
 
 
-def test_weights_that_several_nodes_read_are_left() -> None:
-    nodes: list[str | Node] = ["Conv x w -> a", "Conv a v -> b", "Relu a -> c", "Conv c v -> d", "Add b d -> y"]
-    proto = model(nodes, {"w": (6, 3, 1, 1), "v": (4, 6, 1, 1)}, inputs=IMAGE)
-    pruned = loaded(proto)
-    channels, reads, moments = measured(pruned, samples(proto))
-    assert len(reads) == 2
-    assert mix_channels(reads, moments, kept_ids(channels, {channels.groups[0].key: [3]})) == 0
+SHARED: dict[str, tuple[list[str | Node], dict[str, tuple[int, ...]], dict[str, list[str | int]], int, float]] = {
+    "convolutions": (
+        ["Conv x w -> a", "Conv a v -> b", "Neg a -> c", "Conv c v -> d", node("Concat b d -> y", axis=1)],
+        {"w": (6, 3, 1, 1), "v": (4, 6, 3, 3)},
+        IMAGE,
+        0,
+        38,
+    ),
+    "gemm with one bias": (
+        ["Gemm x w k -> a", "Gemm a v b -> c", "Neg a -> n", "Gemm n v b -> d", node("Concat c d -> y", axis=1)],
+        {"w": (5, 6), "k": (6,), "v": (6, 4), "b": (4,)},
+        ROWS,
+        1,
+        38,
+    ),
+    "products of any rank": (
+        ["MatMul x w -> a", "MatMul a v -> c", node("Unsqueeze a -> t", axes=[0]), "MatMul t v -> d", "Add c d -> y"],
+        {"w": (5, 6), "v": (6, 4)},
+        ROWS,
+        1,
+        38,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_weights_that_several_nodes_read_are_mixed_once_for_all_of_them(name: str) -> None:
+    nodes, weights, inputs, axis, least = SHARED[name]
+    proto = redundant(model(nodes, weights, inputs=inputs, opset=11), "w", axis, "k")
+    _, reads, moments = measured(loaded(proto), samples(proto))
+    assert [len(read.nodes) for read in reads] == [2]
+    assert len(moments) == 1
+    assert mixed(proto) > least > mixed(proto, mixing=False)
+
+
+def test_a_weight_that_something_else_sees_too_is_left() -> None:
+    nodes, weights, inputs, _, _ = SHARED["convolutions"]
+    proto = model(nodes, weights, inputs=inputs, opset=11)
+    channels, (read,), moments = measured(loaded(proto), samples(proto))
+    part = replace(read, contractions=read.contractions[:1])
+    assert not part.whole
+    assert mix_channels([part], moments, kept_ids(channels, {channels.groups[0].key: [3]})) == 0
 
 
 def test_what_was_not_measured_is_left() -> None:

@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from onnxslim.errors import CannotRun
+from onnxslim.fitting import Problem
 from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.passes.prune import refit as refitting
 from onnxslim.passes.prune.apply import constants_of, kept_ids, remove_channels
 from onnxslim.passes.prune.layers import Layer, layers_of
 from onnxslim.passes.prune.refit import refit
@@ -105,6 +107,11 @@ NETS = {
         ["Conv x w k -> a", "Conv a v -> b", "Conv a u -> c", "Relu b -> d", "Add c d -> y"],
         x=["N", 3, 6, 6],
     ),
+    "a weight of two readers": redundant(
+        W | {"v": (4, 6, 1, 1), "b": (4,)},
+        ["Conv x w k -> a", "Neg a -> n", "Conv a v b -> c", "Conv n v b -> d", "Relu c -> e", "Sub e d -> y"],
+        x=["N", 3, 6, 6],
+    ),
     "one output": redundant(
         W | {"v": (1, 6, 1, 1), "b": (1,)}, ["Conv x w k -> a", "Conv a v b -> y"], x=["N", 3, 4, 4]
     ),
@@ -123,6 +130,46 @@ def test_what_redundant_channels_told_is_found_again(name: str) -> None:
     assert decibels(original, pruned, given) < 20
     refit(original, pruned, layers, feeds(given), memory=1 << 28, threads=1)
     assert decibels(original, pruned, samples(proto, 48, size=2)[32:]) > 50
+
+
+RECURRENT = model(
+    [
+        *("Gemm x w k -> s0", "Tanh s0 -> h0", "Gemm h0 v -> r0", "Add r0 s0 -> s1", "Tanh s1 -> h1"),
+        *("Gemm h1 v -> r1", "Add r1 s0 -> s2", "Tanh s2 -> h2", "Gemm h2 u -> y"),
+    ],
+    {"w": (5, 12), "k": (12,), "v": np.random.default_rng(3).normal(0, 0.3, (12, 12)).astype(np.float32), "u": (12, 4)},
+    inputs=ROWS,
+)
+
+
+def test_the_steps_of_a_recurrence_are_fitted_together_where_they_are_better_for_it() -> None:
+    original, given = loaded(RECURRENT), samples(RECURRENT, 32)
+    channels, _, _ = measured(original, given)
+    assert not list(layers_of(original, channels, kept_ids(channels, {})))
+    keep = kept_ids(channels, {channels.groups[0].key: [0, 1, 2]})
+    layers = {layer.key: layer for layer in layers_of(original, channels, keep)}
+    assert layers["r0"].others == ("r1",)
+    pruned = disturbed(original)
+    before = decibels(original, pruned, given)
+    assert refit(original, pruned, [Layer("r0", None, ("r1",))], feeds(given), memory=1 << 28, threads=1) == 1
+    assert decibels(original, pruned, samples(RECURRENT, 48)[32:]) > before + 20
+
+
+def test_a_recurrence_that_is_no_better_for_it_keeps_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, given = loaded(RECURRENT), samples(RECURRENT, 32)
+    pruned = disturbed(original)
+    before = constant_tensor(pruned.graph.initializers["v"])
+    assert before is not None
+
+    def worse(problem: Problem) -> bool:
+        problem.put(problem.weights * 3)
+        return True
+
+    monkeypatch.setattr(refitting, "_solve", worse)
+    assert refit(original, pruned, [Layer("r0", None, ("r1",))], feeds(given), memory=1 << 28, threads=1) == 0
+    after = constant_tensor(pruned.graph.initializers["v"])
+    assert after is not None
+    assert np.array_equal(before.numpy(), after.numpy())
 
 
 def test_a_product_that_is_left_with_one_output_has_its_bias_once() -> None:
@@ -297,7 +344,17 @@ def test_where_memory_is_short_there_are_fewer_samples_or_no_fit() -> None:
     made = disturbed(original)
     assert refit(original, made, [Layer("y", None)], given, memory=memory, threads=1, progress=said.append) == 1
     assert said == ["refit layer 1 of 1 on 7 samples"] or said == ["refit layer 1 of 1 on 8 samples"]
-    assert refit(original, disturbed(original), [Layer("y", None)], given, memory=40 * 41 * 8 * 4, threads=1) == 0
+    assert refit(original, disturbed(original), [Layer("y", None)], given, memory=40 * 41 * 8 * 3, threads=1) == 0
+
+
+def test_few_rows_are_fitted_without_their_matrix() -> None:
+    proto = model(["Gemm x v b -> y"], {"v": (700, 6), "b": (6,)}, inputs={"x": [4, 700]})
+    original, given = loaded(proto), feeds(samples(proto, 32))
+    made = [disturbed(original), disturbed(original)]
+    small = 700 * 701 * 8 * 2  # two matrices are not enough
+    assert refit(original, made[0], [Layer("y", None)], given, memory=1 << 28, threads=1) == 1
+    assert refit(original, made[1], [Layer("y", None)], given, memory=small, threads=1) == 1
+    assert decibels(made[0], made[1], samples(proto, 4)) > 90
 
 
 def test_a_model_that_cannot_be_cut_says_so() -> None:

@@ -98,6 +98,23 @@ def test_in_turn_is_better_than_alone_and_alone_than_magnitude(net: str, wanted:
     assert swept + 0.3 < turned
 
 
+SHARED = model(
+    ["Gemm x w k -> a", "Relu a -> b", "Gemm b v l -> c", "Relu c -> d", "Gemm d v l -> e", "Add c e -> y"],
+    {"w": (32, 40), "k": (40,), "v": (40, 40), "l": (40,)},
+    inputs={"x": ["N", 32]},
+)
+
+
+def test_a_weight_that_two_nodes_read_is_fitted_by_what_both_read() -> None:
+    original, given, unseen = loaded(SHARED), correlated((16, 32)), correlated((16, 32), 16, seed=9)
+    plain = decibels(original, alone(original, given, HALF, compensate=False), unseen)
+    swept = decibels(original, alone(original, given, HALF), unseen)
+    made, found = in_turn(original, given, HALF)
+    assert found.keys() == {"w", "v"}
+    assert plain + 0.3 < swept
+    assert swept + 0.3 < decibels(original, made, unseen)
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_the_model_holds_what_was_found_its_biases_too(net: str) -> None:
     proto, shape = NETS[net]
@@ -160,6 +177,10 @@ def test_samples_with_nothing_in_them_are_not_fitted_on() -> None:
     assert decibels(original, in_turn(original, given, HALF)[0], correlated(shape, 8, seed=9)) > 10
 
 
-def test_a_weight_that_two_nodes_read_is_not_fitted_in_turn() -> None:
+def test_a_weight_that_two_nodes_read_is_fitted_to_what_both_read_if_they_read_it_alike() -> None:
     found = weights(loaded(typed(["MatMul x w -> a", "MatMul a w -> y"], {"w": (32, 32)})))
+    assert [(each.posed, len(each.nodes)) for each in found] == [(True, 2)]
+    assert found[0].request is not None
+    assert found[0].request.values == ("a", "x")
+    found = weights(loaded(typed(["MatMul x w -> a", "Gemm a w -> y"], {"w": (32, 32)})))
     assert [(each.posed, each.request, len(each.nodes)) for each in found] == [(False, None, 2)]
