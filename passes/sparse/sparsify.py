@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.calibration import Sample, collect, fingerprints
+from onnxslim.calibration import Sample, collect
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.fitting import FITTED, Noise, first_feeds
 from onnxslim.graph.edit import set_constant
@@ -92,12 +92,12 @@ class Sparsify(Pass):
         if not share and self.values == "float" and not searching:
             context.decline("sparsify", "model", "no zeros and no few values were asked for")
             return context.result()
-        known = fingerprints(model)
-        key = ("sparsify", self, tuple(known[value] for value in model.graph.outputs), context.refused)
-        if key not in context.cache:
+
+        def fit() -> Mapping[str, Fitted]:
             search = Search(self, model, pattern, context)
-            context.cache[key] = search.best() if searching else search.at(share or 0.0)[1]
-        found: Mapping[str, Fitted] = context.cache[key]
+            return search.best() if searching else search.at(share or 0.0)[1]
+
+        found = context.recall("sparsify", model, fit, self)
         for weight in list(weights_of(model, self.matcher(), Context())):
             made = found.get(weight.name)
             if made is not None and context.allow(action(weight, made, self.values)):

@@ -156,15 +156,13 @@ def test_a_real_model_is_searched_once_and_replayed_alike() -> None:
     """A pipeline that takes rewrites back runs the pass again: it must not come to another choice by the clock."""
     entry = get("digits_cnn")
     model = load(entry.path())
+    calibration = list(entry.samples("calibration").first(16))
+    selection = list(entry.samples("selection").first(16))
     cache: dict[object, object] = {}
     results = []
     for _ in range(2):
         clone = model.clone()
-        context = Context(
-            samples=list(entry.samples("calibration").first(16)),
-            selection=list(entry.samples("selection").first(16)),
-            cache=cache,
-        )
+        context = Context(samples=calibration, selection=selection, cache=cache)  # as a pipeline does
         results.append(QuantizeStatic().run(clone, context))
     first, second = results
     assert first.actions == second.actions
