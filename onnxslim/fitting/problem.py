@@ -148,10 +148,14 @@ def posed(
     fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
     wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
     for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
+        by_row = shift.ndim > 1  # the C of a Gemm, which must be added before some of the rows are picked
+        if by_row:
+            y = (y if left is None else y[:, left]) + shift
         rows, targets = paired_rows(unfold, x, y, wanted, seed=number)
         if not np.isfinite(rows).all() or not np.isfinite(targets).all():
             return "what it reads or makes is not finite"
-        targets = (targets if left is None else targets[:, left]) + shift
+        if not by_row:
+            targets = (targets if left is None else targets[:, left]) + shift
         if own is not None:
             rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
         side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
@@ -174,8 +178,8 @@ def own_bias(node: ir.Node) -> ir.Value | None:
 def _shift(node: ir.Node, original: ir.Node, left: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32] | None:
     """What to add to the original's outputs so that they are what the weights alone, and a shift, have to make.
 
-    That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. None where
-    a bias is of another form.
+    That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. A matrix
+    ``[rows, outputs or 1]`` where C of a Gemm differs by row, else a vector; None where a bias is of another form.
     """
     own, before = own_bias(node), own_bias(original)
     third = node.inputs[2] if len(node.inputs) > 2 else None
@@ -185,8 +189,8 @@ def _shift(node: ir.Node, original: ir.Node, left: npt.NDArray[np.bool_] | None)
     tensor = constant_tensor(third if own is None else own)
     if tensor is None:
         return np.zeros(1, np.float32) if third is None else None  # a bias that is computed
-    if own is None and (len(tensor.shape) > 1 and tensor.size > 1):
-        return None
+    if own is None and len(tensor.shape) == 2 and tensor.shape[0] != 1:
+        return -tensor.numpy().astype(np.float32)
     shift: npt.NDArray[np.float32] = -tensor.numpy().astype(np.float32).reshape(-1)
     old = constant_tensor(before) if node.op_type == "MatMul" else None
     if old is not None:

@@ -86,7 +86,7 @@ def _contraction(node: ir.Node) -> Group | str:
         return f"weights of {tensor.dtype.name}"
     if bias is not None and constant_tensor(bias) is None:
         return "its bias is computed"
-    reason = no_kernel(node, tuple(tensor.shape.numpy()))
+    reason = no_kernel(node, tuple(tensor.shape.numpy())) or _bias_too_large(node, bias, tensor)
     if reason:
         return reason
     group = Group(node, ((0, activation),), (), weight, bias)
@@ -97,6 +97,16 @@ def _contraction(node: ir.Node) -> Group | str:
     output, absorbed = _behind(node)
     reason = _dangling(output)
     return reason or Group(node, ((0, activation),), (), weight, bias, output, absorbed)
+
+
+def _bias_too_large(node: ir.Node, bias: ir.Value | None, weight: ir.TensorProtocol) -> str:
+    """Whether a bias with one number for each row would become a matrix that is larger than what its weight saves."""
+    tensor = constant_tensor(bias)
+    rows, columns = tensor.shape.numpy() if tensor is not None and len(tensor.shape) == 2 else (1, 0)
+    outputs = weight.shape.numpy()[CONTRACTIONS[node.op_type].channel_axis(node)]
+    if columns == 1 and rows > 1 and 4 * rows * outputs > 3 * weight.size:
+        return f"its bias of {rows} rows would become a matrix of {rows} x {outputs} numbers"
+    return ""
 
 
 def _elementwise(node: ir.Node, facts: ShapeFacts) -> Group | str:

@@ -280,3 +280,30 @@ def test_a_shared_weight_is_quantized_once() -> None:
     assert sum(n.op_type == "DequantizeLinear" and n.inputs[0].is_initializer() for n in result_model.graph) == 1  # type: ignore[union-attr]
     assert kernels(result_model)["MatMulIntegerToFloat"] == 2
     assert quality(model, result_model, data) > 20
+
+
+@pytest.mark.parametrize("shape", [(4, 48), (4, 1), (1, 48), (48,), (1,), ()])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_the_c_of_a_gemm_may_have_any_shape(shape: tuple[int, ...], transposed: int) -> None:
+    """Each output channel has a scale of its own, so that a C that is the same for all of them must be spread."""
+    text = f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[4,64] x, float w, float c) => (float[4,48] y) {{ y = Gemm <transB = {transposed}> (x, w, c) }}
+    """
+    model = with_weights(text, {"w": (48, 64) if transposed else (64, 48), "c": shape})
+    bias = 10 * np.random.default_rng(2).normal(size=shape)  # louder than the product
+    model.graph.initializers["c"].const_value = ir.tensor(np.asarray(bias, np.float32), name="c")
+    data = samples((4, 64))
+    for options in (QuantizeStatic(), QuantizeStatic(per_tensor=True), QuantizeStatic(rounding="compensated")):
+        result, _ = quantized(model, data, options)
+        assert kernels(result)["QGemm"] == 1
+        assert quality(model, result, data) > 35
+
+
+def test_a_column_as_c_of_a_gemm_does_not_make_the_model_larger() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[99,16] x, float w, float c) => (float[99,48] y) %s'
+    model = with_weights(text % "{ y = Gemm(x, w, c) }", {"w": (16, 48), "c": (99, 1)})
+    _, outcome = quantized(model, samples((99, 16)))
+    assert [each.reason for each in outcome.declined] == [
+        "its bias of 99 rows would become a matrix of 99 x 48 numbers"
+    ]
