@@ -46,7 +46,8 @@ def top1(run: Run, samples: Iterable[Sample]) -> float:
 def sqnr(reference: Run, output: str | None = None) -> Metric:
     """Signal to quantization noise against ``reference`` in dB, powers pooled over all samples; inf where equal.
 
-    Take it on logits: after a Softmax it means nothing, since saturation hides the error.
+    Take it on logits: after a Softmax it means nothing, since saturation hides the error. Where values decide another
+    length of the output, all of the sample is noise.
 
     Args:
         reference: Runs the model to compare with.
@@ -57,7 +58,7 @@ def sqnr(reference: Run, output: str | None = None) -> Metric:
         signal = noise = 0.0
         for wanted, found in _pairs(reference, run, samples, output):
             signal += float(np.square(wanted).sum())
-            noise += float(np.square(wanted - found).sum())
+            noise += float(np.square(wanted if found is None else wanted - found).sum())
         if noise == 0:
             return math.inf
         if not math.isfinite(noise):  # the model under test gives NaN or Inf
@@ -68,11 +69,14 @@ def sqnr(reference: Run, output: str | None = None) -> Metric:
 
 
 def cosine(reference: Run, output: str | None = None) -> Metric:
-    """Mean cosine between the outputs of each sample, -1 to 1. Two zero outputs agree."""
+    """Mean cosine between the outputs of each sample, -1 to 1; 0 where lengths differ. Two zero outputs agree."""
 
     def metric(run: Run, samples: Iterable[Sample]) -> float:
         values = []
         for wanted, found in _pairs(reference, run, samples, output):
+            if found is None:
+                values.append(0.0)
+                continue
             norms = float(np.linalg.norm(wanted) * np.linalg.norm(found))
             same = float(np.array_equal(wanted, found))
             values.append(float(np.vdot(wanted, found)) / norms if norms else same)
@@ -82,14 +86,14 @@ def cosine(reference: Run, output: str | None = None) -> Metric:
 
 
 def agreement(reference: Run, output: str | None = None) -> Metric:
-    """Share of positions where the largest entry of the last axis is the same, 0 to 1."""
+    """Share of positions where the largest entry of the last axis is the same, 0 to 1; none where lengths differ."""
 
     def metric(run: Run, samples: Iterable[Sample]) -> float:
         hits = count = 0
         for wanted, found in _pairs(reference, run, samples, output):
-            same = np.argmax(np.atleast_1d(wanted), axis=-1) == np.argmax(np.atleast_1d(found), axis=-1)
-            hits += int(np.sum(same))
-            count += np.size(same)
+            best = np.argmax(np.atleast_1d(wanted), axis=-1)
+            hits += 0 if found is None else int(np.sum(best == np.argmax(np.atleast_1d(found), axis=-1)))
+            count += np.size(best)
         return hits / _some(count)
 
     return metric
@@ -149,18 +153,19 @@ def _guarded(function: Metric, name: str) -> Metric:
 
 def _pairs(
     reference: Run, run: Run, samples: Iterable[Sample], output: str | None
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
+    """Both outputs of each sample; None for the second where values decided another length of it."""
     count = 0
     for sample in samples:
         wanted = _output(reference(sample.feed), output).astype(np.float64)
         found = _output(run(sample.feed), output).astype(np.float64)
-        if wanted.shape != found.shape:
+        if wanted.ndim != found.ndim:
             raise InputError(
                 f"the outputs differ in shape on sample {sample.id!r}",
                 why=f"{list(found.shape)} against {list(wanted.shape)} of the reference",
             )
         count += 1
-        yield wanted, found
+        yield wanted, found if wanted.shape == found.shape else None
     _some(count)
 
 

@@ -4,6 +4,7 @@ from .bias import bias_of, shift_bias
 from .feeds import FITTED, first_feeds
 from .forward import Forward
 from .gains import gains, gains_of
+from .lengths import Lengths
 from .noise import Noise
 from .problem import HELD_OUT, Matrix, Normal, Problem, paired_rows, posed
 
@@ -11,6 +12,7 @@ __all__ = [
     "FITTED",
     "HELD_OUT",
     "Forward",
+    "Lengths",
     "Matrix",
     "Noise",
     "Normal",

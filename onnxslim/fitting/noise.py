@@ -63,8 +63,8 @@ def _square(array: np.ndarray) -> float:
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape:
-        return np.inf
+    if a.shape != b.shape:  # values decided another length: what it was is lost
+        return _square(a)
     if not is_float(a):
         return float(np.count_nonzero(a != b))
     with np.errstate(invalid="ignore"):  # infinity less infinity is as bad as it looks

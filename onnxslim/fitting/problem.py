@@ -147,7 +147,11 @@ def posed(
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (Normal.zeros(unfold.groups, old.shape[1], old.shape[2]) for _ in range(2))
     wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, len(inputs)) + 1
+    unpaired = 0
     for number, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
+        if not same_places(unfold, x, y):
+            unpaired += 1
+            continue
         by_row = shift.ndim > 1  # the C of a Gemm, which must be added before some of the rows are picked
         if by_row:
             y = (y if left is None else y[:, left]) + shift
@@ -161,7 +165,8 @@ def posed(
         side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
         side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
-        return "there are too few samples to judge by"
+        lengths = f": on {unpaired} of {len(inputs)} its input has another length than in the original"
+        return f"there are too few samples to judge by{lengths if unpaired else ''}"
     if not fitted.finite or not judging.finite:
         return "the squares of what it reads or makes are not finite"
     return Problem(node, unfold, old, own, fitted, judging)
@@ -216,6 +221,20 @@ def from_columns(node: ir.Node, weights: Matrix, shape: tuple[int, ...]) -> np.n
     if node.op_type == "Conv":
         return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(shape)
     return np.ascontiguousarray(weights[0].T if _turned(node) else weights[0])
+
+
+def same_places(unfold: Unfold, x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether an input and an output of two models go together: where values decide lengths, they need not.
+
+    Args:
+        unfold: How ``x`` becomes rows.
+        x: The input of the contraction in one model.
+        y: Its output in the other.
+    """
+    if unfold.kernel:
+        rank = len(unfold.kernel)
+        return unfold.windows(x).shape[: rank + 1] == (y.shape[0], *y.shape[2:])
+    return x.size // unfold.features == y.size // max(y.shape[-1], 1)
 
 
 def paired_rows(

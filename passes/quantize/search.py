@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Histogram, Statistics
+from onnxslim.fitting import Lengths
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
@@ -86,6 +87,7 @@ class Search:
     def __post_init__(self) -> None:
         self.target = self.context.target or host_target()
         self.reasons: dict[str, str] = {}
+        self.declined: list[tuple[str, str]] = []
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
         self.rounding = NEAREST
         self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
@@ -107,6 +109,7 @@ class Search:
             self.rounding = compensated(
                 self.model, legal, self.context, bits=self._bits, per_channel=not self.options.per_tensor
             )
+        legal, built = self._of_equal_lengths(legal, built, by_value(tensors, spans))
         if self.options.keep_slow or not search or built is None:
             return self._chosen(legal, by_value(tensors, spans))
         around = {value.name for group in legal for value in group.measured}
@@ -229,6 +232,32 @@ class Search:
             kept = [group for group in kept if group.key not in reasons]
         return [], None
 
+    def _of_equal_lengths(
+        self, legal: list[Group], built: Built | None, spans: Mapping[str, Span]
+    ) -> tuple[list[Group], Built | None]:
+        """Without the groups and tables whose values decide lengths of the outputs, if those change with them."""
+        lengths = Lengths(self.model, (self.context.samples, self.context.selection), self.context.threads)
+
+        def build(some: Sequence[Group | Table]) -> ir.Model:
+            self.tables = [each for each in some if isinstance(each, Table)]
+            made = self._legal([each for each in some if isinstance(each, Group)], spans)[1]
+            return self.model if made is None else made.model
+
+        before: list[Group | Table] = [*legal, *self.tables]
+        if built is None:
+            return legal, built
+        kept, reason = lengths.kept(before, lambda each: each.node, build)
+        self.tables = [each for each in kept if isinstance(each, Table)]
+        if len(kept) == len(before):
+            return legal, built
+        self.reasons |= {each.key: f"its values decide a length: {reason}" for each in before if each not in kept}
+        self.declined += [
+            (site(each.node), self.reasons[each.key])
+            for each in before
+            if isinstance(each, Table) and each not in self.tables
+        ]
+        return self._legal([each for each in kept if isinstance(each, Group)], spans)
+
     @property
     def _bits(self) -> int:
         return 7 if self.target.reduce_range else 8
@@ -257,6 +286,7 @@ class Search:
             for group in self.groups
             if group.key not in keys and not group.is_mover
         ]
+        declined += self.declined
         if not keys and "" in self.reasons:
             declined.insert(0, ("model", self.reasons[""]))
         tables = tuple(self.tables) if keys else ()

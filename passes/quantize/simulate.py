@@ -147,7 +147,8 @@ def _noise(reference: Iterable[Mapping[str, np.ndarray]], other: Iterable[Mappin
     count: dict[str, int] = {}
     for wanted, found in zip(reference, other, strict=True):
         for name, array in wanted.items():
-            error = (found[name] - array).ravel()
+            # Another length, which values decided: what it was is lost.
+            error = (found[name] - array if found[name].shape == array.shape else -array).ravel()
             flat = array.ravel()
             signal[name] = signal.get(name, 0.0) + float(flat @ flat)
             noise[name] = noise.get(name, 0.0) + float(error @ error)

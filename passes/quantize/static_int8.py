@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
 from onnxslim.errors import InputError
+from onnxslim.fitting import Lengths
 from onnxslim.graph.edit import site
 from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
@@ -181,19 +182,37 @@ class QuantizeStatic(Pass):
         large, per_channel, rounding = [group for group in groups if is_large(group)], not self.per_tensor, NEAREST
         if self.rounding == "compensated":
             rounding = compensated(model, large, context, bits=8, per_channel=per_channel)
+        lengths = Lengths(model, (context.samples, context.selection), context.threads)
+
+        def build(some: Sequence[Group | Table]) -> ir.Model:
+            trial = model.clone()
+            store_weights(
+                trial, rebound(trial, [each for each in some if isinstance(each, Group)]), 8, per_channel, rounding
+            )
+            insert_tables(trial, {each.key for each in some if isinstance(each, Table)}, 8)
+            return trial
+
+        kept, reason = lengths.kept([*large, *tables], lambda each: each.node, build)
+        for each in (*large, *tables):
+            if each not in kept:
+                context.decline("quantize", site(each.node), f"its values decide a length: {reason}")
         stored = [
             group
             for group in large
-            if context.allow(Action("quantize", (group.key,), site(group.node), rounding.detail(group, "weights only")))
+            if group in kept
+            and context.allow(
+                Action("quantize", (group.key,), site(group.node), rounding.detail(group, "weights only"))
+            )
         ]
-        kept = [
+        kept_tables = [
             table
             for table in tables
-            if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
+            if table in kept
+            and context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
         rounding.explain(stored, context)
         store_weights(model, stored, 8, per_channel, rounding)
-        insert_tables(model, {table.key for table in kept}, 8)
+        insert_tables(model, {table.key for table in kept_tables}, 8)
         return context.result()
 
     def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:

@@ -14,7 +14,7 @@ from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
 from onnxslim.calibration import Sample, collect
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, Noise, first_feeds
+from onnxslim.fitting import FITTED, Lengths, Noise, first_feeds
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -177,6 +177,7 @@ class Search:
         self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
         chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
         self.judging = chosen or self.feeds[:PROBED]
+        self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
 
     def _fits(self, weight: Weight) -> bool:
         fits = self.options.values != "float16" or float(np.abs(weight.array).max()) <= HALF
@@ -214,7 +215,20 @@ class Search:
         return context.metric(open_session(model, threads=context.threads).run, context.selection)
 
     def at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
-        """A model with that share of zeros, and what its weights became."""
+        """A model with that share of zeros, and what its weights became; weights that change lengths stay."""
+        context, before = self.context, len(self.context.declined)
+        model, found = self._at(share)
+        deciding = [each for each in self.weights if any(self.lengths.decides(node) for node in each.nodes)]
+        reason = self.lengths.change(model) if deciding and context.samples is not None else ""
+        if not reason:
+            return model, found
+        del context.declined[before:]  # what was said of a result that does not count
+        for each in deciding:
+            context.decline("sparsify", each.name, f"its values decide a length: {reason}")
+        self.weights = [each for each in self.weights if each not in deciding]
+        return self._at(share)
+
+    def _at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
         shares = self._shares(share)
         model = self.model.clone()
         wanted = {name: self._wanted(each) for name, each in shares.items()}
