@@ -41,17 +41,17 @@ def length_deciders(model: ir.Model) -> set[ir.Node]:
         if value in seen:
             continue
         seen.add(value)
-        node = value.producer()
-        if node is None:
+        maker = value.producer()
+        if maker is None:
             body = value.graph if value.is_graph_input() else None
             if isinstance(body, ir.Graph) and body in owners:
                 stack += _sources(owners[body], body, value)
             continue
-        if node in found or (node.op_type in _OF_SHAPES and node.domain in _STANDARD):
+        if maker in found or (maker.op_type in _OF_SHAPES and maker.domain in _STANDARD):
             continue
-        found.add(node)
-        stack += [each for each in node.inputs if each is not None]
-        stack += [each for body in subgraphs(node.attributes.values()) for each in body.outputs]
+        found.add(maker)
+        stack += [each for each in maker.inputs if each is not None]
+        stack += [each for body in subgraphs(maker.attributes.values()) for each in body.outputs]
     return found
 
 

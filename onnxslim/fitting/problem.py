@@ -233,8 +233,10 @@ def same_places(unfold: Unfold, x: np.ndarray, y: np.ndarray) -> bool:
     """
     if unfold.kernel:
         rank = len(unfold.kernel)
-        return unfold.windows(x).shape[: rank + 1] == (y.shape[0], *y.shape[2:])
-    return x.size // unfold.features == y.size // max(y.shape[-1], 1)
+        places: tuple[int, ...] = unfold.windows(x).shape[: rank + 1]
+        return places == (y.shape[0], *y.shape[2:])
+    rows: int = y.size // max(y.shape[-1], 1)
+    return x.size // unfold.features == rows
 
 
 def paired_rows(

@@ -211,9 +211,11 @@ class _Inserter:
         drop_unused(self.model.graph, weight)
         if bias is not None:
             name = node.outputs[0].name if group.bias is None else group.bias.name
-            if len(node.inputs) < 3:
-                node.resize_inputs(3)
-            node.replace_input_with(2, self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, grid.scale))
+            reader, slot = group.bias_slot
+            if len(reader.inputs) <= slot:
+                reader.resize_inputs(slot + 1)
+            made = self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, grid.scale)
+            reader.replace_input_with(slot, made)
         if group.bias is not None:
             drop_unused(self.model.graph, group.bias)
 

@@ -26,7 +26,7 @@ from onnxslim.runtime import Feed, host_target, optimized_graph
 from .bias import Means, means_of
 from .cost import Costs
 from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
-from .group import Group, rebound
+from .group import Group, rebound, with_bias
 from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .qdq import Built, unfused
 from .rounding import NEAREST, Rounding, compensated
@@ -134,19 +134,21 @@ class Search:
         found = choices(legal, tensors, valued, errors)
         in_float = sum(valued.in_float.values())
         rule = Choice(frozenset(group.key for group in by_rule(legal, {})), math.inf, math.inf)
-        best = self._judged(legal, [*proposals(found, in_float), rule], values, feeds)
-        return self._chosen([group for group in legal if best is not None and group.key in best.keys], values)
+        return self._chosen(self._judged(legal, [*proposals(found, in_float), rule], values, feeds), values)
 
     def _judged(
         self, legal: Sequence[Group], proposed: Sequence[Choice], spans: Mapping[str, Span], feeds: Sequence[Feed]
-    ) -> Scored | None:
-        """Builds the proposals and measures them; the best of them."""
+    ) -> list[Group]:
+        """Builds the proposals and measures them; the groups of the best, in the form that was built."""
         self.context.progress(f"build and measure {len(proposed)} candidates")
         built: dict[frozenset[str], ir.Model] = {}
+        groups: dict[frozenset[str], list[Group]] = {}
         for choice in proposed:
             kept, made = self._legal([group for group in legal if group.key in choice.keys], spans)
             if made is not None:
-                built.setdefault(frozenset(group.key for group in kept), made.model)
+                keys = frozenset(group.key for group in kept)
+                built.setdefault(keys, made.model)
+                groups.setdefault(keys, kept)  # which neighbours are in int8 decides whether a bias must be
         samples = self.context.selection or self.context.samples
         assert samples is not None
         unseen = [sample.feed for sample in itertools.islice(samples, FEEDS)] or feeds
@@ -175,7 +177,7 @@ class Search:
         best, reason = best_of(scored, floor=self.context.min_sqnr, score=score, max_drop=self.context.max_drop)
         if reason:
             self.reasons.setdefault("", reason)
-        return best
+        return [] if best is None else groups[best.keys]
 
     def _with_bytes(self, groups: Sequence[Group]) -> Costs:
         """The costs, where weights that stay in float cost what their bytes are worth."""
@@ -228,8 +230,9 @@ class Search:
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
                 return kept, built
-            self.reasons |= reasons
-            kept = [group for group in kept if group.key not in reasons]
+            biased = {group.key: with_bias(group) for group in kept if group.key in reasons}
+            self.reasons |= {key: reason for key, reason in reasons.items() if biased[key] is None}
+            kept = [each for group in kept if (each := biased.get(group.key, group)) is not None]
         return [], None
 
     def _of_equal_lengths(

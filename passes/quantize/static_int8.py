@@ -192,8 +192,9 @@ class QuantizeStatic(Pass):
             insert_tables(trial, {each.key for each in some if isinstance(each, Table)}, 8)
             return trial
 
-        kept, reason = lengths.kept([*large, *tables], lambda each: each.node, build)
-        for each in (*large, *tables):
+        chosen: list[Group | Table] = [*large, *tables]
+        kept, reason = lengths.kept(chosen, lambda each: each.node, build)
+        for each in chosen:
             if each not in kept:
                 context.decline("quantize", site(each.node), f"its values decide a length: {reason}")
         stored = [

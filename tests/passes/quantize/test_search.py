@@ -149,7 +149,7 @@ def test_the_fastest_that_is_good_enough_is_chosen() -> None:
         assert reason in why
     best, why = best_of([slow], floor=5, score=None, max_drop=0)
     assert best is None
-    assert "nothing beats fp32: the fastest int8 form runs at 0.91x" in why
+    assert "nothing beats float: the fastest int8 form runs at 0.91x" in why
 
 
 def test_a_real_model_is_searched_once_and_replayed_alike() -> None:
@@ -202,3 +202,7 @@ def test_a_node_that_raising_the_opset_takes_apart_is_left_alone() -> None:
     a, b = (open_session(each) for each in (model, result))
     pairs = [(a.run(each.feed)["y"], b.run(each.feed)["y"]) for each in data]
     assert sqnr_db(np.concatenate([x for x, _ in pairs]), np.concatenate([y for _, y in pairs])) > 20
+
+
+def test_where_nothing_was_built_no_speed_is_made_up() -> None:
+    assert best_of([], floor=5.0, score=None, max_drop=0.01) == (None, "onnxruntime forms no int8 kernel here")

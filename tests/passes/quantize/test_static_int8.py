@@ -307,3 +307,32 @@ def test_a_column_as_c_of_a_gemm_does_not_make_the_model_larger() -> None:
     assert [each.reason for each in outcome.declined] == [
         "its bias of 99 rows would become a matrix of 99 x 48 numbers"
     ]
+
+
+STATIC = {
+    "rank 3": ("1,14,32", "p = MatMul(x, w1) q = Add(p, b1)"),
+    "rank 4": ("2,3,4,32", "p = MatMul(x, w1) q = Add(p, b1)"),
+    "bias first": ("1,14,32", "p = MatMul(x, w1) q = Add(b1, p)"),
+    "dynamic": ("N,S,32", "p = MatMul(x, w1) q = Add(p, b1)"),
+}
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_a_matmul_with_a_bias_runs_in_int8_whether_its_sizes_are_known_or_not(name: str) -> None:
+    """Where they are, onnxruntime makes Reshape, Gemm, Reshape of it, which is int8 only with an int32 bias."""
+    shape, body = STATIC[name]
+    text = f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[{shape}] x, float w1, float b1, float w2) => (float[{shape}] y)
+    {{ {body} r = Relu(q) s = MatMul(r, w2) y = Add(s, x) }}
+    """
+    model = with_weights(text, {"w1": (32, 64), "b1": (64,), "w2": (64, 32)})
+    sizes = tuple(int(size) for size in shape.replace("N", "2").replace("S", "5").split(","))
+    data = samples(sizes)
+    for options in (QuantizeStatic(), QuantizeStatic(per_tensor=True)):
+        result, _ = quantized(model, data, options)
+        found = kernels(result)
+        assert found["QGemm"] == (0 if name == "dynamic" else 1)
+        assert found["QGemm"] + found["MatMulIntegerToFloat"] == 2
+        assert found["Gemm"] + found["FusedGemm"] + found["DequantizeLinear"] == 0
+        assert quality(model, result, data) > 30
