@@ -11,7 +11,7 @@ from onnxslim.lazy import lazy_exports
 if TYPE_CHECKING:
     from onnxslim.calibration.blocks import BLOCK
     from onnxslim.calibration.check import check_samples
-    from onnxslim.calibration.fingerprint import fingerprints
+    from onnxslim.calibration.fingerprint import fingerprints, model_digest
     from onnxslim.calibration.gram import Gram, Unfold, unfold_of
     from onnxslim.calibration.histogram import Histogram
     from onnxslim.calibration.identity import sample_set_hash
@@ -46,6 +46,7 @@ __all__ = [
     "load_metric",
     "load_samples",
     "min_max",
+    "model_digest",
     "mse",
     "percentile",
     "sample_set_hash",
@@ -74,6 +75,7 @@ __getattr__ = lazy_exports(
         "load_metric": ".metrics",
         "load_samples": ".sources",
         "min_max": ".ranges",
+        "model_digest": ".fingerprint",
         "mse": ".ranges",
         "percentile": ".ranges",
         "sample_set_hash": ".identity",

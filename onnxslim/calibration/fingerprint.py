@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -32,6 +32,37 @@ def fingerprints(model: ir.Model) -> dict[ir.Value, str]:
 def joined(marks: Sequence[str]) -> str:
     """The fingerprint of several values together, in their order."""
     return _digest(b"together", *(mark.encode() for mark in marks)).hex()
+
+
+def model_digest(model: ir.Model) -> str:
+    """One hash of all that a pass may look at: what every value computes, and every name, declared type and shape.
+
+    `fingerprints` leave names out, so that statistics survive a renaming. A pass's decision does not: it names values,
+    and options such as ``--exclude`` name nodes. Metadata and doc strings play no part.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(*parts: str) -> None:
+        for part in parts:
+            raw = part.encode()
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+
+    def declare(kind: str, values: Iterable[ir.Value]) -> None:
+        add(kind, *(text for value in values for text in (value.name or "", str(value.type), str(value.shape))))
+
+    for value, mark in fingerprints(model).items():
+        add(value.name or "", mark)
+    add(str(model.ir_version), *map(str, sorted(model.graph.opset_imports.items())))
+    bodies = (body for function in model.functions.values() for body in function.subgraphs())
+    for graph in (*model.graphs(), *(function.graph for function in model.functions.values()), *bodies):
+        declare("inputs", graph.inputs)
+        declare("outputs", graph.outputs)
+        declare("initializers", graph.initializers.values())
+        for node in graph:
+            add("node", node.domain, node.op_type, node.name or "")
+            add(*("" if value is None else value.name or "" for value in node.inputs))
+            declare("makes", node.outputs)
+    return digest.hexdigest()
 
 
 def weight_digest(tensor: ir.TensorProtocol) -> bytes:

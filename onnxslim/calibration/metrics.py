@@ -127,18 +127,21 @@ def sqnr(reference: Run, output: str | None = None) -> Metric:
             measure.see([wanted])
         tally = measure.tally()
         for wanted, found in pairs:
-            tally.add([wanted], [found])
+            tally.add([wanted], [found])  # None, where values decided another length: all of the sample is noise
         return min((each.sqnr_db for each in tally.fidelity([0])), default=-math.inf if tally.noisy else math.inf)
 
     return metric
 
 
 def cosine(reference: Run, output: str | None = None) -> Metric:
-    """Mean cosine between the outputs of each sample, -1 to 1. Two zero outputs agree."""
+    """Mean cosine between the outputs of each sample, -1 to 1; 0 where lengths differ. Two zero outputs agree."""
 
     def metric(run: Run, samples: Iterable[Sample]) -> float:
         values = []
         for wanted, found in _pairs(reference, run, samples, output):
+            if found is None:
+                values.append(0.0)
+                continue
             norms = float(np.linalg.norm(wanted) * np.linalg.norm(found))
             same = float(np.array_equal(wanted, found))
             values.append(float(np.vdot(wanted, found)) / norms if norms else same)
@@ -148,7 +151,7 @@ def cosine(reference: Run, output: str | None = None) -> Metric:
 
 
 def agreement(reference: Run, output: str | None = None) -> Metric:
-    """Share of positions where the output chooses the same (see `chosen`), 0 to 1."""
+    """Share of positions where the output chooses the same (see `chosen`), 0 to 1; none where lengths differ."""
 
     def metric(run: Run, samples: Iterable[Sample]) -> float:
         hits = count = 0
@@ -157,10 +160,10 @@ def agreement(reference: Run, output: str | None = None) -> Metric:
             wanted, found = map(chosen, both)
             if wanted is None or found is None:
                 raise InputError("the output chooses nothing", where="metric agreement", why=_answerable(both[0]))
-            if wanted.shape != found.shape:
+            if wanted.ndim != found.ndim:
                 raise _misshapen(sample, found, wanted)
-            hits += int((wanted == found).sum())
-            count += found.size
+            hits += int((wanted == found).sum()) if wanted.shape == found.shape else 0
+            count += wanted.size
         return hits / _some(count)
 
     return metric
@@ -234,14 +237,15 @@ def _guarded(function: Metric, name: str) -> Metric:
 
 def _pairs(
     reference: Run, run: Run, samples: Iterable[Sample], output: str | None
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
+    """Both outputs of each sample; None for the second where values decided another length of it."""
     count = 0
     for sample in samples:
         wanted, found = (_numbers(each(sample.feed), output) for each in (reference, run))
-        if wanted.shape != found.shape:
+        if wanted.ndim != found.ndim:
             raise _misshapen(sample, found, wanted)
         count += 1
-        yield wanted, found
+        yield wanted, found if wanted.shape == found.shape else None
     _some(count)
 
 

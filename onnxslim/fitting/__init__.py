@@ -4,6 +4,7 @@ from .bias import bias_of, biases_of, shift_bias
 from .feeds import FITTED, first_feeds, typical
 from .forward import Forward
 from .gains import gains, gains_of
+from .lengths import Lengths
 from .noise import OutputNoise
 from .problem import HELD_OUT, Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
 from .sides import Sides, follow_each_other
@@ -12,6 +13,7 @@ __all__ = [
     "FITTED",
     "HELD_OUT",
     "Forward",
+    "Lengths",
     "Matrix",
     "Normal",
     "OutputNoise",

@@ -217,6 +217,7 @@ def posed_together(
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (Normal(unfold.groups, old.shape[1], old.shape[2], few=few) for _ in range(2))
+    unpaired = 0
     for place, each in enumerate(readings):
         shift = _shift(each, own, before, left)
         if shift is None:
@@ -228,10 +229,17 @@ def posed_together(
             return "nodes read its weights in several ways"
         wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, count * len(nodes)) + 1
         for number, (x, y) in enumerate(pairs):
+            if not same_places(one, x, y):
+                unpaired += 1
+                continue
+            by_row = shift.ndim > 1  # the C of a Gemm, which must be added before some of the rows are picked
+            if by_row:
+                y = (y if left is None else y[:, left]) + shift
             rows, targets = paired_rows(one, x, y, wanted, seed=number + place * count)
             if not np.isfinite(rows).all() or not np.isfinite(targets).all():
                 return "what it reads or makes is not finite"
-            targets = (targets if left is None else targets[:, left]) + shift
+            if not by_row:
+                targets = (targets if left is None else targets[:, left]) + shift
             if own is not None:
                 rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
             side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
@@ -239,7 +247,9 @@ def posed_together(
                 return "its Gram matrices do not fit into the memory"
             side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))
     if not judging.rows or not fitted.rows:
-        return "there are too few samples to judge by"
+        count = sum(len(each.inputs) for each in readings)
+        lengths = f": on {unpaired} of {count} its input has another length than in the original"
+        return f"there are too few samples to judge by{lengths if unpaired else ''}"
     if not fitted.finite or not judging.finite:
         return "the squares of what it reads or makes are not finite"
     return Problem(node, unfold, old, own, fitted, judging)
@@ -260,8 +270,8 @@ def _shift(
 ) -> npt.NDArray[np.float32] | None:
     """What to add to the original's outputs so that they are what the weights alone, and a shift, have to make.
 
-    That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. None where
-    a bias is of another form.
+    That is less the bias of now, of which they hold the one of before; that of a MatMul is added after it. A matrix
+    ``[rows, outputs or 1]`` where C of a Gemm differs by row, else a vector; None where a bias is of another form.
     """
     node = reading.node
     third = node.inputs[2] if len(node.inputs) > 2 else None
@@ -271,8 +281,8 @@ def _shift(
     tensor = constant_tensor(third if own is None else own)
     if tensor is None:
         return np.zeros(1, np.float32) if third is None else None  # a bias that is computed
-    if own is None and (len(tensor.shape) > 1 and tensor.size > 1):
-        return None
+    if own is None and len(tensor.shape) == 2 and tensor.shape[0] != 1:
+        return -tensor.numpy().astype(np.float32)
     shift: npt.NDArray[np.float32] = -tensor.numpy().astype(np.float32).reshape(-1)
     old = constant_tensor(before) if node.op_type == "MatMul" else None
     if old is not None:
@@ -298,6 +308,22 @@ def from_columns(node: ir.Node, weights: Matrix, shape: tuple[int, ...]) -> np.n
     if node.op_type == "Conv":
         return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(shape)
     return np.ascontiguousarray(weights[0].T if _turned(node) else weights[0])
+
+
+def same_places(unfold: Unfold, x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether an input and an output of two models go together: where values decide lengths, they need not.
+
+    Args:
+        unfold: How ``x`` becomes rows.
+        x: The input of the contraction in one model.
+        y: Its output in the other.
+    """
+    if unfold.kernel:
+        rank = len(unfold.kernel)
+        places: tuple[int, ...] = unfold.windows(x).shape[: rank + 1]
+        return places == (y.shape[0], *y.shape[2:])
+    rows: int = y.size // max(y.shape[-1], 1)
+    return x.size // unfold.features == rows
 
 
 def paired_rows(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from onnxslim.calibration import model_digest
 from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from onnxslim.calibration import Metric, Samples, Statistics
     from onnxslim.runtime.target import Target
 
 MAX_DECLINED = 10_000
 """Reasons kept of one pass; what comes after is counted in ``declined_beyond`` only, so that memory stays bounded."""
+_NO_CONDITIONS = frozenset({"limit", "progress", "cache", "actions", "declined", "declined_beyond", "stages"})
+"""Fields of a context that no decision may depend on; whatever else is added to it is part of every key."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -34,8 +40,7 @@ class Context:
         refused: Keys of actions that were found guilty and must not happen again.
         limit: How many actions are allowed; None means all. The pipeline bisects with it (cf. LLVM's opt-bisect-limit).
         progress: Called with a short text before a long step.
-        cache: Shared by the runs of one pipeline, so that a replay need not collect the same statistics again. A pass
-            stores what depends on the model by a key that changes with it (a fingerprint).
+        cache: Shared by the runs of one pipeline. Passes use it through `recall`, which builds the keys.
     """
 
     samples: Samples | None = None
@@ -67,6 +72,26 @@ class Context:
         self.actions.append(action)
         return True
 
+    def recall(self, what: str, model: ir.Model, make: Callable[[], T], *options: Hashable) -> T:
+        """The result of ``make()``, or what it was when this pipeline last asked for it under the same conditions.
+
+        A replay of a pass must come to the same choice, whatever the clock says, and need not measure again. The key
+        covers the whole model (all outputs, names and weights), all that the context holds (samples, metric, target,
+        refused actions, ...) and ``options``.
+
+        Args:
+            what: Name of the result.
+            model: That the result depends on.
+            make: Computes it.
+            options: Whatever else it depends on: the pass itself, since its fields are its options.
+        """
+        conditions = (_Same.of(getattr(self, each.name)) for each in fields(self) if each.name not in _NO_CONDITIONS)
+        key = (what, model_digest(model), options, *conditions)
+        if key not in self.cache:
+            self.cache[key] = make()
+        found: T = self.cache[key]
+        return found
+
     def decline(self, rule: str, site: str, reason: str) -> None:
         """Puts on record that ``rule`` left ``site`` alone, and why."""
         if len(self.declined) < MAX_DECLINED:
@@ -84,3 +109,25 @@ class Context:
     def result(self) -> PassResult:
         """What has been put on record so far, as the result of the pass."""
         return PassResult(bool(self.actions), tuple(self.actions), tuple(self.declined), self.declined_beyond)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """Stands in a key for what cannot be hashed, such as a list of samples: equal to itself alone, and kept alive."""
+
+    value: Any
+
+    @classmethod
+    def of(cls, value: Any) -> Hashable:
+        """``value`` itself where it can be hashed."""
+        try:
+            hash(value)
+        except TypeError:
+            return cls(value)
+        return value  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)

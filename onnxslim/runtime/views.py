@@ -55,3 +55,12 @@ def _is_discrete(value: ir.Value) -> bool:
 
 def _is_index_of_topk(node: ir.Node, value: ir.Value) -> bool:
     return node.op_type == "TopK" and value is node.outputs[1]
+
+
+def named(model: ir.Model, names: Sequence[str]) -> list[ir.Value]:
+    """Values of the main graph by name, in the order of ``names``; those that are not there are left out."""
+    wanted = set(names)
+    values = {v.name: v for v in model.graph.inputs if v.name in wanted}
+    for node in model.graph:
+        values.update((v.name, v) for v in node.outputs if v.name in wanted)
+    return [values[name] for name in names if name in values]

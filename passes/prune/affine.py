@@ -86,7 +86,11 @@ def refit_affine(
     tensors = [constant_tensor(value) for value in values]
     scale, shift, mean, variance = (np.asarray(t.numpy(), np.float64) for t in tensors if t is not None)
     deviation = np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    pairs = [(x, y if left is None else y[:, left]) for x, y in zip(inputs, outputs, strict=True)]
+    pairs = [
+        (x, y if left is None else y[:, left])
+        for x, y in zip(inputs, outputs, strict=True)
+        if (x.shape[0], *x.shape[2:]) == (y.shape[0], *y.shape[2:])  # values may decide other lengths
+    ]
     judging = _Sums.of(pairs[HELD_OUT - 1 :: HELD_OUT], len(scale))
     fitted = _Sums.of((pair for i, pair in enumerate(pairs) if i % HELD_OUT != HELD_OUT - 1), len(scale))
     if not fitted.count or not judging.count:

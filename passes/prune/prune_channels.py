@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
-from onnxslim.calibration import fingerprints
 from onnxslim.errors import InputError
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
@@ -76,12 +76,7 @@ class PruneChannels(Pass):
         if not groups:
             context.decline("prune", "model", "no channels can be removed")
             return context.result()
-        # A replay of the pass must come to the same choice, whatever the clock says.
-        known = fingerprints(model)
-        key = ("prune", self, tuple(known[value] for value in model.graph.outputs), context.refused)
-        if key not in context.cache:
-            context.cache[key] = self.found(model, groups, context)
-        found: Found = context.cache[key]
+        found = context.recall("prune", model, lambda: self.found(model, groups, context), self)
         if not found.removal:
             context.decline("prune", "model", self.why_none(groups))
             return context.result()
@@ -93,10 +88,8 @@ class PruneChannels(Pass):
         }
         if allowed:
             if len(allowed) < len(found.removal):
-                built = (*key, tuple(allowed))
-                if built not in context.cache:
-                    context.cache[built] = self.search(model, groups, context).only(allowed)
-                found = context.cache[built]
+                only = partial(self.search(model, groups, context).only, allowed)
+                found = context.recall("prune only", model, only, self, tuple(allowed))
             remove_channels(model, channels, allowed)
             for name, value in constants_of(model).items():
                 if name in found.weights:

@@ -19,8 +19,8 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, HELD_OUT, OutputNoise, first_feeds, typical
-from onnxslim.graph.edit import constant_tensor
+from onnxslim.fitting import FITTED, HELD_OUT, Lengths, OutputNoise, first_feeds, typical
+from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.pipeline import Context
 from onnxslim.runtime import open_session, rank_latency
 
@@ -108,6 +108,15 @@ class Found:
     weights: Mapping[str, npt.NDArray[np.generic]]
     earlier: tuple[Found, ...] = ()
 
+    def applied(self, model: ir.Model) -> ir.Model:
+        """A model without the atoms."""
+        result = model.clone()
+        remove_channels(result, find_channels(result), self.removal)
+        for name, value in constants_of(result).items():
+            if name in self.weights:
+                set_constant(value, self.weights[name])
+        return result
+
 
 class Search:
     """One run of the search.
@@ -139,7 +148,23 @@ class Search:
         self.channels = find_channels(model)
 
     def run(self) -> Found:
-        """What goes, and the weights of what stays."""
+        """What goes, and the weights of what stays; lengths of the outputs that values decide stay what they are."""
+        context, before = self.context, len(self.context.declined)
+        found = self._search()
+        lengths = Lengths(self.model, (context.samples, context.selection), context.threads)
+        deciding = [group.key for group in self.channels.groups if _decides(group, lengths)]
+        if not any(key in found.removal for key in deciding):
+            return found
+        reason = lengths.change(found.applied(self.model))
+        if not reason:
+            return found
+        del context.declined[before:]  # what was said of a search that does not count
+        for key in deciding:
+            context.decline("prune", key, f"its values decide a length: {reason}")
+        self.keys = self.keys.difference(deciding)
+        return self._search()
+
+    def _search(self) -> Found:
         state = self._start()
         budget, scored = self.budget, self.context.metric is not None and self.context.selection is not None
         if budget.macs or budget.speedup or (scored and budget.ratio is None):
@@ -437,6 +462,11 @@ def thinned(states: list[_State], memory: int) -> list[_State]:
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     return (tensor for value in constants_of(model).values() if (tensor := constant_tensor(value)) is not None)
+
+
+def _decides(group: Group, lengths: Lengths) -> bool:
+    nodes = (site.value.producer() for site in group.activations)
+    return any(node is not None and lengths.decides(node) for node in nodes)
 
 
 def _chosen(counts: Mapping[str, int], rankings: Mapping[str, Ranking]) -> dict[str, list[int]]:

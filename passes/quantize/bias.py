@@ -27,6 +27,23 @@ def mean_request(group: Group) -> Request | None:
     return Request(group.activations[0][1].name or "", "mean", axis=1)
 
 
+def spread(bias: np.ndarray, outputs: int) -> np.ndarray:
+    """A bias as an int8 kernel adds it: with one number for each output channel, since each has a scale of its own.
+
+    Args:
+        bias: Of a Conv ``[outputs]``, or C of a Gemm, which is any shape that broadcasts to its output.
+        outputs: Output channels.
+
+    Returns:
+        ``[outputs]``, or ``[rows, outputs]`` where the rows of C differ.
+
+    >>> spread(np.array(2.0), 3).tolist(), spread(np.array([[1.0], [2.0]]), 3).tolist()
+    ([2.0, 2.0, 2.0], [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
+    """
+    rows = bias.shape[0] if bias.ndim == 2 else 1
+    return np.broadcast_to(bias, (rows, outputs)) if rows > 1 else np.broadcast_to(bias.reshape(-1), (outputs,))
+
+
 def means_of(groups: Sequence[Group], statistics: Statistics) -> dict[str, np.ndarray]:
     """The means that were measured, by the keys of their groups."""
     found = {}

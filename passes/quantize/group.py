@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -25,7 +25,8 @@ class Group:
 
     A contraction reads its activation through Q -> DQ, its weight through a DQ and its bias through a DQ of int32. An
     elementwise node reads each operand through Q -> DQ, a constant one through a DQ. ``output`` is the value to
-    quantize after it (behind an absorbed Relu or Clip), None where the output stays float.
+    quantize after it (behind an absorbed Relu or Clip), None where the output stays float. The bias of a MatMul is that
+    of an absorbed Add.
     """
 
     node: ir.Node
@@ -45,6 +46,14 @@ class Group:
     def is_contraction(self) -> bool:
         """Whether it multiplies by constant weights."""
         return self.weight is not None
+
+    @property
+    def bias_slot(self) -> tuple[ir.Node, int]:
+        """The node that reads the bias, and where."""
+        if self.node.op_type != "MatMul" or not self.absorbed:
+            return self.node, 2
+        add = self.absorbed[0]
+        return add, 1 - next(i for i, value in enumerate(add.inputs) if value is self.node.outputs[0])
 
     @property
     def is_mover(self) -> bool:
@@ -86,7 +95,7 @@ def _contraction(node: ir.Node) -> Group | str:
         return f"weights of {tensor.dtype.name}"
     if bias is not None and constant_tensor(bias) is None:
         return "its bias is computed"
-    reason = no_kernel(node, tuple(tensor.shape.numpy()))
+    reason = no_kernel(node, tuple(tensor.shape.numpy())) or _bias_too_large(node, bias, tensor)
     if reason:
         return reason
     group = Group(node, ((0, activation),), (), weight, bias)
@@ -97,6 +106,38 @@ def _contraction(node: ir.Node) -> Group | str:
     output, absorbed = _behind(node)
     reason = _dangling(output)
     return reason or Group(node, ((0, activation),), (), weight, bias, output, absorbed)
+
+
+def with_bias(group: Group) -> Group | None:
+    """A MatMul together with the Add of a constant vector behind it; None where there is none.
+
+    Where all sizes are known, onnxruntime makes a Gemm of both, between two Reshapes, before it looks for int8 kernels.
+    That becomes a QGemm if the bias is quantized too, and nothing if it is not.
+    """
+    node, tensor = group.node, constant_tensor(group.weight)
+    uses = list(node.outputs[0].uses())
+    if node.op_type != "MatMul" or group.bias is not None or tensor is None or len(uses) != 1:
+        return None
+    add = uses[0].node
+    if add.op_type != "Add" or add.domain or add.graph is not node.graph or node.outputs[0].is_graph_output():
+        return None
+    value = add.inputs[1 - uses[0].idx]
+    bias, outputs = constant_tensor(value), tensor.shape.numpy()[1]
+    if bias is None or bias.dtype != ir.DataType.FLOAT or bias.size != outputs:
+        return None
+    if len(bias.shape) not in (1, 2) or bias.shape[-1] != outputs or not np.isfinite(bias.numpy()).all():
+        return None
+    return replace(group, bias=value, absorbed=(add,))
+
+
+def _bias_too_large(node: ir.Node, bias: ir.Value | None, weight: ir.TensorProtocol) -> str:
+    """Whether a bias with one number for each row would become a matrix that is larger than what its weight saves."""
+    tensor = constant_tensor(bias)
+    rows, columns = tensor.shape.numpy() if tensor is not None and len(tensor.shape) == 2 else (1, 0)
+    outputs = weight.shape.numpy()[CONTRACTIONS[node.op_type].channel_axis(node)]
+    if columns == 1 and rows > 1 and 4 * rows * outputs > 3 * weight.size:
+        return f"its bias of {rows} rows would become a matrix of {rows} x {outputs} numbers"
+    return ""
 
 
 def _elementwise(node: ir.Node, facts: ShapeFacts) -> Group | str:

@@ -91,10 +91,12 @@ def best_of(
         score: The metric of the float model, where there is one: no more than ``max_drop`` may be lost of it.
         max_drop: In units of the metric.
     """
+    if not candidates:
+        return None, "onnxruntime forms no int8 kernel here"
     faster = [each for each in candidates if each.speed < 1]
     if not faster:
         best = min((each.speed for each in candidates), default=math.inf)
-        return None, f"nothing beats fp32: the fastest int8 form runs at {1 / best:.2f}x its speed here"
+        return None, f"nothing beats float: the fastest int8 form runs at {1 / best:.2f}x its speed here"
     good = [each for each in faster if each.sqnr >= floor]
     if not good:
         best = max(each.sqnr for each in faster)

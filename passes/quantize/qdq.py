@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused, site
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 
-from .bias import Means, shift_of
+from .bias import Means, shift_of, spread
 from .grid import TINY, Grid, activation_grid, weight_grid
 from .group import Group
 from .rounding import NEAREST, Key, Rounding, key_of
@@ -189,16 +189,14 @@ class _Inserter:
         activation = node.inputs[0]
         assert activation is not None
         x_scale = float(self.scales[activation])
-        bias = _array(group.bias)
+        array, bias = _array(weight), _array(group.bias)
+        assert array is not None
         floor = None
         if bias is not None:
+            bias = spread(bias.astype(np.float64), array.shape[CONTRACTIONS[node.op_type].channel_axis(node)])
             # |bias| / (x_scale * w_scale) must fit int32, with room for the sum it is added to.
-            floor = np.abs(bias.astype(np.float64)) / (x_scale * (INT32_MAX // 2))
-            floor = floor.reshape(-1) if axis is not None else floor.max(initial=0.0)
-            if floor.size == 1:
-                floor = floor.reshape(())
-        array = _array(weight)
-        assert array is not None
+            floor = np.abs(bias).reshape(-1, bias.shape[-1]).max(axis=0) / (x_scale * (INT32_MAX // 2))
+            floor = floor if axis is not None else floor.max(initial=0.0)
         grid = weight_grid(array, axis, bits=self.bits, floor=floor)
         integers = self.rounding.integers(node, array, grid)
         dequantized = self._dequantized_weight(node, weight, integers, grid)
@@ -209,13 +207,15 @@ class _Inserter:
         mean = self.means.get(group.key)
         shift = shift_of(group, grid.dequantize(integers), mean) if mean is not None else None
         if shift is not None and np.isfinite(shift).all():
-            bias = (np.zeros(len(shift)) if bias is None else bias.reshape(-1)) - shift
+            bias = (0.0 if bias is None else bias) - shift
         drop_unused(self.model.graph, weight)
         if bias is not None:
             name = node.outputs[0].name if group.bias is None else group.bias.name
-            if len(node.inputs) < 3:
-                node.resize_inputs(3)
-            node.replace_input_with(2, self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, grid.scale))
+            reader, slot = group.bias_slot
+            if len(reader.inputs) <= slot:
+                reader.resize_inputs(slot + 1)
+            made = self._dequantized_bias(node, f"{name}{WEIGHT}", bias, x_scale, grid.scale)
+            reader.replace_input_with(slot, made)
         if group.bias is not None:
             drop_unused(self.model.graph, group.bias)
 
@@ -229,13 +229,12 @@ class _Inserter:
     def _dequantized_bias(
         self, node: ir.Node, name: str, bias: np.ndarray, x_scale: float, w_scale: np.ndarray
     ) -> ir.Value:
+        """``bias`` is [outputs] or [rows, outputs]."""
         # A fresh one for each reader: its scale is the product of that reader's scales.
-        scale = np.maximum(np.float32(x_scale) * w_scale, TINY).astype(np.float32)
-        flat = bias.reshape(-1)
-        if scale.size != flat.size:
-            scale = np.broadcast_to(scale.reshape(-1)[:1], flat.shape)
-        integers = np.clip(np.rint(flat / scale.astype(np.float64)), -INT32_MAX, INT32_MAX).astype(np.int32)
-        grid = Grid(np.ascontiguousarray(scale), np.zeros(scale.shape, np.int32), 0, -INT32_MAX, INT32_MAX)
+        product = np.maximum(np.float32(x_scale) * w_scale, TINY).astype(np.float32)
+        scale = np.ascontiguousarray(np.broadcast_to(product, bias.shape[-1:]))
+        integers = np.clip(np.rint(bias / scale.astype(np.float64)), -INT32_MAX, INT32_MAX).astype(np.int32)
+        grid = Grid(scale, np.zeros(scale.shape, np.int32), bias.ndim - 1, -INT32_MAX, INT32_MAX)
         return self._dequantize(node, name, integers, grid)
 
     def _dequantize(self, node: ir.Node, name: str, integers: np.ndarray, grid: Grid) -> ir.Value:

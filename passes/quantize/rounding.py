@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -25,7 +26,6 @@ from onnxslim.calibration import (
     Samples,
     Unfold,
     collect_in_groups,
-    fingerprints,
     unfold_of,
 )
 from onnxslim.calibration.sample import Indexed
@@ -115,11 +115,8 @@ def compensated(
     """
     contractions = [group for group in groups if group.is_contraction]
     keys = tuple(group.key for group in contractions)
-    key = ("rounding", fingerprints(model)[model.graph.outputs[0]], keys, bits, per_channel)
-    if key not in context.cache:
-        context.cache[key] = _compensated(model, contractions, context, bits, per_channel)
-    result: Rounding = context.cache[key]
-    return result
+    find = partial(_compensated, model, contractions, context, bits, per_channel)
+    return context.recall("rounding", model, find, keys, bits, per_channel)
 
 
 def _compensated(

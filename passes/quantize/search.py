@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Histogram, Statistics
+from onnxslim.fitting import Lengths
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
@@ -25,7 +26,7 @@ from onnxslim.runtime import Feed, Noise, host_target, optimized_graph
 from .bias import Means, means_of
 from .cost import Costs
 from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
-from .group import Group, rebound
+from .group import Group, rebound, with_bias
 from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .qdq import Built, unfused
 from .rounding import NEAREST, Rounding, compensated
@@ -86,6 +87,7 @@ class Search:
     def __post_init__(self) -> None:
         self.target = self.context.target or host_target()
         self.reasons: dict[str, str] = {}
+        self.declined: list[tuple[str, str]] = []
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
         self.rounding = NEAREST
         self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
@@ -107,6 +109,7 @@ class Search:
             self.rounding = compensated(
                 self.model, legal, self.context, bits=self._bits, per_channel=not self.options.per_tensor
             )
+        legal, built = self._of_equal_lengths(legal, built, by_value(tensors, spans))
         if self.options.keep_slow or not search or built is None:
             return self._chosen(legal, by_value(tensors, spans))
         around = {value.name for group in legal for value in group.measured}
@@ -131,19 +134,21 @@ class Search:
         found = choices(legal, tensors, valued, errors)
         in_float = sum(valued.in_float.values())
         rule = Choice(frozenset(group.key for group in by_rule(legal, {})), math.inf, math.inf)
-        best = self._judged(legal, [*proposals(found, in_float), rule], values, feeds)
-        return self._chosen([group for group in legal if best is not None and group.key in best.keys], values)
+        return self._chosen(self._judged(legal, [*proposals(found, in_float), rule], values, feeds), values)
 
     def _judged(
         self, legal: Sequence[Group], proposed: Sequence[Choice], spans: Mapping[str, Span], feeds: Sequence[Feed]
-    ) -> Scored | None:
-        """Builds the proposals and measures them; the best of them."""
+    ) -> list[Group]:
+        """Builds the proposals and measures them; the groups of the best, in the form that was built."""
         self.context.progress(f"build and measure {len(proposed)} candidates")
         built: dict[frozenset[str], ir.Model] = {}
+        groups: dict[frozenset[str], list[Group]] = {}
         for choice in proposed:
             kept, made = self._legal([group for group in legal if group.key in choice.keys], spans)
             if made is not None:
-                built.setdefault(frozenset(group.key for group in kept), made.model)
+                keys = frozenset(group.key for group in kept)
+                built.setdefault(keys, made.model)
+                groups.setdefault(keys, kept)  # which neighbours are in int8 decides whether a bias must be
         samples = self.context.selection or self.context.samples
         assert samples is not None
         unseen = [sample.feed for sample in itertools.islice(samples, FEEDS)] or feeds
@@ -172,7 +177,7 @@ class Search:
         best, reason = best_of(scored, floor=self.context.min_sqnr, score=score, max_drop=self.context.max_drop)
         if reason:
             self.reasons.setdefault("", reason)
-        return best
+        return [] if best is None else groups[best.keys]
 
     def _with_bytes(self, groups: Sequence[Group]) -> Costs:
         """The costs, where weights that stay in float cost what their bytes are worth."""
@@ -225,9 +230,36 @@ class Search:
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
                 return kept, built
-            self.reasons |= reasons
-            kept = [group for group in kept if group.key not in reasons]
+            biased = {group.key: with_bias(group) for group in kept if group.key in reasons}
+            self.reasons |= {key: reason for key, reason in reasons.items() if biased[key] is None}
+            kept = [each for group in kept if (each := biased.get(group.key, group)) is not None]
         return [], None
+
+    def _of_equal_lengths(
+        self, legal: list[Group], built: Built | None, spans: Mapping[str, Span]
+    ) -> tuple[list[Group], Built | None]:
+        """Without the groups and tables whose values decide lengths of the outputs, if those change with them."""
+        lengths = Lengths(self.model, (self.context.samples, self.context.selection), self.context.threads)
+
+        def build(some: Sequence[Group | Table]) -> ir.Model:
+            self.tables = [each for each in some if isinstance(each, Table)]
+            made = self._legal([each for each in some if isinstance(each, Group)], spans)[1]
+            return self.model if made is None else made.model
+
+        before: list[Group | Table] = [*legal, *self.tables]
+        if built is None:
+            return legal, built
+        kept, reason = lengths.kept(before, lambda each: each.node, build)
+        self.tables = [each for each in kept if isinstance(each, Table)]
+        if len(kept) == len(before):
+            return legal, built
+        self.reasons |= {each.key: f"its values decide a length: {reason}" for each in before if each not in kept}
+        self.declined += [
+            (site(each.node), self.reasons[each.key])
+            for each in before
+            if isinstance(each, Table) and each not in self.tables
+        ]
+        return self._legal([each for each in kept if isinstance(each, Group)], spans)
 
     @property
     def _bits(self) -> int:
@@ -257,6 +289,7 @@ class Search:
             for group in self.groups
             if group.key not in keys and not group.is_mover
         ]
+        declined += self.declined
         if not keys and "" in self.reasons:
             declined.insert(0, ("model", self.reasons[""]))
         tables = tuple(self.tables) if keys else ()

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
 from onnxslim.errors import InputError
+from onnxslim.fitting import Lengths
 from onnxslim.graph.edit import site
 from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
@@ -123,12 +124,12 @@ class QuantizeStatic(Pass):
                 return context.result()
             lifted = model.clone()
             raise_opset(lifted)
-        # A replay of the pass must come to the same choice, whatever the clock says.
-        key = ("quantize", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
-        if key not in context.cache:
+
+        def search() -> Chosen:
             statistics = self.measure(model, candidates, context)
-            context.cache[key] = Search(self, lifted, candidates, tables, statistics, context).run()
-        chosen: Chosen = context.cache[key]
+            return Search(self, lifted, candidates, tables, statistics, context).run()
+
+        chosen = context.recall("quantize", model, search, self)
         for where, reason in chosen.declined:
             context.decline("quantize", where, reason)
         # Only now, since a model in which nothing can be quantized shall keep its opset.
@@ -159,8 +160,8 @@ class QuantizeStatic(Pass):
             context.decline("migrate", name, reason)
         if not migrations:
             return
-        key = ("migrate", self, fingerprints(model)[model.graph.outputs[0]], context.refused)
-        if key not in context.cache:
+
+        def choose() -> tuple[dict[str, Factors], float, float, float]:
             assert context.samples is not None
             context.progress(f"try to migrate the scales of {len(migrations)} activations")
             requests = [each.request for each in migrations]
@@ -173,8 +174,9 @@ class QuantizeStatic(Pass):
                 progress=context.progress,
             )
             quality = Quality(replace(self, migrate=False, search=False), model, context)
-            context.cache[key] = best_exponent(migrations, ranges, quality)
-        factors, exponent, before, after = context.cache[key]
+            return best_exponent(migrations, ranges, quality)
+
+        factors, exponent, before, after = context.recall("migrate", model, choose, self)
         if not factors and math.isfinite(before):
             context.decline("migrate", "activations", f"no exponent brings {WORTH_DB:g} dB over {before:.1f} dB")
         for each in migrations:
@@ -187,19 +189,38 @@ class QuantizeStatic(Pass):
         large, per_channel, rounding = [group for group in groups if is_large(group)], not self.per_tensor, NEAREST
         if self.rounding == "compensated":
             rounding = compensated(model, large, context, bits=8, per_channel=per_channel)
+        lengths = Lengths(model, (context.samples, context.selection), context.threads)
+
+        def build(some: Sequence[Group | Table]) -> ir.Model:
+            trial = model.clone()
+            store_weights(
+                trial, rebound(trial, [each for each in some if isinstance(each, Group)]), 8, per_channel, rounding
+            )
+            insert_tables(trial, {each.key for each in some if isinstance(each, Table)}, 8)
+            return trial
+
+        chosen: list[Group | Table] = [*large, *tables]
+        kept, reason = lengths.kept(chosen, lambda each: each.node, build)
+        for each in chosen:
+            if each not in kept:
+                context.decline("quantize", site(each.node), f"its values decide a length: {reason}")
         stored = [
             group
             for group in large
-            if context.allow(Action("quantize", (group.key,), site(group.node), rounding.detail(group, "weights only")))
+            if group in kept
+            and context.allow(
+                Action("quantize", (group.key,), site(group.node), rounding.detail(group, "weights only"))
+            )
         ]
-        kept = [
+        kept_tables = [
             table
             for table in tables
-            if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
+            if table in kept
+            and context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
         rounding.explain(stored, context)
         store_weights(model, stored, 8, per_channel, rounding)
-        insert_tables(model, {table.key for table in kept}, 8)
+        insert_tables(model, {table.key for table in kept_tables}, 8)
         return context.result()
 
     def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:
@@ -252,19 +273,20 @@ class QuantizeStatic(Pass):
         requests = [each for each in requests if given.get(each) is None]
         if not requests:
             return given
-        # A replay of the pass measures the same values of the same model again.
-        key = ("statistics", tuple(requests), fingerprints(model)[model.graph.outputs[0]])
-        if key not in context.cache:
+        samples = context.samples
+
+        def calibrate() -> Statistics:
             context.progress(f"calibrate {len({each.value for each in requests})} tensors")
-            context.cache[key] = collect(
+            return collect(
                 model,
-                context.samples,
+                samples,
                 requests,
                 memory=context.memory,
                 threads=context.threads,
                 progress=context.progress,
             )
-        measured: Statistics = context.cache[key]
+
+        measured = context.recall("statistics", model, calibrate, tuple(requests))
         entries, names_of = given.entries | measured.entries, given.names | measured.names
         return replace(measured, entries=entries, names=names_of)
 
@@ -328,11 +350,8 @@ class Quality:
         for each in migrations_of(model, infer_shapes(model))[0] if factors else ():
             if each.key in factors:
                 migrate(each, factors[each.key])
-        # The cache is shared: what is measured of the model as it is need not be measured again.
-        context = Context(
-            samples=given.samples, target=given.target, memory=given.memory, threads=given.threads, cache=given.cache
-        )
-        self._options.run(model, context)
+        # The cache and all conditions are shared: what is measured of the model as it is is not measured again.
+        self._options.run(model, replace(given, limit=None, progress=lambda _: None))
         parity = self._reference.check(model)
         worst = min((each.sqnr_db for each in parity.fidelity), default=math.inf)
         return worst if parity.passed and not math.isnan(worst) else -math.inf

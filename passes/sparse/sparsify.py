@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.calibration import Sample, fingerprints
+from onnxslim.calibration import Sample
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, OutputNoise, first_feeds, typical
+from onnxslim.fitting import FITTED, Lengths, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -94,14 +94,14 @@ class Sparsify(Pass):
         if not share and self.values == "float" and not searching:
             context.decline("sparsify", "model", "no zeros and no few values were asked for")
             return context.result()
-        known = fingerprints(model)
-        key = ("sparsify", self, tuple(known[value] for value in model.graph.outputs), context.refused)
-        if key not in context.cache:
+
+        def fit() -> tuple[Mapping[str, Fitted], list[float]]:
             search = Search(self, model, pattern, context)
-            context.cache[key] = search.best() if searching else (search.at(share or 0.0)[1], [])
+            return search.best() if searching else (search.at(share or 0.0)[1], [])
+
         found: Mapping[str, Fitted]
         shares: list[float]
-        found, shares = context.cache[key]
+        found, shares = context.recall("sparsify", model, fit, self)
         context.offer(*(replace(self, sparsity=each) for each in shares))
         for weight in list(weights_of(model, self.matcher(), Context())):
             made = found.get(weight.name)
@@ -182,6 +182,7 @@ class Search:
         self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
         chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
         self.judging = chosen or self.feeds[:PROBED]
+        self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
 
     def _fits(self, weight: Weight) -> bool:
         fits = self.options.values != "float16" or float(np.abs(weight.array).max()) <= HALF
@@ -225,7 +226,20 @@ class Search:
         return context.metric(open_session(model, threads=context.threads).run, context.selection)
 
     def at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
-        """A model with that share of zeros, and what its weights became."""
+        """A model with that share of zeros, and what its weights became; weights that change lengths stay."""
+        context, before = self.context, len(self.context.declined)
+        model, found = self._at(share)
+        deciding = [each for each in self.weights if any(self.lengths.decides(node) for node in each.nodes)]
+        reason = self.lengths.change(model) if deciding and context.samples is not None else ""
+        if not reason:
+            return model, found
+        del context.declined[before:]  # what was said of a result that does not count
+        for each in deciding:
+            context.decline("sparsify", each.name, f"its values decide a length: {reason}")
+        self.weights = [each for each in self.weights if each not in deciding]
+        return self._at(share)
+
+    def _at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
         shares = self._shares(share)
         model = self.model.clone()
         wanted = {name: self._wanted(each) for name, each in shares.items()}

@@ -24,6 +24,10 @@ def noisy(feed: Feed) -> Outputs:
     return {"y": feed["x"] * np.float32(0.9)}
 
 
+def longer_on_zero(feed: Feed) -> Outputs:
+    return {"y": np.repeat(feed["x"], 2 if feed["x"][0, 0] else 1, axis=0)}
+
+
 def wrong_on_zero(feed: Feed) -> Outputs:
     return {"y": -feed["x"] if feed["x"][0, 0] else feed["x"]}
 
@@ -91,6 +95,9 @@ def test_scores_against_a_reference() -> None:
     assert agreement(same)(wrong_on_zero, SAMPLES) == 0.75
     with pytest.raises(InputError, match=r"differ in shape on sample '0': \[4\] against \[1, 4\]"):
         sqnr(same)(lambda feed: {"y": feed["x"][0]}, SAMPLES)
+    # Where values decide another length, the sample is lost.
+    assert sqnr(same)(longer_on_zero, SAMPLES) == pytest.approx(6.02, abs=0.01)
+    assert cosine(same)(longer_on_zero, SAMPLES) == agreement(same)(longer_on_zero, SAMPLES) == 0.75
     with pytest.raises(InputError, match="no output 'z'"):
         sqnr(same, "z")(same, SAMPLES)
     with pytest.raises(InputError, match="no samples to score"):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Sample
+from onnxslim.calibration import Sample, Statistics
 from onnxslim.errors import CheckFailed, SetupError
 from onnxslim.graph import parse, to_bytes
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.passes.slim import RemoveIdentity
 from onnxslim.pipeline import Action, Context, Pass, PassResult, Pipeline
 from onnxslim.runtime import Tier, open_session
+from onnxslim.runtime.target import TARGETS
 
 SEVEN_ADDS = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -192,3 +194,71 @@ def test_a_model_that_needs_more_memory_than_there_is_goes_unverified() -> None:
     outcome = Pipeline([RemoveIdentity()]).run(parse(text))
     assert outcome.modified
     assert "allocate memory" in outcome.unverified
+
+
+TWO_OUTPUTS = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[N,3] x) => (float[N,3] first, float[N,3] second)
+<float one = {1}, float two = {2}>
+{
+    first = Add(x, one)
+    second = Add(x, two)
+}
+"""
+
+
+def asked_twice(first: Context, second: Context, change: Callable[[ir.Model], None] = lambda _: None) -> bool:
+    """Whether the second question is answered without computing again."""
+    model, asked = parse(TWO_OUTPUTS), list[int]()
+    first = replace(first, cache={})
+    second = replace(second, cache=first.cache)
+    first.recall("it", model, lambda: asked.append(1), "options")
+    change(model)
+    second.recall("it", model, lambda: asked.append(2), "options")
+    return asked == [1]
+
+
+def set_weight_of_the_second_output(model: ir.Model) -> None:
+    model.graph.initializers["two"].const_value = ir.tensor(np.array(3, np.float32), name="two")
+
+
+def rename_node(model: ir.Model) -> None:
+    model.graph[1].name = "other"
+
+
+def rename_value(model: ir.Model) -> None:
+    model.graph[1].outputs[0].name = "other"
+
+
+def swap_outputs(model: ir.Model) -> None:
+    first, second = model.graph.outputs
+    model.graph.outputs.clear()
+    model.graph.outputs.extend([second, first])
+
+
+@pytest.mark.parametrize("change", [set_weight_of_the_second_output, rename_node, rename_value, swap_outputs])
+def test_what_is_recalled_is_of_the_very_same_model(change: Callable[[ir.Model], None]) -> None:
+    context = Context(samples=[Sample("a", {})])
+    assert asked_twice(context, replace(context, limit=1))
+    assert not asked_twice(context, context, change)
+
+
+def test_what_is_recalled_is_of_the_very_same_conditions() -> None:
+    base = Context(samples=[Sample("a", {})])
+    others: dict[str, object] = {
+        "samples": [Sample("a", {})],
+        "selection": [Sample("b", {})],
+        "statistics": (Statistics("given", 0, ()),),
+        "metric": lambda run, samples: 1.0,
+        "max_drop": 0.5,
+        "min_sqnr": 1.0,
+        "bench": False,
+        "target": TARGETS["arm64"],
+        "memory": 1,
+        "threads": 7,
+        "refused": frozenset({"an action"}),
+    }
+    free = {"limit", "progress", "cache", "actions", "declined", "declined_beyond"}
+    assert {each.name for each in fields(Context)} - free == others.keys()
+    for name, other in others.items():
+        assert not asked_twice(base, replace(base, **{name: other})), name  # type: ignore[arg-type]

@@ -278,7 +278,6 @@ def test_a_normalization_behind_lost_channels_is_a_layer() -> None:
 OTHERS: dict[str, Case] = {
     "scaled": ([node("Gemm x v b -> y", alpha=0.5)], {"v": (5, 7), "b": (7,)}, ROWS),
     "a bias that is computed": (["Relu b -> c", "Gemm x v c -> y"], {"v": (5, 7), "b": (7,)}, ROWS),
-    "a bias of each row": (["Gemm x v b -> y"], {"v": (5, 7), "b": (4, 7)}, {"x": [4, 5]}),
     "batched weights": (["MatMul x v -> y"], {"v": (3, 5, 7)}, {"x": [3, 4, 5]}),
 }
 

@@ -211,3 +211,19 @@ def test_it_is_not_used_where_weights_only_are_stored_or_nothing_is_searched() -
     for options in (QuantizeStatic(search=False), QuantizeStatic(keep_slow=True)):
         _, context = quantized(options)
         assert not any("migrate" in (each.rule for each in found) for found in (context.actions, context.declined))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_which_output_comes_first_does_not_matter(last: bool) -> None:
+    model = conv_relu_conv()
+    deep = model.graph.outputs[0]
+    simple = ir.node("Relu", [model.graph.inputs[0]], name="simple")
+    simple.outputs[0].name, simple.outputs[0].type, simple.outputs[0].shape = "simple", deep.type, ir.Shape([None] * 4)
+    model.graph.append(simple)
+    model.graph.outputs.insert(1 if last else 0, simple.outputs[0])
+    before = model.clone()
+    QuantizeStatic().run(model, Context(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False))
+    feeds = [sample.feed for sample in samples(IMAGE, 16, seed=2)]
+    parity = Reference(before, feeds, tier=Tier.LOSSY).check(model)
+    found = next(each.sqnr_db for each in parity.fidelity if each.output == deep.name)
+    assert found == pytest.approx(quantized(QuantizeStatic())[0], abs=0.1)

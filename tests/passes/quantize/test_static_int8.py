@@ -280,3 +280,59 @@ def test_a_shared_weight_is_quantized_once() -> None:
     assert sum(n.op_type == "DequantizeLinear" and n.inputs[0].is_initializer() for n in result_model.graph) == 1  # type: ignore[union-attr]
     assert kernels(result_model)["MatMulIntegerToFloat"] == 2
     assert quality(model, result_model, data) > 20
+
+
+@pytest.mark.parametrize("shape", [(4, 48), (4, 1), (1, 48), (48,), (1,), ()])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_the_c_of_a_gemm_may_have_any_shape(shape: tuple[int, ...], transposed: int) -> None:
+    """Each output channel has a scale of its own, so that a C that is the same for all of them must be spread."""
+    text = f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[4,64] x, float w, float c) => (float[4,48] y) {{ y = Gemm <transB = {transposed}> (x, w, c) }}
+    """
+    model = with_weights(text, {"w": (48, 64) if transposed else (64, 48), "c": shape})
+    bias = 10 * np.random.default_rng(2).normal(size=shape)  # louder than the product
+    model.graph.initializers["c"].const_value = ir.tensor(np.asarray(bias, np.float32), name="c")
+    data = samples((4, 64))
+    for options in (QuantizeStatic(), QuantizeStatic(per_tensor=True), QuantizeStatic(rounding="compensated")):
+        result, _ = quantized(model, data, options)
+        assert kernels(result)["QGemm"] == 1
+        assert quality(model, result, data) > 35
+
+
+def test_a_column_as_c_of_a_gemm_does_not_make_the_model_larger() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[99,16] x, float w, float c) => (float[99,48] y) %s'
+    model = with_weights(text % "{ y = Gemm(x, w, c) }", {"w": (16, 48), "c": (99, 1)})
+    _, outcome = quantized(model, samples((99, 16)))
+    assert [each.reason for each in outcome.declined] == [
+        "its bias of 99 rows would become a matrix of 99 x 48 numbers"
+    ]
+
+
+STATIC = {
+    "rank 3": ("1,14,32", "p = MatMul(x, w1) q = Add(p, b1)"),
+    "rank 4": ("2,3,4,32", "p = MatMul(x, w1) q = Add(p, b1)"),
+    "bias first": ("1,14,32", "p = MatMul(x, w1) q = Add(b1, p)"),
+    "dynamic": ("N,S,32", "p = MatMul(x, w1) q = Add(p, b1)"),
+}
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_a_matmul_with_a_bias_runs_in_int8_whether_its_sizes_are_known_or_not(name: str) -> None:
+    """Where they are, onnxruntime makes Reshape, Gemm, Reshape of it, which is int8 only with an int32 bias."""
+    shape, body = STATIC[name]
+    text = f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[{shape}] x, float w1, float b1, float w2) => (float[{shape}] y)
+    {{ {body} r = Relu(q) s = MatMul(r, w2) y = Add(s, x) }}
+    """
+    model = with_weights(text, {"w1": (32, 64), "b1": (64,), "w2": (64, 32)})
+    sizes = tuple(int(size) for size in shape.replace("N", "2").replace("S", "5").split(","))
+    data = samples(sizes)
+    for options in (QuantizeStatic(), QuantizeStatic(per_tensor=True)):
+        result, _ = quantized(model, data, options)
+        found = kernels(result)
+        assert found["QGemm"] == (0 if name == "dynamic" else 1)
+        assert found["QGemm"] + found["MatMulIntegerToFloat"] == 2
+        assert found["Gemm"] + found["FusedGemm"] + found["DequantizeLinear"] == 0
+        assert quality(model, result, data) > 30
