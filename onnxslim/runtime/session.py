@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, CheckFailed, InputError, SetupError, did_you_mean
 from onnxslim.graph import load
+from onnxslim.graph.structure import expanded_nodes
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
 from onnxslim.runtime.weights import Packed, pack
@@ -39,6 +40,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     **{n: np.dtype(n) for n in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
     **{n: np.dtype(n) for n in ("complex64", "complex128")},
 }
+
+MAX_EXPANDED_NODES = 50_000
+"""Nodes of functions up to which onnxruntime is given a model: its time grows with the square of them (16,000 calls
+take 3 s, 2**20 hours)."""
 
 PREPACK_UP_TO = 256 << 20
 """Bytes of weights beyond which sessions should not make prepacked copies of them."""
@@ -238,6 +243,14 @@ def _source(model: AnyModel) -> tuple[str, bytes | str, Packed | None]:
         if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
             return model.graph.name or "model", model.SerializeToString(), None
         model = load(model)
+    expanded = expanded_nodes(model)
+    if expanded > MAX_EXPANDED_NODES:
+        raise CannotRun(
+            f"the model's functions expand to {expanded:,} nodes",
+            where=model.graph.name or "model",
+            why=f"onnxruntime expands every call, and takes minutes from {MAX_EXPANDED_NODES:,} nodes on",
+            mend="give no samples and --no-verify, or export the model with fewer calls",
+        )
     packed = pack(model)
     return model.graph.name or "model", packed.proto, packed
 
