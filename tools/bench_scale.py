@@ -72,7 +72,7 @@ def transposed_steps(count: int) -> bytes:
 
 def wide(count: int) -> bytes:
     nodes = [node("Mul", ["x", f"c{i}"], [f"t{i}"]) for i in range(count)]
-    weights = [tensor(np.float32([i + 2]), f"c{i}") for i in range(count)]
+    weights = [tensor(np.array([i + 2], np.float32), f"c{i}") for i in range(count)]
     return model([*nodes, node("Concat", [f"t{i}" for i in range(count)], ["y"], axis=0)], weights)
 
 
@@ -97,7 +97,7 @@ def shapes(count: int) -> bytes:
 
 def outputs(count: int) -> bytes:
     nodes = [node("Mul", ["x", f"c{i}"], [f"y{i}"]) for i in range(count)]
-    weights = [tensor(np.float32([i]), f"c{i}") for i in range(count)]
+    weights = [tensor(np.array([i], np.float32), f"c{i}") for i in range(count)]
     return model(nodes, weights, outputs=[f"y{i}" for i in range(count)])
 
 

@@ -27,7 +27,7 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 
 from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 from .shared_facts import shape_facts
-from .size import constant_node_bytes, import_bytes, listing_bytes, node_bytes, tensor_bytes
+from .size import constant_node_bytes, framed, import_bytes, listing_bytes, node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -199,9 +199,9 @@ class _Driver:
         yield from proposal.nodes
         for value in node.outputs:
             yield from (use.node for use in value.uses())
-        for value in proposal.outputs:
-            if value is not None and use_count(value) <= FEW_USERS:
-                yield from (use.node for use in value.uses())
+        for stand_in in proposal.outputs:
+            if stand_in is not None and use_count(stand_in) <= FEW_USERS:
+                yield from (use.node for use in stand_in.uses())
         for each in (node, *proposal.nodes):
             for x in each.inputs:
                 producer = x.producer() if x is not None else None
@@ -254,6 +254,9 @@ class _Driver:
             if value in used:  # the name that it will have: a suffix counts
                 value.name = self.place.names.fresh(value.name or "constant")
         come = sum(node_bytes(new) for new in proposal.nodes)
+        for old, new in zip(node.outputs, proposal.outputs, strict=False):
+            if new is not None and not new.name:  # it takes the old name
+                come += framed(len((old.name or "").encode()))
         come += sum(import_bytes(domain, VERSION) for domain in self._to_import(proposal))
         come += sum(
             size(value.const_value, value.name or "")
