@@ -27,7 +27,7 @@ from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 
 from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 from .shared_facts import shape_facts
-from .size import constant_node_bytes, framed, import_bytes, listing_bytes, node_bytes, tensor_bytes
+from .size import constant_node_bytes, import_bytes, listing_bytes, node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -254,9 +254,6 @@ class _Driver:
             if value in used:  # the name that it will have: a suffix counts
                 value.name = self.place.names.fresh(value.name or "constant")
         come = sum(node_bytes(new) for new in proposal.nodes)
-        for old, new in zip(node.outputs, proposal.outputs, strict=False):
-            if new is not None and not new.name:  # it takes the old name
-                come += framed(len((old.name or "").encode()))
         come += sum(import_bytes(domain, VERSION) for domain in self._to_import(proposal))
         come += sum(
             size(value.const_value, value.name or "")
