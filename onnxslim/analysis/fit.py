@@ -58,7 +58,7 @@ def _reshape(op: Operator) -> str:
     shape, target = op.shape(0), op.integers(1) if op.version >= 5 else op.get("shape")
     if shape is None or target is None or not all(isinstance(dim, int) for dim in shape) or 0 in (*shape, *target):
         return ""
-    held, wanted = math.prod(int(dim) for dim in shape), math.prod(abs(dim) for dim in target)  # type: ignore[arg-type]
+    held, wanted = math.prod(dim for dim in shape if isinstance(dim, int)), math.prod(map(abs, target))
     fits = held % wanted == 0 if -1 in target else held == wanted
     return "" if fits else f"{held:,} elements are given the shape {list(target)}"
 

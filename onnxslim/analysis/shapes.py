@@ -58,6 +58,8 @@ class Inference:
         self.calls: dict[Any, tuple[int, list[Fact]]] = {}
         self.bodies: dict[ir.Value, Fact] = {}
         self.evaluated = 0
+        self.entered: set[ir.Graph] = set()
+        """Bodies of which something may be known: to forget them all at every level of a tree of branches is slow."""
         self.trying = False
         """Whether a branch is being tried out: what is found then is no fact."""
 
@@ -86,7 +88,9 @@ class Inference:
 
         What another evaluation found is forgotten first: a branch may be tried on nodes that are still to come.
         """
-        self.forget(graph)
+        if graph in self.entered:
+            self.forget(graph)
+        self.entered.add(graph)
         if self.depth >= MAX_DEPTH:
             return [UNKNOWN] * len(graph.outputs)
         self.depth += 1

@@ -44,7 +44,8 @@ def first_fault(model: ir.Model) -> Fault | None:
 
 def _nodes(model: ir.Model) -> Iterator[tuple[ir.Node, int, str]]:
     """Every node with the version of its domain and the graph that it stands in."""
-    for root in (model.graph, *model.functions.values()):
+    roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for root in roots:
         imports = dict(root.opset_imports)
         imports.setdefault("", imports.get("ai.onnx", 1))
         imports.setdefault("ai.onnx", imports[""])

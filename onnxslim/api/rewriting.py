@@ -206,7 +206,7 @@ def _rewrite(
         (feed,) = typical([sample.feed for sample in itertools.islice(samples, MAX_TIMED)])
         macs = {"input": _macs(source.model, feed), "output": _macs(trial.model, feed)}
     session_seconds: dict[str, float] = {}
-    if settings.time_sessions:
+    if settings.time_sessions and not trial.unverified:  # what cannot be opened takes its time, too
         settings.progress("measure how long sessions take to open")
         session_seconds = time_sessions(source, trial.model, trial.encoded, settings.threads)
     recipe = dump_recipe(passes)

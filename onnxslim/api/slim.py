@@ -116,8 +116,7 @@ def slim(
 
     Raises:
         TypeError: A keyword that neither this version nor an earlier one has.
-        InputError: The model or an argument cannot be used, or the result is over 2 GB and no ``output_model`` is
-            given.
+        InputError: The model is broken, or an argument cannot be used.
         CheckFailed: The result is wrong and no rewrite could be found whose refusal mends it, or ``model_check`` could
             compare nothing. Nothing is written.
     """

@@ -231,8 +231,8 @@ def from_owned_proto(
         model.graph.meta[SOURCE] = Source(
             Path(os.path.abspath(path)), tuple(sorted({file for file, _ in data.files.values()}))
         )
-    _sort_if_needed(model)
-    validate(model)
+    if _sort_if_needed(model):
+        validate(model)
     return model
 
 
@@ -243,10 +243,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _sort_if_needed(model: ir.Model) -> None:
-    """Brings nodes in order, or says which of them wait for each other."""
-    if not any("out of order" in problem for problem in problems(model)):
-        return
+def _sort_if_needed(model: ir.Model) -> bool:
+    """Brings nodes in order, or says which of them wait for each other; whether the model is to be validated then."""
+    found = problems(model)
+    if not any("out of order" in problem for problem in found):
+        return bool(found)
     roots: list[Any] = [model.graph, *model.functions.values()]
     for root in roots:
         try:
@@ -262,3 +263,4 @@ def _sort_if_needed(model: ir.Model) -> None:
                 why="no order computes every input before its use",
                 mend="export the model again",
             ) from error
+    return True

@@ -160,8 +160,22 @@ def _why_unresolved(value: ir.Value, names: ChainMap[str, ir.Value]) -> str:
 
 def _function_problems(model: ir.Model) -> Iterator[str]:
     """Functions that call themselves, or that expand to more nodes than any runtime holds."""
+    total, circle = _expand(model)
+    if circle:
+        yield f"function {circle[0]!r}: it calls itself, through {' -> '.join(circle[1:])}"
+    elif total > MAX_INLINED_NODES:
+        yield f"the functions: they expand to {total:,} nodes, more than {MAX_INLINED_NODES:,}"
+
+
+def expanded_nodes(model: ir.Model) -> int:
+    """Nodes that the model has when all its functions are expanded; the model is valid."""
+    return _expand(model)[0]
+
+
+def _expand(model: ir.Model) -> tuple[int, list[str]]:
+    """Nodes with all functions expanded; or a function that calls itself, and the way there."""
     if not model.functions:
-        return
+        return 0, []
     calls: dict[ir.OperatorIdentifier, Counter[ir.OperatorIdentifier]] = {}
     size: dict[ir.OperatorIdentifier, int] = {}
     for key, function in model.functions.items():
@@ -171,22 +185,19 @@ def _function_problems(model: ir.Model) -> Iterator[str]:
     done: dict[ir.OperatorIdentifier, int] = {}
     for root in calls:
         path: list[ir.OperatorIdentifier] = [root]
-        on_path = {root}
+        waiting = {root: iter(calls[root])}
         while path:
             key = path[-1]
-            callee = next((item for item in calls[key] if item not in done), None)
+            callee = next((item for item in waiting[key] if item not in done), None)
             if callee is None:
                 done[key] = size[key] + sum(done[item] * count for item, count in calls[key].items())
-                on_path.discard(path.pop())
-            elif callee in on_path:
-                yield f"function {callee[1]!r}: it calls itself, through {' -> '.join(item[1] for item in path)}"
-                return
+                del waiting[path.pop()]
+            elif callee in waiting:
+                return 0, [callee[1], *(item[1] for item in path)]
             else:
                 path.append(callee)
-                on_path.add(callee)
-    total = sum(done.get(node.op_identifier(), 1) for node in model.graph.all_nodes())
-    if total > MAX_INLINED_NODES:
-        yield f"the functions: they expand to {total:,} nodes, more than {MAX_INLINED_NODES:,}"
+                waiting[callee] = iter(calls[callee])
+    return sum(done.get(node.op_identifier(), 1) for node in model.graph.all_nodes()), []
 
 
 def find_cycle(graph: ir.Graph | ir.Function) -> list[ir.Node]:

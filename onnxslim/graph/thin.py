@@ -12,20 +12,19 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import EncodeError, Message  # type: ignore[import-untyped, unused-ignore]
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped, unused-ignore]
 from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.graph.tensors import is_plain
 from onnxslim.graph.wire import FIXED, GRAPH, INITIALIZER, INLINE_BELOW, LENGTH, RAW_DATA, VARINT, framed, key, varint
 
 Bytes = npt.NDArray[np.uint8]
-_Message = TypeVar("_Message", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _hollow(source: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[int, int]]:
     return copy, places
 
 
-def _without(message: _Message, left_out: str) -> _Message:
+def _without(message: Any, left_out: str) -> Any:
     """A copy of a message without one of its fields."""
     copy = type(message)()
     for field in message.DESCRIPTOR.fields:

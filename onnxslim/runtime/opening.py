@@ -14,12 +14,16 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, InputError, SetupError, did_you_mean, out_of_memory
 from onnxslim.graph import load
+from onnxslim.graph.structure import expanded_nodes
 from onnxslim.runtime.ort import brief, custom_op_libraries, failures, lend, onnxruntime, session_options
 from onnxslim.runtime.weights import pack
 
 AnyModel = ir.Model | onnx.ModelProto | bytes | str | os.PathLike[str]
 """Every form of a model that a session can be opened on."""
 CPU = "CPUExecutionProvider"
+MAX_EXPANDED_NODES = 50_000
+"""Nodes of functions up to which onnxruntime is given a model: its time grows with the square of them (16,000 calls
+take 3 s, 2**20 hours)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +134,14 @@ def opening_of(
         if model.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
             return Opening(model.graph.name or "model", model.SerializeToString(), **how)
         model = load(model)
+    expanded = expanded_nodes(model)
+    if expanded > MAX_EXPANDED_NODES:
+        raise CannotRun(
+            f"the model's functions expand to {expanded:,} nodes",
+            where=model.graph.name or "model",
+            why=f"onnxruntime expands every call, and takes minutes from {MAX_EXPANDED_NODES:,} nodes on",
+            mend="give no samples and --no-verify, or export the model with fewer calls",
+        )
     packed = pack(model)
     if packed.folder is not None:
         how["config"]["session.model_external_initializers_file_folder_path"] = packed.folder

@@ -49,8 +49,10 @@ class CommonSubexpressions(Pass):
         forwarding = Forwarding(model)
         if self.initializers:
             merge_initializers(model, forwarding, context)
+            forwarding.settle()
         if self.nodes:
             merge_nodes(model, forwarding, context)
+            forwarding.settle()
         return context.result()
 
 
@@ -95,7 +97,7 @@ def _merge_values(
     detail = f"as {kept.name}, -{value.const_value.nbytes:,} bytes"
     if not context.allow(Action(rule, (name,), scope.graph.name or "", detail)):
         return False
-    forwarding.forward(value, kept)
+    forwarding.forward_later(value, kept)
     del scope.graph.initializers[name]
     return True
 
@@ -184,6 +186,7 @@ def _merge_node(
     forwarding: Forwarding,
     context: Context,
 ) -> None:
+    forwarding.settle(node)
     key = _node_key(scope, node, model, pure)
     if key is None:
         return
@@ -201,7 +204,7 @@ def _merge_node(
     if not context.allow(action):
         return
     for old, new in pairs:
-        forwarding.forward(old, new)
+        forwarding.forward_later(old, new)
     detach(node)
     scope.graph.remove(node)
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts, infer_shapes
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.edit import Names
+from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import subgraphs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
@@ -181,8 +182,7 @@ def _prune(graph: ir.Graph) -> set[ir.Value]:
         queue.extend(_captured(node))
     dead = [node for node in graph if node not in live]
     for node in dead:
-        for index in range(len(node.inputs)):
-            node.replace_input_with(index, None)
+        drop_inputs(node)
     graph.remove(dead)
     kept: Sequence[ir.Value] = [value for value in graph.inputs if value in needed]
     graph.inputs.clear()

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import add_initializer, site
+from onnxslim.graph.uses import drop_inputs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
@@ -163,8 +164,7 @@ def remove_dead(graph: ir.Graph, nodes: list[ir.Node], kept: frozenset[str]) -> 
     """Removes the nodes and the constants that nothing else uses."""
     inputs = {x: None for node in nodes for x in node.inputs if x is not None}
     for node in nodes:
-        for i in range(len(node.inputs)):
-            node.replace_input_with(i, None)
+        drop_inputs(node)
     graph.remove(nodes)
     for x in inputs:
         if x.uses() or x.is_graph_output() or x.name in kept or ANNOTATION in x.meta or constant_tensor(x) is None:

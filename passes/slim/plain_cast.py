@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnxslim.runtime.tier import Tier
 
 from .rewriting import Place, Replacement, Rule
+from .size import framed, node_bytes
 
 
 class PlainCast(Rule):
@@ -25,10 +26,17 @@ class PlainCast(Rule):
         """The Cast."""
         if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
             return None
-        dtype = place.facts.dtype(node.inputs[1])
+        like = node.inputs[1]
+        dtype = place.facts.dtype(like)
         if dtype is None:
             return "the type of the second input is not known"
         attributes = {**node.attributes, "to": ir.AttrInt64("to", int(dtype))}
         new = ir.Node("", "Cast", [node.inputs[0]], attributes.values(), num_outputs=1, name=node.name)
         new.metadata_props.update(node.metadata_props)
+        grown = node_bytes(new) + framed(len((node.outputs[0].name or "").encode())) - node_bytes(node)
+        maker = like.producer()
+        if maker is not None and len(maker.outputs) == 1 and place.is_free(like, node):
+            grown -= node_bytes(maker)
+        if grown > 0:  # counted here with the name that the Cast takes: short names make a CastLike the shorter one
+            return f"the file would grow by {grown:,} bytes"
         return Replacement((new,), (new.outputs[0],))

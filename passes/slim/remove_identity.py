@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import site
+from onnxslim.graph.uses import drop_inputs
 from onnxslim.ops.identity import forwarded_input
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
@@ -66,8 +67,8 @@ def remove_identities(
         if new is None or reason is not None:
             context.decline("remove-identity", site(node), reason or "")
         elif context.allow(Action("remove-identity", (old.name or "",), site(node), f"as {new.name}")):
-            forwarding.forward(old, new)
-            for i in range(len(node.inputs)):
-                node.replace_input_with(i, None)
+            forwarding.forward_later(old, new)
+            drop_inputs(node)
             gone.append(node)
+    forwarding.settle()
     scope.graph.remove(gone)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.graph.edit import site
+from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.determinism import removable_when_unused
 from onnxslim.pipeline.context import Context
@@ -63,8 +64,7 @@ def detach(node: ir.Node) -> None:
     """Gives up every use that the node and the graphs inside it make of values."""
     inside = [node]
     for each in inside:  # grows while it is walked
-        for i in range(len(each.inputs)):
-            each.replace_input_with(i, None)
+        drop_inputs(each)
         for graph in subgraphs(each.attributes.values()):
             inside.extend(graph)
 

@@ -20,6 +20,7 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.graph.uses import drop_inputs, use_count
 from onnxslim.ops.contrib import VERSION
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
@@ -85,7 +86,8 @@ class Place:
 
     def is_free(self, value: ir.Value, user: ir.Node) -> bool:
         """Whether ``user`` is the only thing that needs ``value``, so that it dies with it."""
-        return not value.is_graph_output() and all(use.node is user for use in value.uses())
+        few = use_count(value) <= len(user.inputs)  # asked first: it takes no list
+        return few and not value.is_graph_output() and all(use.node is user for use in value.uses())
 
     def before(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
         """The node of the default domain and the same graph that makes ``value``, if it is one of these operators."""
@@ -197,15 +199,18 @@ class _Driver:
     def _near(self, node: ir.Node, proposal: Replacement) -> Iterator[ir.Node]:
         """What a rewrite may make matchable: the new nodes, users of the outputs, and what makes the inputs."""
         yield from proposal.nodes
-        for value in (*node.outputs, *(y for y in proposal.outputs if y is not None)):
+        for value in node.outputs:
             yield from (use.node for use in value.uses())
+        for stand_in in proposal.outputs:
+            if stand_in is not None and use_count(stand_in) <= FEW_USERS:
+                yield from (use.node for use in stand_in.uses())
         for each in (node, *proposal.nodes):
             for x in each.inputs:
                 producer = x.producer() if x is not None else None
                 if x is None or producer is None:
                     continue
                 yield producer
-                if len(x.uses()) <= FEW_USERS:
+                if use_count(x) <= FEW_USERS:
                     yield from (use.node for use in x.uses())
 
     def _carry_out(self, rule: Rule, node: ir.Node, proposal: Replacement) -> str | None:
@@ -321,8 +326,7 @@ class _Driver:
             if stand_in in unnamed and stand_in.name != name:  # the graph has made one up meanwhile
                 old.name, stand_in.name = None, name
                 unnamed.discard(stand_in)
-        for index in range(len(node.inputs)):
-            node.replace_input_with(index, None)
+        drop_inputs(node)
         graph.remove(node)
 
     def _name(self, node: ir.Node, proposal: Replacement) -> None:

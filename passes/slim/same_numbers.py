@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import Expr, ShapeFacts
 from onnxslim.graph.edit import site
+from onnxslim.graph.uses import drop_inputs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.runtime.tier import Tier
@@ -68,8 +69,8 @@ def merge_numbers(scope: Scope, facts: ShapeFacts, forwarding: Forwarding, conte
             if reason is not None:
                 context.decline("same-numbers", site(node), reason)
             elif context.allow(Action("same-numbers", (old.name or "",), site(node), f"as {new.name}")):
-                forwarding.forward(old, new)
-                for i in range(len(node.inputs)):
-                    node.replace_input_with(i, None)
+                forwarding.forward_later(old, new)
+                drop_inputs(node)
                 gone.append(node)
+    forwarding.settle()
     scope.graph.remove(gone)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.graph.listed import DEFAULTS_IR
+from onnxslim.graph.uses import WIDE, replace_inputs
 from onnxslim.graph.walk import bodies, holds_graphs, subgraphs
 
 ANNOTATION = "quant_parameter_tensor_names"
@@ -74,6 +75,9 @@ class Forwarding:
 
     def __init__(self, model: ir.Model) -> None:
         self._model = model
+        self._waiting: dict[ir.Node, dict[int, ir.Value]] = {}
+        """Inputs of wide nodes that are to become other values when ``settle`` is called."""
+        self._moved: dict[ir.Value, ir.Value] = {}
 
     @functools.cached_property
     def annotated(self) -> frozenset[str]:
@@ -109,6 +113,29 @@ class Forwarding:
     def is_reused(self, name: str) -> bool:
         """Whether more than one graph under a root defines the name."""
         return name in self._reused
+
+    def forward_later(self, old: ir.Value, new: ir.Value) -> None:
+        """``forward``, but what wide nodes read is only changed by ``settle``: to do it one by one is quadratic."""
+        wide = [use for use in old.uses() if len(use.node.inputs) > WIDE]
+        if old.is_graph_output() or not wide:
+            self.forward(old, new)
+            return
+        for use in old.uses():
+            if len(use.node.inputs) > WIDE:
+                self._waiting.setdefault(use.node, {})[use.idx] = new
+            else:
+                use.node.replace_input_with(use.idx, new)
+        self._moved[old] = new
+
+    def settle(self, node: ir.Node | None = None) -> None:
+        """Gives wide nodes, or one of them, the inputs that ``forward_later`` has promised."""
+        for each in list(self._waiting) if node is None else [node]:
+            changes = self._waiting.pop(each, {})
+            for index, value in changes.items():
+                while value in self._moved:
+                    value = self._moved[value]
+                changes[index] = value
+            replace_inputs(each, changes)
 
     def forward(self, old: ir.Value, new: ir.Value) -> None:
         """Puts ``new`` in all places of ``old``. An output keeps its name, type, symbols, doc string and metadata."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -90,8 +91,8 @@ def test_initializers_that_may_be_replaced_are_constants_only_where_the_user_say
 
 
 def freeze_option_name() -> str:
-    command = freeze_option(lambda: None)
-    return str(command.__click_params__[0].opts[0]).removeprefix("--")
+    command = click.command()(freeze_option(lambda: None))
+    return command.params[0].opts[0].removeprefix("--")
 
 
 def test_frozen_inputs_are_gone_though_no_rewrite_applies(tmp_path: Path) -> None:
