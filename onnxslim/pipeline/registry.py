@@ -45,6 +45,7 @@ BUILT_IN: dict[str, str] = {
     "merge-concats": "onnxslim.passes.slim.merge_concats:MergeConcats",
     "merge-slices": "onnxslim.passes.slim.merge_slices:MergeSlices",
     "sink-below-concat": "onnxslim.passes.slim.sink_below_concat:SinkBelowConcat",
+    "move-transposes": "onnxslim.passes.slim.move_transposes:MoveTransposes",
     "sink-transposes": "onnxslim.passes.slim.sink_transposes:SinkTransposes",
     "merge-casts": "onnxslim.passes.slim.merge_casts:MergeCasts",
     "merge-unary": "onnxslim.passes.slim.merge_unary:MergeUnary",

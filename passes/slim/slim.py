@@ -23,6 +23,7 @@ from .inline_functions import InlineFunctions, inline_functions
 from .inline_if import InlineIf
 from .inline_loop import InlineLoop
 from .lift_constants import LiftConstants
+from .move_transposes import MoveTransposes
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
 from .rewriting import Rule, apply_rules
@@ -107,13 +108,16 @@ class Slim(Pass):
         return context.result()
 
     def steps(self) -> tuple[Pass, ...]:
-        """The passes of one round, without what is to be skipped; the rules come last, as one."""
+        """The passes of one round, without what is to be skipped; the rules, as one, and Transposes come last."""
         known = {*pass_table(), *(each.name for each in (*slim_passes(), *RULES, *ONNXRUNTIME_RULES)), *_PARTS}
         for name in self.skip:
             if name not in known:
                 raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))
         steps = [self._limited(step) for step in slim_passes() if step.name not in self.skip]
-        return (*steps, ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)))
+        steps.append(ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)))
+        if MoveTransposes.name not in self.skip:  # after what is fused as it was written
+            steps.append(MoveTransposes())
+        return tuple(steps)
 
     def _limited(self, step: Pass) -> Pass:
         if isinstance(step, FoldConstants) and self.fold_up_to is not None:
