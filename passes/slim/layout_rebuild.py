@@ -53,6 +53,7 @@ class Rebuild:
     replaced: list[ir.Value] = field(default_factory=list)
     """Constants, each as often as a node is gone that read it."""
     _forms: dict[tuple[ir.Value, int], ir.Value] = field(default_factory=dict)
+    _outputs: set[ir.Value] = field(default_factory=set)
     _needed: dict[ir.Value, bool] = field(default_factory=dict)
     _turned: dict[tuple[ir.Value, Perm], ir.Value] = field(default_factory=dict)
 
@@ -90,14 +91,14 @@ class Rebuild:
     def _name(self) -> None:
         """Names what new Transposes make: as something that goes, as long as there is such, for new names are longer."""
         taken = {y.name for _, node in self.inserted for y in node.outputs} - {None}
-        renamed = {new for old, new in self.forwards if old.is_graph_output()}
+        renamed = {new: old.name for old, new in self.forwards if old.is_graph_output()}
         spare = [new.name for new in renamed if new.name]
         spare += [y.name for node in self.dead for y in node.outputs if not y.is_graph_output() and y.name not in taken]
         names = iter(dict.fromkeys(sorted(spare)))
         for _, node in self.inserted:
             for y in node.outputs:
-                if y.name is None and y not in renamed:
-                    y.name = next(names, None) or self.place.names.fresh(f"{node.inputs[0].name}_t")
+                if y.name is None:
+                    y.name = renamed.get(y) or next(names, None) or self.place.names.fresh(f"{node.inputs[0].name}_t")
 
     def _side(self, value: ir.Value) -> int:
         return self.members[value].side
@@ -134,10 +135,19 @@ class Rebuild:
 
     def _serve(self, value: ir.Value, before: ir.Node) -> None:
         """Makes what graph outputs and subgraphs need, where the old value is made."""
-        if value in self.region.nets[self._root(value)].early:
-            form = self._form(value, self._side(value), before)
-            if form is not value:
-                self.forwards.append((value, form))
+        if value not in self.region.nets[self._root(value)].early:
+            return
+        form = self._form(value, self._side(value), before)
+        if form is value:
+            return
+        if value.is_graph_output():
+            if form in self._outputs or form.is_graph_output() or form.producer() is None:
+                copy = ir.node("Identity", [form], name="")  # an output is a value of its own
+                self._describe(copy.outputs[0], value, None)
+                self.inserted.append((before, copy))
+                form = copy.outputs[0]
+            self._outputs.add(form)
+        self.forwards.append((value, form))
 
     def _transpose(self, node: ir.Node) -> None:
         """Keeps a Transpose that is still needed where it is, and drops any other."""
