@@ -67,7 +67,6 @@ BUILT_IN: dict[str, str] = {
     "fuse-contrib-gelu": "onnxslim.passes.slim.fuse_bias_gelu:FuseContribGelu",
     "fuse-bias-gelu": "onnxslim.passes.slim.fuse_bias_gelu:FuseBiasGelu",
     "fuse-quick-gelu": "onnxslim.passes.slim.fuse_quick_gelu:FuseQuickGelu",
-    "fuse-skip-normalization": "onnxslim.passes.slim.fuse_skip_normalization:FuseSkipNormalization",
     "fuse-fused-matmul": "onnxslim.passes.slim.fuse_fused_matmul:FuseFusedMatMul",
     "fuse-fused-conv": "onnxslim.passes.slim.fuse_fused_conv:FuseFusedConv",
     "remove-unused": "onnxslim.passes.slim.remove_unused:RemoveUnused",

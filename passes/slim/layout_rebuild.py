@@ -92,7 +92,7 @@ class Rebuild:
         """Names what new Transposes make: as something that goes, as long as there is such, for new names are longer."""
         taken = {y.name for _, node in self.inserted for y in node.outputs} - {None}
         renamed = {new: old.name for old, new in self.forwards if old.is_graph_output()}
-        spare = [new.name for new in renamed if new.name]
+        spare = [new.name for new, name in renamed.items() if new.name and new.name != name]
         spare += [y.name for node in self.dead for y in node.outputs if not y.is_graph_output() and y.name not in taken]
         names = iter(dict.fromkeys(sorted(spare)))
         for _, node in self.inserted:

@@ -42,7 +42,7 @@ _PARTS = ("tie-initializers", "merge-nodes")
 
 
 def slim_passes() -> tuple[Pass, ...]:
-    """The passes of one round, in order."""
+    """What comes before the rules in one round, in order."""
     return (
         RemoveUnused(),
         InlineFunctions(),
@@ -54,9 +54,17 @@ def slim_passes() -> tuple[Pass, ...]:
         FoldConstants(),
         FuseConvBatchNorm(),
         CommonSubexpressions(),
-        SameNumbers(),
         RemoveUnused(),
     )
+
+
+def late_passes() -> tuple[Pass, ...]:
+    """What comes after the rules, in order.
+
+    Rules find what is written as exporters write it. Numbers are shared late, because a shape may only be computed for
+    a target that a constant can stand for: who shared it would keep it, and onnxruntime fuses no attention around it.
+    """
+    return (RemoveUnused(), SameNumbers(), MoveTransposes())
 
 
 @dataclass(frozen=True)
@@ -108,16 +116,16 @@ class Slim(Pass):
         return context.result()
 
     def steps(self) -> tuple[Pass, ...]:
-        """The passes of one round, without what is to be skipped; the rules, as one, and Transposes come last."""
-        known = {*pass_table(), *(each.name for each in (*slim_passes(), *RULES, *ONNXRUNTIME_RULES)), *_PARTS}
+        """The passes of one round, without what is to be skipped; the rules are one of them."""
+        known = {*pass_table(), *(each.name for each in (*slim_passes(), *late_passes(), *RULES, *ONNXRUNTIME_RULES)), *_PARTS}
         for name in self.skip:
             if name not in known:
                 raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))
-        steps = [self._limited(step) for step in slim_passes() if step.name not in self.skip]
-        steps.append(ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)))
-        if MoveTransposes.name not in self.skip:  # after what is fused as it was written
-            steps.append(MoveTransposes())
-        return tuple(steps)
+        early, late = (
+            [self._limited(step) for step in steps if step.name not in self.skip]
+            for steps in (slim_passes(), late_passes())
+        )
+        return (*early, ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)), *late)
 
     def _limited(self, step: Pass) -> Pass:
         if isinstance(step, FoldConstants) and self.fold_up_to is not None:
