@@ -4,8 +4,8 @@
 
 Runs in an environment of its own with ``tensorflow-cpu==2.21.0 tf2onnx==1.17.0``. TensorFlow computes images as
 (batch, height, width, channels), ONNX's Conv as (batch, channels, height, width): tf2onnx puts Transposes between.
-``NAME.tf.onnx`` takes images as TensorFlow does, ``NAME.nchw.onnx`` as ONNX does (``inputs_as_nchw``). The batch is
-dynamic. Statistics of BatchNormalization, scales, shifts and biases are random, since neutral ones would vanish.
+``NAME.tf.onnx`` takes images as TensorFlow does, ``NAME.nchw.onnx`` as ONNX does (``inputs_as_nchw``), ``NAME.raw.onnx``
+is what tf2onnx has before it optimizes: two Transposes around every Conv and pooling. The batch is dynamic. Statistics of BatchNormalization, scales, shifts and biases are random, since neutral ones would vanish.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from keras import Input, Model, applications, layers
 
 OPSET = 17
 SEED = 0
-KINDS = ("tf", "nchw")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Architecture:
     build: Callable[[], Any]
     shape: tuple[int, ...] = (128, 128, 3)
     opset: int = OPSET
-    kinds: tuple[str, ...] = ("tf",)
+    kinds: tuple[str, ...] = ("tf", "raw")
 
 
 def application(name: str, **options: Any) -> Callable[[], Any]:
@@ -107,12 +106,11 @@ def audio() -> Any:
 
 ARCHITECTURES = {
     "resnet50": Architecture(application("ResNet50")),
-    "mobilenet_v2": Architecture(application("MobileNetV2"), kinds=("tf", "nchw")),
+    "mobilenet_v2": Architecture(application("MobileNetV2"), kinds=("tf", "nchw", "raw")),
     "mobilenet_v3": Architecture(application("MobileNetV3Small")),
     "efficientnet_b0": Architecture(application("EfficientNetB0")),
     "densenet121": Architecture(application("DenseNet121")),
     "inception_v3": Architecture(application("InceptionV3")),
-    "convnext_tiny": Architecture(application("ConvNeXtTiny")),
     "unet": Architecture(unet, (64, 64, 3), opset=13),
     "senet": Architecture(senet, (64, 64, 3), opset=11),
     "audio": Architecture(audio, (256, 20)),
@@ -132,7 +130,7 @@ def randomize(model: Any) -> None:
 
 
 def export(architecture: Architecture, kind: str, path: Path) -> None:
-    """Writes one model. ``kind`` is tf or nchw."""
+    """Writes one model. ``kind`` is tf, nchw or raw."""
     tf.keras.utils.set_random_seed(SEED)
     model = architecture.build()
     randomize(model)
@@ -143,9 +141,15 @@ def export(architecture: Architecture, kind: str, path: Path) -> None:
         return tf.identity(model(image, training=False), name="output")
 
     options = {"inputs_as_nchw": ["image:0"]} if kind == "nchw" else {}
-    tf2onnx.convert.from_function(
-        call, call.input_signature, opset=architecture.opset, output_path=str(path), **options
-    )
+    optimize = tf2onnx.optimizer.optimize_graph
+    if kind == "raw":
+        tf2onnx.optimizer.optimize_graph = lambda graph, *_, **__: graph
+    try:
+        tf2onnx.convert.from_function(
+            call, call.input_signature, opset=architecture.opset, output_path=str(path), **options
+        )
+    finally:
+        tf2onnx.optimizer.optimize_graph = optimize
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -274,8 +274,7 @@ class Rebuild:
                 reason = f"the name {old.name!r} means another value in a subgraph"
             if reason is not None:
                 return reason
-        grown = self.growth()
-        return f"the file would grow by {grown:,} bytes" if grown > 0 else None
+        return None
 
     def growth(self) -> int:
         """Bytes that the file would grow by; negative where it shrinks."""

@@ -265,7 +265,7 @@ class Search:
             net.bytes *= dim if isinstance(dim, int) else NOMINAL
         if shape is not None and moves_only_ones(self.members[net.root].perm, shape):
             net.bytes, net.count = 0, int(producer is None or producer.op_type not in VIEWS)
-        net.ties = self._ties(net)
+        net.ties = self._ties(net) if net.count else 1
 
     def _reads_either(self, node: ir.Node) -> bool:
         """Whether it can be made to read the data in either order, at no cost."""

@@ -99,8 +99,7 @@ class Slim(Pass):
         ):
             inline_functions(model, context, growth=trial_growth(model))
             run_rounds(steps, model, context)
-        if any(fold.name == FoldConstants.name for fold in steps) and would_grow(context):
-            spend_savings(steps, model, context, allowed)
+        spend_savings(steps, model, context, allowed)
         if "unfold-constants" not in self.skip:
             acted = len(context.actions)
             UnfoldConstants().run(model, context)
@@ -183,27 +182,26 @@ def trial_growth(model: ir.Model) -> int:
     return max(1 << 16, TRIAL_GROWTH * sum(node_bytes(node) for node in model.graph))
 
 
-def would_grow(context: Context) -> bool:
-    """Whether folding left something alone for its size."""
-    return any(
-        each.rule == "fold-constant" and each.reason.startswith("the file would grow") for each in context.declined
-    )
+def would_grow(context: Context, rule: str) -> bool:
+    """Whether a rule left something alone for its size."""
+    return any(each.rule == rule and each.reason.startswith("the file would grow") for each in context.declined)
 
 
 def spend_savings(steps: Sequence[Pass], model: ir.Model, context: Context, allowed: int) -> None:
-    """Folds what removes nodes and takes more bytes, as far as the model stays within those that it came with.
+    """Does what is worth more bytes, as far as the model stays within those that it came with.
 
     The slimmed model has no bytes to spare when it is slimmed again, so that a second run does nothing.
     """
-    spare = allowed - model_bytes(model)
-    if spare <= 0:
-        return
-    acted = len(context.actions)
     for step in steps:
-        if isinstance(step, FoldConstants):
+        if not isinstance(step, (FoldConstants, MoveTransposes)):
+            continue
+        if not would_grow(context, "fold-constant" if isinstance(step, FoldConstants) else step.name):
+            continue
+        spare, acted = allowed - model_bytes(model), len(context.actions)
+        if spare > 0:
             replace(step, spare=spare).run(model, context)
-    if len(context.actions) > acted:
-        run_rounds(steps, model, context)
+        if len(context.actions) > acted:
+            run_rounds(steps, model, context)
 
 
 def inlined_is_smaller(steps: Sequence[Pass], model: ir.Model, context: Context, allowed: int) -> bool:
