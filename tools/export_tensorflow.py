@@ -24,8 +24,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 import tensorflow as tf
-import tf2onnx
+import tf2onnx.convert
 from keras import Input, Model, applications, layers
+from tf2onnx import optimizer
 
 OPSET = 17
 SEED = 0
@@ -141,15 +142,15 @@ def export(architecture: Architecture, kind: str, path: Path) -> None:
         return tf.identity(model(image, training=False), name="output")
 
     options = {"inputs_as_nchw": ["image:0"]} if kind == "nchw" else {}
-    optimize = tf2onnx.optimizer.optimize_graph
+    optimize = optimizer.optimize_graph
     if kind == "raw":
-        tf2onnx.optimizer.optimize_graph = lambda graph, *_, **__: graph
+        optimizer.optimize_graph = lambda graph, *_, **__: graph
     try:
         tf2onnx.convert.from_function(
             call, call.input_signature, opset=architecture.opset, output_path=str(path), **options
         )
     finally:
-        tf2onnx.optimizer.optimize_graph = optimize
+        optimizer.optimize_graph = optimize
 
 
 def main(argv: list[str] | None = None) -> int:

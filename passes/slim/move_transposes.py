@@ -90,6 +90,7 @@ class _Mover:
             found = total(region, sides, side_of, size)
             if found.count <= now.count and found[:3] < cost[:3]:
                 best, cost = sides, found
+                break  # what moves fewest bytes
         if best is None:
             for node, reason in region.reasons.items():
                 decline(MoveTransposes.name, site(node), reason)

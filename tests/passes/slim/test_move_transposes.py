@@ -160,7 +160,7 @@ def test_one_stays_where_fewest_bytes_are_moved() -> None:
     assert_rewrites(
         text(f"a = Cast <to = 1> (x) b = Mul(a, v) y = Transpose {OUT} (b)", ports, "float[3] v = {1, 2, 3}"),
         text(f"t = Transpose {OUT} (x) a = Cast <to = 1> (t) y = Mul(a, v)", ports, "float[3, 1, 1] v = {1, 2, 3}"),
-        Fused(MoveTransposes(spare=16)),
+        Fused(MoveTransposes(spare=64)),
     )
 
 
@@ -267,7 +267,7 @@ def test_a_shared_vector_is_not_doubled_where_the_file_would_grow() -> None:
 def test_the_cut_is_as_cheap_as_the_best_of_all_placements() -> None:
     """On random graphs with few operators, all of which are tried out."""
     compared = 0
-    for seed in range(120):
+    for seed in range(40):
         model = load(generate(seed, ["regions"]).model.SerializeToString())
         facts = infer_shapes(model)
         (scope, *_) = scopes(model)
@@ -288,7 +288,7 @@ def test_the_cut_is_as_cheap_as_the_best_of_all_placements() -> None:
             )
             assert cut == best
             compared += 1
-    assert compared >= 30
+    assert compared >= 10
 
 
 def chain(count: int) -> bytes:
