@@ -4,8 +4,9 @@
 
 Runs in an environment of its own with ``tensorflow-cpu==2.21.0 tf2onnx==1.17.0``. TensorFlow computes images as
 (batch, height, width, channels), ONNX's Conv as (batch, channels, height, width): tf2onnx puts Transposes between.
-``NAME.tf.onnx`` takes images as TensorFlow does, ``NAME.nchw.onnx`` as ONNX does (``inputs_as_nchw``), ``NAME.raw.onnx``
-is what tf2onnx has before it optimizes: two Transposes around every Conv and pooling. The batch is dynamic. Statistics of BatchNormalization, scales, shifts and biases are random, since neutral ones would vanish.
+``NAME.tf.onnx`` takes images as TensorFlow does, ``NAME.nchw.onnx`` as ONNX does (``inputs_as_nchw``).
+``NAME.raw.onnx`` is what tf2onnx has before it optimizes: two Transposes around every Conv and pooling. The batch is
+dynamic. Statistics of BatchNormalization, scales, shifts and biases are random, since neutral ones would vanish.
 """
 
 from __future__ import annotations

@@ -417,7 +417,7 @@ def _quantize(op: Op) -> Turn:
 
 @rule("Resize", "Upsample")
 def _resize(op: Op) -> Turn:
-    """onnxruntime's kernels for linear and cubic modes leave the first two axes alone, and know few others."""
+    """Kernels for linear and cubic modes leave the first two axes alone, and know few others."""
     made, rank = op.same(), len(op.perm)
     if op.text("coordinate_transformation_mode", "") == "tf_crop_and_resize" or "axes" in op.node.attributes:
         raise _Fixed("it resizes a part, or only some axes")

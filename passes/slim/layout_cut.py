@@ -1,8 +1,8 @@
 """Where the Transposes of a region cost least: a minimum cut.
 
-Each operator is on side 0 (with the source) or 1 (with the sink). A net costs its weight once if any consumer is not on
-the side of its producer, however many they are: ``[p = 0 and some c = 1] + [p = 1 and some c = 0]``, where only one term
-can be 1. Each term is a node of its own in the flow network: an edge of the net's weight from p to it and edges that
+Each operator is on side 0 (with the source) or 1 (with the sink). A net costs its weight once if any consumer is not
+on the side of its producer, however many they are: ``[p = 0 and some c = 1] + [p = 1 and some c = 0]``, where only one
+term can be 1. Each term is a node of its own in the flow network: an edge of the net's weight from p to it and edges that
 cannot be cut from it to each c, and the same backwards. What holds a value on a side is the source or the sink itself.
 So the cut is exact (cf. Kolmogorov and Zabih, "What energy functions can be minimized via graph cuts?", PAMI 2004).
 """
@@ -51,8 +51,10 @@ def by_count(cost: Cost) -> int:
 
 
 def net_sides(net: Net, region: Region, side_of: Mapping[ir.Value, int]) -> tuple[int | None, set[int]]:
-    """The side that something outside makes the net on (None where an operator of the region makes it), and those that
-    something outside reads it on."""
+    """The side that something outside makes the net on, and those that something outside reads it on.
+
+    The first is None where an operator of the region makes it.
+    """
     made = side_of[net.root] if net.producer is None else None
     return made, {side_of[value] for _, _, value in net.pinned} | {side_of[value] for value in net.early}
 

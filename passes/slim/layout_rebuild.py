@@ -1,4 +1,4 @@
-"""Builds a region anew for another placement of its Transposes: first beside the graph, then in the place of the old one.
+"""Builds a region anew for another placement of its Transposes: first beside the graph, then in the old one's place.
 
 What is built is weighed before anything changes, so that a refusal leaves no trace.
 """
@@ -89,7 +89,7 @@ class Rebuild:
         self._name()
 
     def _name(self) -> None:
-        """Names what new Transposes make: as something that goes, as long as there is such, for new names are longer."""
+        """Names what new Transposes make: first as something that goes, because new names are longer."""
         taken = {y.name for _, node in self.inserted for y in node.outputs} - {None}
         renamed = {new: old.name for old, new in self.forwards if old.is_graph_output()}
         spare = [new.name for new, name in renamed.items() if new.name and new.name != name]

@@ -197,7 +197,7 @@ class Search:
         if None in ranks:
             return None
         widest = x if (ranks[0] or 0) > (ranks[1] or 0) else y
-        if ranks[0] == ranks[1] or (ranks[0] or 0) < (ranks[1] or 0) and node.op_type != "Unsqueeze":
+        if ranks[0] == ranks[1] or ((ranks[0] or 0) < (ranks[1] or 0) and node.op_type != "Unsqueeze"):
             return member.perm if len(member.perm) == max(rank or 0 for rank in ranks) else None
         found = self.members.get(widest) if widest is not None else None
         if found is not None:
@@ -205,8 +205,10 @@ class Search:
         return self._ahead(node.outputs[0], member.perm) if node.op_type == "Unsqueeze" else None
 
     def _ahead(self, value: ir.Value, perm: Perm) -> Perm | None:
-        """What a Transpose makes of an Unsqueeze, perhaps after some steps: which of the places that a new dim may go
-        to is to be known before the Transpose is reached."""
+        """What a Transpose makes of an Unsqueeze, perhaps after some steps.
+
+        A new dim may go to several places; which one it is must be known before the Transpose is reached.
+        """
         for _ in range(HOPS):
             users = [use.node for use in value.uses()]
             for user in users:

@@ -62,8 +62,8 @@ class MergeViews(Rule):
 def is_mask(first: ir.Node, second: ir.Node, before: Sequence[Dim] | None, after: Sequence[Dim] | None) -> bool:
     """Whether two Unsqueezes make (batch, 1, 1, length) of (batch, length), and what follows is a mask's arithmetic.
 
-    onnxruntime's AttentionFusion and its transformer optimizer look for the two of them (fusion_attention.py: Unsqueeze,
-    Unsqueeze, perhaps Cast, then Sub, Equal or Expand).
+    onnxruntime's AttentionFusion and its transformer optimizer look for the two of them (fusion_attention.py:
+    Unsqueeze, Unsqueeze, perhaps Cast, then Sub, Equal or Expand).
     """
     if not first.op_type == second.op_type == "Unsqueeze" or before is None or after is None:
         return False

@@ -34,8 +34,8 @@ class MoveTransposes(Pass):
     """Move Transposes through regions of operators to where they move the fewest bytes.
 
     1. Fewer bytes count first, then fewer Transposes, then that what runtimes fuse stands side by side.
-    2. Never more Transposes than before, and never a larger file, but for ``spare`` bytes that earlier steps have saved: a
-       vector ``[C, 1, 1]`` takes four bytes more than ``[C]``.
+    2. Never more Transposes than before, and never a larger file, but for ``spare`` bytes that earlier steps have
+       saved: a vector ``[C, 1, 1]`` takes four bytes more than ``[C]``.
     3. Constants are transposed at compile time. Shapes are inferred; unknown dims count as a nominal size.
     """
 

@@ -116,7 +116,11 @@ class Slim(Pass):
 
     def steps(self) -> tuple[Pass, ...]:
         """The passes of one round, without what is to be skipped; the rules are one of them."""
-        known = {*pass_table(), *(each.name for each in (*slim_passes(), *late_passes(), *RULES, *ONNXRUNTIME_RULES)), *_PARTS}
+        known = {
+            *pass_table(),
+            *(each.name for each in (*slim_passes(), *late_passes(), *RULES, *ONNXRUNTIME_RULES)),
+            *_PARTS,
+        }
         for name in self.skip:
             if name not in known:
                 raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))

@@ -12,7 +12,13 @@ from tests.fuzz.builder import ASSIGNMENTS, Builder, CannotAdd, Tensor
 
 Pattern = Callable[[Builder], None]
 
-INSIDE: tuple[Pattern, ...] = (*arithmetic.PATTERNS, *layout.PATTERNS, *shapes.PATTERNS, *linear.PATTERNS, *regions.PATTERNS)
+INSIDE: tuple[Pattern, ...] = (
+    *arithmetic.PATTERNS,
+    *layout.PATTERNS,
+    *shapes.PATTERNS,
+    *linear.PATTERNS,
+    *regions.PATTERNS,
+)
 
 
 def fill(b: Builder, patterns: Sequence[Pattern], count: int) -> None:

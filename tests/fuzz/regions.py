@@ -1,4 +1,4 @@
-"""What moving Transposes looks for: operators of all kinds between Transposes, as exporters of TensorFlow leave them."""
+"""What moving Transposes looks for: operators of all kinds between Transposes, as exports of TensorFlow have them."""
 
 from __future__ import annotations
 

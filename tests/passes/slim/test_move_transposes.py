@@ -110,10 +110,10 @@ def test_two_go_from_around_what_works_on_either_order(nodes: str, constants: st
             "int64[2] s = {0, 1}, int64[2] e = {9, 3}, int64[2] i = {0, 2}",
         ),
         (
-            "b = Resize <mode = \"linear\"> (a, , s)",
+            'b = Resize <mode = "linear"> (a, , s)',
             "float[4] s = {1, 2, 2, 1}",
             "(float[N, 3, 4, 6] x) => (float[N, 3, 8, 12] y)",
-            "y = Resize <mode = \"linear\"> (x, , s)",
+            'y = Resize <mode = "linear"> (x, , s)',
             "float[4] s = {1, 1, 2, 2}",
         ),
         (
@@ -144,14 +144,10 @@ def test_rank_three_and_five() -> None:
     ports = "(float[N, 3, T] x) => (float[N, 3, T] y)"
     nodes = "a = Transpose <perm = [0, 2, 1]> (x) b = Add(a, v) y = Transpose <perm = [0, 2, 1]> (b)"
     vector = "float[3] v = {1, 2, 3}"
-    assert_rewrites(
-        text(nodes, ports, vector), text("y = Add(x, v)", ports, "float[3, 1] v = {1, 2, 3}"), PASS
-    )
+    assert_rewrites(text(nodes, ports, vector), text("y = Add(x, v)", ports, "float[3, 1] v = {1, 2, 3}"), PASS)
     ports = "(float[N, 3, D, H, W] x) => (float[N, 3, D, H, W] y)"
     nodes = "a = Transpose <perm = [0, 2, 3, 4, 1]> (x) b = Add(a, v) y = Transpose <perm = [0, 4, 1, 2, 3]> (b)"
-    assert_rewrites(
-        text(nodes, ports, vector), text("y = Add(x, v)", ports, "float[3, 1, 1, 1] v = {1, 2, 3}"), PASS
-    )
+    assert_rewrites(text(nodes, ports, vector), text("y = Add(x, v)", ports, "float[3, 1, 1, 1] v = {1, 2, 3}"), PASS)
 
 
 def test_one_stays_where_fewest_bytes_are_moved() -> None:
@@ -170,7 +166,8 @@ def test_through_dims_that_are_added_and_removed() -> None:
     weights = "float[2, 3, 1, 1] w = {1, 2, 3, 4, 5, 6}, int64[1] i = {1}, int64[1] k = {2}, float[3] v = {1, 2, 3}"
     before = (
         "a = Transpose <perm = [0, 2, 1]> (x) aa = Relu(a) b = Transpose <perm = [0, 2, 1]> (aa) c = Mul(b, v)"
-        f"d = Unsqueeze(c, i) e = Transpose {OUT} (d) f = Conv(e, w) h = Squeeze(f, k) y = Transpose <perm = [0, 2, 1]> (h)"
+        f"d = Unsqueeze(c, i) e = Transpose {OUT} (d) f = Conv(e, w) h = Squeeze(f, k) "
+        "y = Transpose <perm = [0, 2, 1]> (h)"
     )
     model = parse(text(before, ports, weights))
     result = MoveTransposes().run(model, Context())
@@ -203,7 +200,7 @@ def test_a_residual_net_keeps_none_inside() -> None:
     nodes = "".join(block.replace("{0}", str(i)).replace("{1}", str(i + 1)) for i in range(4))
     model = parse(
         text(
-            nodes.replace("b0", "x") + f"y = Identity(b4)",
+            nodes.replace("b0", "x") + "y = Identity(b4)",
             "(float[N, H, W, 2] x) => (float[N, H, W, 2] y)",
             "float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] s = {2, 4}, float[2] t = {1, -1}",
         )
@@ -224,9 +221,12 @@ def test_shapes_are_read_of_the_other_order() -> None:
 
 def test_outputs_and_subgraphs_get_what_they_had() -> None:
     ports = "(float[N, 3, H, W] x, bool q) => (float[N, 3, H, W] y, float[N, H, W, 3] b, float[N, H, W, 3] z)"
-    nodes = between("m = Neg(a) b = Relu(m)") + """ z = If (q) <
+    nodes = (
+        between("m = Neg(a) b = Relu(m)")
+        + """ z = If (q) <
         then_branch = t () => (float[N, H, W, 3] u) { u = Neg(m) },
         else_branch = e () => (float[N, H, W, 3] v) { v = Identity(m) }>"""
+    )
     model = parse(text(nodes, ports))
     MoveTransposes().run(model, Context())
     assert sum(node.op_type == "Transpose" for node in model.graph) <= 2

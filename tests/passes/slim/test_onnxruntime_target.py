@@ -168,7 +168,11 @@ def test_a_sum_and_its_normalization_stay_two_operators() -> None:
     """The one that onnxruntime has for both takes seven times as long (decision 012)."""
     ports = "(float[N, S, 4] x, float[N, S, 4] k) => (float[N, S, 4] y)"
     model = parse(
-        text("a = Add(x, k) y = LayerNormalization(a, s, b)", ports, "float[4] s = {1, 2, 3, 4}, float[4] b = {1, 0, 1, 0}")
+        text(
+            "a = Add(x, k) y = LayerNormalization(a, s, b)",
+            ports,
+            "float[4] s = {1, 2, 3, 4}, float[4] b = {1, 0, 1, 0}",
+        )
     )
     assert not Slim(target="onnxruntime").run(model, Context()).actions
 
