@@ -24,10 +24,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
-import tensorflow as tf
-import tf2onnx.convert
-from keras import Input, Model, applications, layers
-from tf2onnx import optimizer
+import tensorflow as tf  # type: ignore[import-untyped, import-not-found, unused-ignore]
+import tf2onnx.convert  # type: ignore[import-not-found, unused-ignore]
+from keras import Input, Model, applications, layers  # type: ignore[import-not-found, unused-ignore]
+from tf2onnx import optimizer  # type: ignore[import-not-found, unused-ignore]
 
 OPSET = 17
 SEED = 0
@@ -138,7 +138,7 @@ def export(architecture: Architecture, kind: str, path: Path) -> None:
     randomize(model)
     model.trainable = False
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *architecture.shape), tf.float32, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec((None, *architecture.shape), tf.float32, name="image")])  # type: ignore[untyped-decorator, unused-ignore]
     def call(image: Any) -> Any:
         return tf.identity(model(image, training=False), name="output")
 

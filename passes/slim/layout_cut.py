@@ -1,9 +1,9 @@
 """Where the Transposes of a region cost least: a minimum cut.
 
 Each operator is on side 0 (with the source) or 1 (with the sink). A net costs its weight once if any consumer is not
-on the side of its producer, however many they are: ``[p = 0 and some c = 1] + [p = 1 and some c = 0]``, where only one
-term can be 1. Each term is a node of its own in the flow network: an edge of the net's weight from p to it and edges that
-cannot be cut from it to each c, and the same backwards. What holds a value on a side is the source or the sink itself.
+on the side of its producer, however many they are: ``[p = 0 and some c = 1] + [p = 1 and some c = 0]``, of which only
+one can be 1. Each term is a node of its own in the flow network: an edge of the net's weight from p to it and edges
+that cannot be cut from it to each c, and the same backwards. What holds a value on a side is the source or the sink.
 So the cut is exact (cf. Kolmogorov and Zabih, "What energy functions can be minimized via graph cuts?", PAMI 2004).
 """
 
