@@ -89,9 +89,11 @@ class FoldScaleIntoProducer(Rule):
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """Finds the constants and scales them."""
         found = factor(place, node)
-        if found is None or is_dead(node) or feeds_clip(node):
+        if found is None or is_dead(node):
             return None
         x, scale = found
+        if scale.size == 1 and feeds_clip(node):
+            return None
         dtype = dtype_of(next(y for y in node.inputs if y is not x))
         if node.op_type == "Div" and place.before(x, "MatMul") and not weights_of(x):
             return "onnxruntime fuses attention that is written so"
@@ -125,9 +127,11 @@ class FoldShiftIntoProducer(Rule):
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """Finds the constant and adds to it."""
-        if is_dead(node) or feeds_clip(node):
+        if is_dead(node):
             return None
         found = summand(place, node)
+        if (found is None or found[1].size == 1) and feeds_clip(node):
+            return None
         if found is None:
             return merged_sums(place, node)
         x, shift = found
@@ -147,7 +151,10 @@ class FoldShiftIntoProducer(Rule):
 
 
 def feeds_clip(node: ir.Node) -> bool:
-    """Whether it is a part of a hard sigmoid, which has an operator of its own; what a hard swish reads too is none."""
+    """Whether it may be a part of a hard sigmoid, which has an operator of its own and constants that are numbers.
+
+    What a hard swish reads too is none.
+    """
     for _ in range(2):
         users = [use.node for use in node.outputs[0].uses()]
         if len(users) != 1:

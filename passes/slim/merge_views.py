@@ -48,6 +48,8 @@ class MergeViews(Rule):
             return Replacement(outputs=(x,), detail="they cancel")
         if not place.is_free(middle, node):
             return "what is between has another use"
+        if is_mask(first, node, before, after):
+            return "onnxruntime fuses attention whose mask is written so"
         if node.op_type == "Reshape" and copies_nothing(node, place):
             new = ir.node("Reshape", [x, node.inputs[1]], attributes_of(node), name=node.name or None)
             return Replacement((new,), (new.outputs[0],))
@@ -55,6 +57,21 @@ class MergeViews(Rule):
             return "a shape is not known"
         new_node = inserted(x, before, after, place) or reshaped(x, before, after, place)
         return Replacement((new_node,), (new_node.outputs[0],)) if isinstance(new_node, ir.Node) else new_node
+
+
+def is_mask(first: ir.Node, second: ir.Node, before: Sequence[Dim] | None, after: Sequence[Dim] | None) -> bool:
+    """Whether two Unsqueezes make (batch, 1, 1, length) of (batch, length), and what follows is a mask's arithmetic.
+
+    onnxruntime's AttentionFusion and its transformer optimizer look for the two of them (fusion_attention.py:
+    Unsqueeze, Unsqueeze, perhaps Cast, then Sub, Equal or Expand).
+    """
+    if not first.op_type == second.op_type == "Unsqueeze" or before is None or after is None:
+        return False
+    if len(before) != 2 or tuple(after) != (before[0], 1, 1, before[1]):
+        return False
+    users = [use.node for use in second.outputs[0].uses()]
+    users = [use.node for user in users if user.op_type == "Cast" for use in user.outputs[0].uses()] or users
+    return any(user.op_type in ("Sub", "Equal", "Expand") for user in users)
 
 
 def is_view(node: ir.Node, place: Place) -> bool:

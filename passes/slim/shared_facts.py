@@ -10,7 +10,7 @@ from onnxslim.pipeline.context import Context
 _KEY = "slim: shape facts"
 _HARMLESS = frozenset(
     {"remove-node", "remove-initializer", "remove-function", "merge-nodes", "tie-initializers", "share-initializer"}
-    | {"hoist-invariant"}
+    | {"hoist-invariant", "same-numbers"}
 )
 """Rules that make no new value and no value better known: what is known of those that stay, they leave as it is."""
 

@@ -43,6 +43,9 @@ def joined(node: ir.Node, place: Place) -> Replacement | str | None:
     perm = perms.pop()
     if perm is None or perms:
         return "the permutations differ, or are not known"
+    shapes = [place.facts.shape(x) for x, maker in zip(node.inputs, makers, strict=True) if maker is not None]
+    if place.facts.shape(node.outputs[0]) not in (None, *shapes):
+        return "the result is larger than each of what is turned"
     for x, maker in zip(node.inputs, makers, strict=True):
         if x is not None and maker is None and not is_number(x, len(perm), place):
             return "what stands beside it is neither turned nor a number"
@@ -75,11 +78,12 @@ def between(node: ir.Node, place: Place) -> Replacement | str | None:
     p, q = permutation(first, place), permutation(node, place)
     if p is None or q is None or len(p) != len(q):
         return "a permutation is not known"
+    for step, old in steps:  # before any node is made: one that is not used would count among the users of its inputs
+        if not all(x is None or x is old or is_number(x, len(p), place) for x in step.inputs):
+            return "what stands beside what is turned is no number"
     made: list[ir.Node] = []
     source = first.inputs[0]
     for step, old in reversed(steps):
-        if not all(x is None or x is old or is_number(x, len(p), place) for x in step.inputs):
-            return "what stands beside what is turned is no number"
         made.append(remade(step, [source if x is old else x for x in step.inputs]))
         source = made[-1].outputs[0]
     both = composed(p, q)

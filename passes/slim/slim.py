@@ -23,6 +23,7 @@ from .inline_functions import InlineFunctions, inline_functions
 from .inline_if import InlineIf
 from .inline_loop import InlineLoop
 from .lift_constants import LiftConstants
+from .move_transposes import MoveTransposes
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
 from .rewriting import Rule, apply_rules
@@ -41,7 +42,7 @@ _PARTS = ("tie-initializers", "merge-nodes")
 
 
 def slim_passes() -> tuple[Pass, ...]:
-    """The passes of one round, in order."""
+    """What comes before the rules in one round, in order."""
     return (
         RemoveUnused(),
         InlineFunctions(),
@@ -53,9 +54,17 @@ def slim_passes() -> tuple[Pass, ...]:
         FoldConstants(),
         FuseConvBatchNorm(),
         CommonSubexpressions(),
-        SameNumbers(),
         RemoveUnused(),
     )
+
+
+def late_passes() -> tuple[Pass, ...]:
+    """What comes after the rules, in order.
+
+    Rules find what is written as exporters write it. Numbers are shared late, because a shape may only be computed for
+    a target that a constant can stand for: who shared it would keep it, and onnxruntime fuses no attention around it.
+    """
+    return (RemoveUnused(), SameNumbers(), MoveTransposes())
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,7 @@ class Slim(Pass):
         ):
             inline_functions(model, context, growth=trial_growth(model))
             run_rounds(steps, model, context)
-        if any(fold.name == FoldConstants.name for fold in steps) and would_grow(context):
-            spend_savings(steps, model, context, allowed)
+        spend_savings(steps, model, context, allowed)
         if "unfold-constants" not in self.skip:
             acted = len(context.actions)
             UnfoldConstants().run(model, context)
@@ -107,13 +115,20 @@ class Slim(Pass):
         return context.result()
 
     def steps(self) -> tuple[Pass, ...]:
-        """The passes of one round, without what is to be skipped; the rules come last, as one."""
-        known = {*pass_table(), *(each.name for each in (*slim_passes(), *RULES, *ONNXRUNTIME_RULES)), *_PARTS}
+        """The passes of one round, without what is to be skipped; the rules are one of them."""
+        known = {
+            *pass_table(),
+            *(each.name for each in (*slim_passes(), *late_passes(), *RULES, *ONNXRUNTIME_RULES)),
+            *_PARTS,
+        }
         for name in self.skip:
             if name not in known:
                 raise InputError(f"slim has no pass or rule {name!r}", where="skip", mend=did_you_mean(name, known))
-        steps = [self._limited(step) for step in slim_passes() if step.name not in self.skip]
-        return (*steps, ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)))
+        early, late = (
+            [self._limited(step) for step in steps if step.name not in self.skip]
+            for steps in (slim_passes(), late_passes())
+        )
+        return (*early, ApplyRules(tuple(rule for rule in RULES if rule.name not in self.skip)), *late)
 
     def _limited(self, step: Pass) -> Pass:
         if isinstance(step, FoldConstants) and self.fold_up_to is not None:
@@ -171,27 +186,26 @@ def trial_growth(model: ir.Model) -> int:
     return max(1 << 16, TRIAL_GROWTH * sum(node_bytes(node) for node in model.graph))
 
 
-def would_grow(context: Context) -> bool:
-    """Whether folding left something alone for its size."""
-    return any(
-        each.rule == "fold-constant" and each.reason.startswith("the file would grow") for each in context.declined
-    )
+def would_grow(context: Context, rule: str) -> bool:
+    """Whether a rule left something alone for its size."""
+    return any(each.rule == rule and each.reason.startswith("the file would grow") for each in context.declined)
 
 
 def spend_savings(steps: Sequence[Pass], model: ir.Model, context: Context, allowed: int) -> None:
-    """Folds what removes nodes and takes more bytes, as far as the model stays within those that it came with.
+    """Does what is worth more bytes, as far as the model stays within those that it came with.
 
     The slimmed model has no bytes to spare when it is slimmed again, so that a second run does nothing.
     """
-    spare = allowed - model_bytes(model)
-    if spare <= 0:
-        return
-    acted = len(context.actions)
     for step in steps:
-        if isinstance(step, FoldConstants):
+        if not isinstance(step, (FoldConstants, MoveTransposes)):
+            continue
+        if not would_grow(context, "fold-constant" if isinstance(step, FoldConstants) else step.name):
+            continue
+        spare, acted = allowed - model_bytes(model), len(context.actions)
+        if spare > 0:
             replace(step, spare=spare).run(model, context)
-    if len(context.actions) > acted:
-        run_rounds(steps, model, context)
+        if len(context.actions) > acted:
+            run_rounds(steps, model, context)
 
 
 def inlined_is_smaller(steps: Sequence[Pass], model: ir.Model, context: Context, allowed: int) -> bool:

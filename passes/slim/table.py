@@ -21,7 +21,6 @@ from .fuse_reciprocal import FuseReciprocal
 from .fuse_reduce import FuseReduceSqueeze
 from .fuse_reduce_mean import FuseReduceMean
 from .fuse_reduce_transpose import FuseReduceTranspose
-from .fuse_skip_normalization import FuseSkipNormalization
 from .fuse_softmax import FuseSoftmax
 from .fuse_square_root import FuseSquareRoot
 from .gather_one_hot import GatherOneHot
@@ -84,7 +83,6 @@ ONNXRUNTIME_RULES: tuple[Rule, ...] = (
     FuseContribGelu(),
     FuseBiasGelu(),
     FuseQuickGelu(),
-    FuseSkipNormalization(),
     FuseFusedMatMul(),
     FuseFusedConv(),
 )

@@ -7,12 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from onnx import helper
 
-from tests.fuzz import arithmetic, layout, linear, shapes
+from tests.fuzz import arithmetic, layout, linear, regions, shapes
 from tests.fuzz.builder import ASSIGNMENTS, Builder, CannotAdd, Tensor
 
 Pattern = Callable[[Builder], None]
 
-INSIDE: tuple[Pattern, ...] = (*arithmetic.PATTERNS, *layout.PATTERNS, *shapes.PATTERNS, *linear.PATTERNS)
+INSIDE: tuple[Pattern, ...] = (
+    *arithmetic.PATTERNS,
+    *layout.PATTERNS,
+    *shapes.PATTERNS,
+    *linear.PATTERNS,
+    *regions.PATTERNS,
+)
 
 
 def fill(b: Builder, patterns: Sequence[Pattern], count: int) -> None:

@@ -11,7 +11,7 @@ import onnx
 from onnx import helper
 
 from onnxslim.runtime.feeds import Feed
-from tests.fuzz import arithmetic, control, layout, linear, shapes
+from tests.fuzz import arithmetic, control, layout, linear, regions, shapes
 from tests.fuzz.builder import ASSIGNMENTS, SYMBOLS, Builder
 
 FAMILIES: dict[str, tuple[Callable[[Builder], None], ...]] = {
@@ -19,9 +19,10 @@ FAMILIES: dict[str, tuple[Callable[[Builder], None], ...]] = {
     "control": control.PATTERNS,
     "layout": layout.PATTERNS,
     "linear": linear.PATTERNS,
+    "regions": regions.PATTERNS,
     "shapes": shapes.PATTERNS,
 }
-WEIGHTS = {"arithmetic": 6, "control": 3, "layout": 6, "linear": 5, "shapes": 4}
+WEIGHTS = {"arithmetic": 6, "control": 3, "layout": 6, "linear": 5, "regions": 4, "shapes": 4}
 OPSETS = (11, 12, 13, 13, 14, 15, 16, 17, 17, 18, 18, 19, 20, 20, 21, 21, 22, 23)
 
 
