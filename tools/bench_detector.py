@@ -34,8 +34,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "quantize --keep-slow": ("quantize", "--keep-slow"),
     "quantize --no-search": ("quantize", "--no-search"),
     "quantize --per-tensor": ("quantize", "--per-tensor", "--no-search"),
-    **{f"prune --macs {share}, quantize": ("compress", "macs", share) for share in ("0.8", "0.7", "0.6", "0.5")},
-    **{f"sparsify --sparsity {share}": ("sparsify", "--sparsity", share) for share in ("0.5", "0.8")},
+    **{f"prune --macs {share}, quantize": ("compress", "macs", share) for share in ("0.7", "0.5")},
+    "sparsify --sparsity 0.5": ("sparsify", "--sparsity", "0.5"),
 }
 """Name -> verb and options; of ``compress`` the budget of the pruning before int8."""
 RECIPE = '[[pass]]\nname = "slim"\n\n[[pass]]\nname = "prune"\n{0} = {1}\n\n[[pass]]\nname = "quantize"\n'

@@ -58,7 +58,7 @@ _PHOTOS = {
 _MIRRORED = {"report"}
 """Splits whose photographs are mirrored: so that a photograph of two splits is not the same picture."""
 _FACES = {"calibration": range(50), "selection": range(50, 65), "report": range(65, 100)}
-_SIZES = {"calibration": 96, "selection": 48, "report": 160}
+_SIZES = {"calibration": 64, "selection": 32, "report": 160}
 _SIDE = 320
 _THRESHOLD, _OVERLAP = 0.25, 0.45
 """The package's settings: least score of a box, and the overlap beyond which the better of two boxes stays."""
