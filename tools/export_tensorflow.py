@@ -115,7 +115,7 @@ ARCHITECTURES = {
     "inception_v3": Architecture(application("InceptionV3")),
     "unet": Architecture(unet, (64, 64, 3), opset=13),
     "senet": Architecture(senet, (64, 64, 3), opset=11),
-    "audio": Architecture(audio, (256, 20)),
+    "audio": Architecture(audio, (256, 20), kinds=("tf",)),
 }
 
 

@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
     bytes: int = 0
     """That they move, and that operators go over once more since they are on their worse side."""
-    count: int = 0
+    nodes: int = 0
     ties: int = 0
     moved: int = 0
     """Operators on another side than now: what is no better stays."""
@@ -42,12 +42,12 @@ class Cost(NamedTuple):
 
 def by_bytes(cost: Cost) -> int:
     """One number that orders costs lexicographically."""
-    return (cost.bytes << 96) + (cost.count << 64) + (cost.ties << 32) + cost.moved
+    return (cost.bytes << 96) + (cost.nodes << 64) + (cost.ties << 32) + cost.moved
 
 
 def by_count(cost: Cost) -> int:
     """The same, with fewer Transposes before fewer bytes."""
-    return (cost.count << 160) + (cost.bytes << 64) + (cost.ties << 32) + cost.moved
+    return (cost.nodes << 160) + (cost.bytes << 64) + (cost.ties << 32) + cost.moved
 
 
 def net_sides(net: Net, region: Region, side_of: Mapping[ir.Value, int]) -> tuple[int | None, set[int]]:

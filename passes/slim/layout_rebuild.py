@@ -93,12 +93,14 @@ class Rebuild:
         taken = {y.name for _, node in self.inserted for y in node.outputs} - {None}
         renamed = {new: old.name for old, new in self.forwards if old.is_graph_output()}
         spare = [new.name for new, name in renamed.items() if new.name and new.name != name]
-        spare += [y.name for node in self.dead for y in node.outputs if not y.is_graph_output() and y.name not in taken]
+        gone = [y for node in self.dead for y in node.outputs if not y.is_graph_output()]
+        spare += [y.name for y in gone if y.name and y.name not in taken]
         names = iter(dict.fromkeys(sorted(spare)))
         for _, node in self.inserted:
             for y in node.outputs:
                 if y.name is None:
-                    y.name = renamed.get(y) or next(names, None) or self.place.names.fresh(f"{node.inputs[0].name}_t")
+                    like = node.inputs[0].name if node.inputs[0] is not None else "x"
+                    y.name = renamed.get(y) or next(names, None) or self.place.names.fresh(f"{like}_t")
 
     def _side(self, value: ir.Value) -> int:
         return self.members[value].side
@@ -209,10 +211,10 @@ class Rebuild:
         self.inserted.append((node, new))
         self.dead[node] = None
         for index, (old, made) in enumerate(zip(node.outputs, new.outputs, strict=True)):
-            perm = turn.outputs.get(index)
-            self._describe(made, old, perm)
+            order = turn.outputs.get(index)
+            self._describe(made, old, order)
             made.name = old.name
-            if perm is None or old not in region.root:
+            if order is None or old not in region.root:
                 if old.name:
                     self.forwards.append((old, made))
                 continue

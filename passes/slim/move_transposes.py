@@ -81,19 +81,20 @@ class _Mover:
             return
         self._locate([*region.sides, *region.transposes])
         self.search.connect(region, self.order)
-        self._locate([node for net in region.nets.values() for node, *_ in (*net.pinned, *net.free)])
+        self._locate([node for net in region.nets.values() for node, _, _ in net.pinned])
+        self._locate([node for net in region.nets.values() for node, _ in net.free])
         side_of = {value: self.search.members[value].side for net in region.nets.values() for value in net.values}
         size = {node: _bytes(node, self.place.facts) for node in region.sides}
         now = total(region, region.sides, side_of, size)
         best, cost = None, now
-        for sides in placements(region, side_of, size) if now.bytes or now.count else ():
+        for sides in placements(region, side_of, size) if now.bytes or now.nodes else ():
             found = total(region, sides, side_of, size)
-            if found.count <= now.count and found[:3] < cost[:3]:
+            if found.nodes <= now.nodes and found[:3] < cost[:3]:
                 best, cost = sides, found
                 break  # what moves fewest bytes
         if best is None:
-            for node, reason in region.reasons.items():
-                decline(MoveTransposes.name, site(node), reason)
+            for node, why in region.reasons.items():
+                decline(MoveTransposes.name, site(node), why)
             decline(MoveTransposes.name, site(seed), "nowhere would fewer bytes be moved")
             return
         as_nodes = self.place.scope.in_function or self.place.model.ir_version < 4
@@ -133,4 +134,4 @@ def _bytes(node: ir.Node, facts: ShapeFacts) -> int:
 
 
 def _detail(before: Cost, after: Cost) -> str:
-    return f"{before.count} Transposes to {after.count}, {before.bytes:,} bytes moved to {after.bytes:,}"
+    return f"{before.nodes} Transposes to {after.nodes}, {before.bytes:,} bytes moved to {after.bytes:,}"

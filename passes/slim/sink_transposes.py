@@ -43,7 +43,7 @@ def joined(node: ir.Node, place: Place) -> Replacement | str | None:
     perm = perms.pop()
     if perm is None or perms:
         return "the permutations differ, or are not known"
-    shapes = [place.facts.shape(x) for x, maker in zip(node.inputs, makers, strict=True) if maker is not None]
+    shapes = [place.facts.shape(maker.outputs[0]) for maker in found]
     if place.facts.shape(node.outputs[0]) not in (None, *shapes):
         return "the result is larger than each of what is turned"
     for x, maker in zip(node.inputs, makers, strict=True):

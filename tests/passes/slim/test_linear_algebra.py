@@ -2,6 +2,7 @@
 
 import pytest
 
+from onnxslim.passes.slim import Slim
 from onnxslim.passes.slim.fold_into_consumer import FoldScaleIntoConsumer, FoldShiftIntoConsumer
 from onnxslim.passes.slim.fold_into_producer import FoldScaleIntoProducer, FoldShiftIntoProducer
 from onnxslim.passes.slim.fuse_gemm import FuseGemmTranspose, FuseMatMulAdd
@@ -115,6 +116,14 @@ def test_scales_that_stay(body: str, constants: str, reason: str | None) -> None
 )
 def test_shifts_that_stay(body: str, constants: str, reason: str | None) -> None:
     assert_declines(graph(body, constants=constants), FoldShiftIntoProducer(), reason=reason)
+
+
+def test_a_normalization_before_a_clip_is_no_hard_sigmoid() -> None:
+    """As Keras' MobileNetV2 has it: per-channel numbers between a Conv and Relu6."""
+    vectors = "float[2, 1, 1] s = {2, 4}, float[2, 1, 1] t = {4, 3}"
+    before = graph("c = Conv(x, w, b) d = Mul(c, s) e = Add(d, t) y = Clip(e)", constants=f"{W}, {B}, {vectors}")
+    held = "float[2, 2, 1, 1] w = {2, 4, 12, 16}, float[2] b = {6, -1}"
+    assert_rewrites(before, graph("e = Conv(x, w, b) y = Clip(e)", constants=held), Slim())
 
 
 def test_shared_weights_are_not_copied() -> None:

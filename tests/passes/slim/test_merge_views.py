@@ -173,3 +173,22 @@ def test_a_transpose_that_moves_more_than_ones_is_none() -> None:
     body = "m = Unsqueeze(x, three) y = Transpose<perm = [0, 3, 2, 1]>(m)"
     model = f"{HEADER} g (float[N, 5, 6] x) => (float[N, 1, 6, 5] y) <int64[1] three = {{3}}> {{ {body} }}"
     assert_declines(model, RULE)
+
+
+def test_the_mask_of_an_attention_stays_as_onnxruntime_looks_for_it() -> None:
+    """(batch, length) -> (batch, 1, 1, length) in two steps, then the mask's arithmetic."""
+    steps = "m = Unsqueeze(x, one) k = Unsqueeze(m, two) "
+    constants = f"{ints('one', 1)}, {ints('two', 2)}, float big = {{1}}"
+    y, x = "float[B, 1, 1, L] y", "int64[B, L] x"
+    mask = text(f"{steps} l = Cast <to = 1> (k) y = Sub(big, l)", constants, y, x)
+    assert_declines(mask, RULE, reason="attention")
+    assert_rewrites(
+        text(f"{steps} l = Cast <to = 1> (k) y = Mul(big, l)", constants, y, x),
+        text(
+            "k = Unsqueeze(x, axes) l = Cast <to = 1> (k) y = Mul(big, l)",
+            f"{ints('axes', 1, 2)}, float big = {{1}}",
+            y,
+            x,
+        ),
+        RULE,
+    )

@@ -305,15 +305,19 @@ def chain(count: int) -> bytes:
     nodes.append(helper.make_node("Neg", [value], ["y"]))
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, 3]) for name in "xy"]
     graph = helper.make_graph(nodes, "g", ports[:1], ports[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    return data
 
 
 def test_work_grows_with_the_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted, not timed: how often an operator is looked at."""
     import onnxslim.passes.slim.layout_region as module
+    from onnxslim.ops import layout
 
     calls = [0]
-    original = module.turned
+    original = layout.turned
 
     def counted(*arguments: object, **options: object) -> object:
         calls[0] += 1

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from onnxslim.graph import parse
 from onnxslim.passes.slim.sink_transposes import SinkTransposes
+from onnxslim.pipeline.context import Context
 from tests.passes.slim.fused import Fused
 from tests.rewriting import assert_declines, assert_rewrites
 
@@ -85,3 +87,19 @@ def test_a_vector_beside_what_is_turned_stays_where_it_is() -> None:
         "float[3] v = {1, 2, 3}",
     )
     assert_declines(before, RULE, reason="no number")
+
+
+def test_what_is_declined_leaves_no_user_behind() -> None:
+    before = text(
+        f"a = Transpose {P} (x) b = Add(a, two) c = Mul(b, v) y = Transpose {P} (c)",
+        "(float[N, 3, M] x) => (float[N, 3, M] y)",
+        "float two = {2}, float[3] v = {1, 2, 3}",
+    )
+    model = parse(before)
+    RULE.run(model, Context())
+    assert [len(value.uses()) for value in model.graph.initializers.values()] == [1, 1]
+
+
+def test_smaller_ones_are_not_turned_together_where_the_result_is_larger() -> None:
+    ports = "(float[N, 3, 1] x, float[1, 1, M] z) => (float[N, M, 3] y)"
+    assert_declines(text(f"a = Transpose {P} (x) b = Transpose {P} (z) y = Add(a, b)", ports), RULE, reason="larger")

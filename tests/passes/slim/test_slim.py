@@ -205,3 +205,37 @@ def test_saved_bytes_are_spent_on_folds_that_remove_nodes_once() -> None:
     again = load(once)
     assert not Slim().run(again, Context()).modified
     assert to_bytes(again) == once
+
+
+def test_a_target_becomes_constant_before_its_numbers_are_shared() -> None:
+    """Else the Shape in the middle would stay for the one that comes later, and the target would stay computed."""
+    model = parse("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, S, 8] x, float[N, S, 2, 4] z, float[N, S, 1] m) => (float[N, S, 8] y)
+        <int64 i = {0}, int64 j = {1}, int64[1] o = {0}, int64[1] eight = {8}> {
+            a_value_in_the_middle = Neg(x)  a_shape_of_the_middle = Shape(a_value_in_the_middle)
+            the_batch = Gather(a_shape_of_the_middle, i)  the_length = Gather(a_shape_of_the_middle, j)
+            one_batch = Unsqueeze(the_batch, o)  one_length = Unsqueeze(the_length, o)
+            a_computed_target = Concat <axis = 0> (one_batch, one_length, eight)
+            one_reshaped = Reshape(z, a_computed_target)  a_sum_of_both = Add(one_reshaped, a_value_in_the_middle)
+            a_shape_of_the_sum = Shape(a_sum_of_both)  one_expanded = Expand(m, a_shape_of_the_sum)
+            y = Mul(a_sum_of_both, one_expanded)
+        }""")
+    Slim().run(model, Context())
+    (reshape,) = (node for node in model.graph if node.op_type == "Reshape")
+    assert reshape.inputs[1] is not None
+    assert reshape.inputs[1].is_initializer()
+
+
+@pytest.mark.slow
+def test_onnxruntime_finds_the_same_attention_in_a_slimmed_encoder(tmp_path: Path) -> None:
+    optimizer = pytest.importorskip("onnxruntime.transformers.optimizer")
+    found = []
+    path = models_zoo.get("minilm_l3").path()
+    model = load(path)
+    Slim().run(model, Context())
+    (tmp_path / "slim.onnx").write_bytes(to_bytes(model))
+    for each in (path, tmp_path / "slim.onnx"):
+        fused = optimizer.optimize_model(str(each), model_type="bert", num_heads=12, hidden_size=384, opt_level=0)
+        kinds = [node.op_type for node in fused.model.graph.node]
+        found.append([kinds.count(name) for name in ("Attention", "EmbedLayerNormalization", "BiasGelu")])
+    assert found[0] == found[1] == [3, 1, 3]
