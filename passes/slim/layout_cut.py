@@ -176,6 +176,8 @@ def _join(
     if others:
         connect(maker, forward, weight)
         connect(backward, maker, weight)
-    for reader in others:
-        connect(forward, reader, never)
-        connect(reader, backward, never)
+    readers_of = dict.fromkeys(others, never)
+    for (outer, inner), least in _fan(forward, readers_of):
+        connect(outer, inner, least)
+    for (outer, inner), least in _fan(backward, readers_of):
+        connect(inner, outer, least)
