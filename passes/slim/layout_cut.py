@@ -19,6 +19,8 @@ from .layout_region import Net, Region
 
 FEW = 4
 """So many operators are tried out on every side."""
+FAN = 8
+"""Edges of a node in the tree around a terminal."""
 MOST = 50_000
 """Larger regions stay as they are: the cut takes some 20 us for each operator, and more in entangled ones."""
 
@@ -104,9 +106,15 @@ def minimum_cut(
     source, sink = "source", "sink"
     network = networkx.DiGraph()
     network.add_nodes_from((source, sink))
+    terminals: dict[bool, dict[object, int]] = {True: {}, False: {}}
 
     def connect(tail: object, head: object, weight: int) -> None:
-        if tail is head or tail is sink or head is source or weight <= 0:
+        if tail is head or tail is sink or head is source or (tail is source and head is sink) or weight <= 0:
+            return
+        if tail is source or head is sink:
+            ends = terminals[tail is source]
+            inner = head if tail is source else tail
+            ends[inner] = ends.get(inner, 0) + weight
             return
         if network.has_edge(tail, head):
             network[tail][head]["capacity"] += weight
@@ -124,9 +132,30 @@ def minimum_cut(
     for node in region.sides:
         connect(source, node, order(extra(region, node, 1, size)))
         connect(node, sink, order(extra(region, node, 0, size)))
+    for (outer, inner), weight in _fan(source, terminals[True]):
+        network.add_edge(outer, inner, capacity=weight)
+    for (outer, inner), weight in _fan(sink, terminals[False]):
+        network.add_edge(inner, outer, capacity=weight)
     flow = networkx.algorithms.flow.boykov_kolmogorov
     _, (zero, _) = networkx.minimum_cut(network, source, sink, flow_func=flow)
     return {node: int(node not in zero) for node in region.sides}
+
+
+def _fan(terminal: object, ends: Mapping[object, int]) -> Iterator[tuple[tuple[object, object], int]]:
+    """Edges from a terminal to what it is tied to, by way of a tree of few edges a node.
+
+    The search for paths looks at all edges of a node again and again: thousands at one node would make it quadratic.
+    """
+    items, level = list(ends.items()), 0
+    while len(items) > FAN:
+        groups = [items[start : start + FAN] for start in range(0, len(items), FAN)]
+        for index, group in enumerate(groups):
+            for node, weight in group:
+                yield ((terminal, level, index), node), weight
+        items = [((terminal, level, index), sum(w for _, w in group)) for index, group in enumerate(groups)]
+        level += 1
+    for node, weight in items:
+        yield (terminal, node), weight
 
 
 def _join(
@@ -147,6 +176,8 @@ def _join(
     if others:
         connect(maker, forward, weight)
         connect(backward, maker, weight)
-    for reader in others:
-        connect(forward, reader, never)
-        connect(reader, backward, never)
+    readers_of = dict.fromkeys(others, never)
+    for (outer, inner), least in _fan(forward, readers_of):
+        connect(outer, inner, least)
+    for (outer, inner), least in _fan(backward, readers_of):
+        connect(inner, outer, least)
