@@ -125,7 +125,7 @@ def sqnr(reference: Run, output: str | None = None) -> Metric:
         measure = Measure([Part(output or "")], [output or ""])
         for wanted, _ in pairs:
             measure.see([wanted])
-        tally = measure.tally()
+        tally = measure.tally(brief=True)
         for wanted, found in pairs:
             tally.add([wanted], [found])  # None, where values decided another length: all of the sample is noise
         return min((each.sqnr_db for each in tally.fidelity([0])), default=-math.inf if tally.noisy else math.inf)

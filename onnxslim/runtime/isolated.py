@@ -6,6 +6,7 @@ import itertools
 import weakref
 from collections.abc import Mapping, Sequence
 
+from onnxslim.errors import OutOfMemory
 from onnxslim.runtime.feeds import Feed, Outputs
 from onnxslim.runtime.guard import SHIPPED, Child, open_in_child
 from onnxslim.runtime.opening import AnyModel, Opening, opening_of
@@ -109,7 +110,10 @@ def _open(opening: Opening, dropped: Sequence[int], number: int) -> tuple[tuple[
     """In the child."""
     for each in dropped:
         _sessions.pop(each, None)
-    session = _sessions[number] = session_of(opening)
+    try:
+        session = _sessions[number] = session_of(opening)
+    except OutOfMemory as error:
+        raise MemoryError(str(error)) from None
     return session.inputs, session.outputs
 
 
@@ -117,4 +121,7 @@ def _run(dropped: Sequence[int], number: int, feed: Feed, outputs: Sequence[str]
     """In the child."""
     for each in dropped:
         _sessions.pop(each, None)
-    return _sessions[number].run(feed, outputs)
+    try:
+        return _sessions[number].run(feed, outputs)
+    except OutOfMemory as error:  # beyond the child's limit, not the machine's
+        raise MemoryError(str(error)) from None

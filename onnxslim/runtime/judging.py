@@ -74,11 +74,14 @@ class Judging:
                 continue
             own = [i for i, part in enumerate(parts) if part.output == output and part in self._own]
             lost = [i for i in own if parts[i] not in known or i in tally.uneven]
-            if lost and parts[lost[0]].path:
+            whole = parts.index(Part(output))
+            if whole in tally.uneven:  # values decide its length
+                found.notes.append(f"output {output!r} is measured on the feeds on which its length is the same")
+            elif any(parts[i].path for i in lost):
                 found.notes.append(
                     f"output {output!r} is compared as a whole: the candidate computes its parts in another way"
                 )
-                own = [i for i, part in enumerate(parts) if part == Part(output)]
+                own = [whole]
             places += own
         found.fidelity = tally.fidelity(places)
         found.notes += tally.notes(places)

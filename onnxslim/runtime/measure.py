@@ -146,14 +146,15 @@ class Tally:
         found = []
         for place in places:
             part, name, rows = self.measure.parts[place], self.measure.names[place], self.rows[place]
+            measured = 1.0 if self.brief else 1 - self.uneven.get(place, 0) / max(self.arrays[place], 1)
             for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
-                if quantity.energy > 0:
+                if quantity.energy > 0 and measured > 0:
                     top1 = rows[1] / rows[0] if rows[0] and quantity.axis is None else None
                     found.append(
                         Fidelity(
                             part.output,
                             name,
-                            _decibels(quantity.energy, sums.noise),
+                            _decibels(quantity.energy * measured, sums.noise),
                             _cosine(sums),
                             top1,
                             before=part.before,
@@ -200,8 +201,10 @@ class Tally:
                 sums.other += float(other @ other)
 
     def _lose(self, place: int, a: np.ndarray) -> None:
-        """A tensor whose shape changed has lost all of its signal on this feed."""
+        """A tensor whose shape changed: for a search all of its signal is lost, a report tells of the other feeds."""
         self.uneven[place] = self.uneven.get(place, 0) + 1
+        if not self.brief:
+            return
         for quantity, sums in zip(self.slices[place], self._sums[place], strict=True):
             sums.noise += quantity.energy / max(self.arrays[place], 1) if is_float(a) else float(a.size)
             sums.peak = math.inf

@@ -36,6 +36,7 @@ SLOW = [
     "pdnsmos_sig_bak_ovr",
     "aecmos_1663829550",
     "aecmos_1668423760",
+    "nudenet",
 ]
 """Scored too, but like others of their family or slow."""
 EVERY = [*SCORED, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]

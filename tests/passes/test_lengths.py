@@ -50,7 +50,7 @@ def model() -> ir.Model:
 @pytest.mark.parametrize(
     "options",
     [
-        QuantizeStatic(),
+        QuantizeStatic(migrate=False),
         QuantizeStatic(keep_slow=True),
         QuantizeStatic(weights_only=True),
         QuantizeStatic(rounding="compensated", migrate=False),

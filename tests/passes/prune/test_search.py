@@ -80,7 +80,8 @@ def test_a_score_that_falls_at_once_keeps_all_channels(monkeypatch: pytest.Monke
     ]
 
 
-def test_what_the_metric_allows_is_measured_on_the_selection_only() -> None:
+def test_what_the_metric_allows_is_measured_on_the_selection_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "SCORING", 0.0)
     seen: list[str] = []
 
     def accuracy(run: object, given: list[Sample]) -> float:

@@ -165,7 +165,7 @@ def test_slimming_for_onnxruntime_twice_gives_the_same_bytes() -> None:
 
 
 def test_a_sum_and_its_normalization_stay_two_operators() -> None:
-    """The one that onnxruntime has for both takes seven times as long (decision 012)."""
+    """The one that onnxruntime has for both takes seven times as long (decision 014)."""
     ports = "(float[N, S, 4] x, float[N, S, 4] k) => (float[N, S, 4] y)"
     model = parse(
         text(
