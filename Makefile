@@ -35,8 +35,8 @@ types: $(VENV)/.dev ## mypy --strict
 imports: $(VENV)/.dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev ## pytest
-	$(BIN)/python -m pytest -q
+unit: $(VENV)/.dev ## pytest, a process for each CPU
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 wheel: $(VENV)/.dev ## Build sdist and wheel, install the wheel elsewhere and run a pass from it
 	$(BIN)/python -m tools.check_wheel
