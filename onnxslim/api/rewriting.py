@@ -179,7 +179,7 @@ def _rewrite(
                 scores=dropped.scores,
             )
         if tried.veto:
-            trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
+            trial = replace(trial, decision=_KEPT.get(command, "kept float"), reason=tried.veto, notes=tried.notes)
             trial = _finished(source, trial, passes[len(lossless) :], samples, settings, command)
         else:
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
@@ -298,7 +298,7 @@ _COMPARABLE = "give inputs that the model takes, or load its operators with cust
 LEAST_GAIN = 0.001
 """Share of the bytes that zeros and few values must save."""
 _KEPT = {"prune": "kept all channels", "sparsify": "kept all weights"}
-"""What is decided where the lossy passes come to nothing; else ``kept fp32``."""
+"""What is decided where the lossy passes come to nothing; else ``kept float``."""
 
 
 _NOTHING = {"prune": "nothing could be pruned", "sparsify": "no weight could be made sparse"}
@@ -510,8 +510,7 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
         )
         if found[threads].verdict == "slower":
             where = "here" if threads == settings.threads else f"here on {threads} threads"
-            before = "fp32" if what == "int8" else "the original"
-            veto = f"{what} is slower {where}: {1 / found[threads].ratio:.2f}x the speed of {before}"
+            veto = f"{what} is slower {where}: {1 / found[threads].ratio:.2f}x the speed of the original"
     others = [latency for threads, latency in found.items() if threads != settings.threads]
     return replace(trial, latency=found.get(settings.threads), parallel=others[0] if others else None, veto=veto)
 
