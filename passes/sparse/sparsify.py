@@ -16,6 +16,7 @@ from onnxslim.calibration import Sample
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.fitting import FITTED, Lengths, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import set_constant
+from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import open_session
@@ -142,8 +143,8 @@ class Sparsify(Pass):
 
 
 def values_of(weight: Weight, asked: Values) -> Values:
-    """The values that a weight gets: those of float16 are in one of float16 anyway."""
-    return "float" if asked == "float16" and weight.array.dtype == np.float16 else asked
+    """The values that a weight gets: those of float16 are in one that the file has in float16 anyway."""
+    return "float" if asked == "float16" and stored_as(weight.value) == ir.DataType.FLOAT16 else asked
 
 
 def action(weight: Weight, made: Fitted, values: Values) -> Action:
