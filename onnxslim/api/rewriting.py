@@ -28,6 +28,7 @@ from onnxslim.api.widening import run_narrowing, widened
 from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
+from onnxslim.graph.halves import Half
 from onnxslim.graph.listed import defaults
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
@@ -78,8 +79,8 @@ class _Trial:
     """Why it must not be the output; empty where it may."""
     poor: bool = False
     """Whether it is the outputs or the score that speak against it, and not size or speed."""
-    halves: Mapping[str, ir.DataType] = field(default_factory=dict)
-    """The types of weights that the file holds in half precision, where they are float32 constants here."""
+    halves: Mapping[str, Half] = field(default_factory=dict)
+    """How the file holds weights in half precision that are float32 constants here."""
 
     def because(self, reason: str) -> Self:
         """The same, with the reason why it is not all that was asked for."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.graph.halves import made_of, narrow, widen
+from onnxslim.graph.halves import Half, made_of, narrow, stored_in_half, widen
 from onnxslim.pipeline import Outcome, Pass
 from onnxslim.runtime.tier import Tier
 
@@ -16,8 +16,8 @@ Run = Callable[[Sequence[Pass], ir.Model], Outcome]
 """Runs passes on a model, which is not changed."""
 
 
-def widened(model: ir.Model, slim: Callable[[ir.Model], Outcome]) -> tuple[ir.Model, Mapping[str, ir.DataType]]:
-    """The model with float32 constants for Casts of constants in half precision, slimmed, and what they were.
+def widened(model: ir.Model, slim: Callable[[ir.Model], Outcome]) -> tuple[ir.Model, Mapping[str, Half]]:
+    """The model with float32 constants for Casts of constants in half precision, slimmed, and how the file holds them.
 
     Slimming finds more then: it folds a BatchNormalization into a convolution whose weights are constants.
 
@@ -28,24 +28,24 @@ def widened(model: ir.Model, slim: Callable[[ir.Model], Outcome]) -> tuple[ir.Mo
     Returns:
         ``model`` itself and nothing where it has no such constants.
     """
-    wide = model.clone()
-    dtypes = widen(wide)
-    if not dtypes:
+    if next(stored_in_half(model), None) is None:
         return model, {}
+    wide = model.clone()
+    halves = widen(wide)
     slimmed = slim(wide).model
     floats = {name for graph in model.graphs() for name, value in graph.initializers.items() if _is_float(value)}
-    return slimmed, made_of(slimmed, dtypes, floats)
+    return slimmed, made_of(slimmed, halves, floats)
 
 
 def run_narrowing(
-    model: ir.Model, passes: Sequence[Pass], dtypes: Mapping[str, ir.DataType], run: Run
+    model: ir.Model, passes: Sequence[Pass], halves: Mapping[str, Half], run: Run
 ) -> tuple[Outcome, list[str]]:
     """Runs lossy passes on a widened model, stores what is left of its halves as halves, then runs what comes after.
 
     Args:
         model: Widened; not changed.
         passes: Those behind the last lossy one, which encode, see the constants as the file is to have them.
-        dtypes: What `widened` gave.
+        halves: What `widened` gave.
         run: See `Run`.
 
     Returns:
@@ -54,7 +54,7 @@ def run_narrowing(
     cut = 1 + max((place for place, each in enumerate(passes) if each.tier is Tier.LOSSY), default=-1)
     outcome = run(passes[:cut], model)
     narrowed = outcome.model.clone()
-    beyond = narrow(narrowed, dtypes)
+    beyond = narrow(narrowed, halves)
     if cut == len(passes):
         return replace(outcome, model=narrowed), beyond
     after = run(passes[cut:], narrowed)

@@ -28,17 +28,19 @@ def kinds(proto: onnx.ModelProto) -> tuple[list[str], list[int]]:
     return [each.op_type for each in proto.graph.node], [each.data_type for each in proto.graph.initializer]
 
 
-def test_there_and_back_is_the_same_model_bit_for_bit() -> None:
-    proto = proto_of(CAST, node("Cast w -> v2", to=TensorProto.FLOAT), *TWO)
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_there_and_back_is_the_same_model_bit_for_bit(kind: int) -> None:
+    half = HALF.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    proto = proto_of(CAST, node("Cast w -> v2", to=TensorProto.FLOAT), *TWO, half=half)
     made = load(proto.SerializeToString())
-    dtypes = widen(made)
+    halves = widen(made)
     wide = onnx.ModelProto.FromString(to_bytes(made))
     assert kinds(wide) == (["MatMul", "MatMul"], [TensorProto.FLOAT])  # one constant, however many Casts there were
-    assert narrow(made, dtypes) == []
+    assert narrow(made, halves) == []
     back = onnx.ModelProto.FromString(to_bytes(made))
     onnx.checker.check_model(back)
-    assert kinds(back) == (["Cast", "MatMul", "MatMul"], [TensorProto.FLOAT16])
-    assert back.graph.initializer[0].raw_data == HALF.tobytes()
+    assert kinds(back) == (["Cast", "MatMul", "MatMul"], [kind])
+    assert back.graph.initializer[0].raw_data == half.tobytes()
     for feed in feeds(proto):
         outputs = [open_session(each).run(feed)["y"].tobytes() for each in (proto, wide, back)]
         assert len(set(outputs)) == 1
@@ -67,7 +69,7 @@ def test_what_is_no_weight_behind_a_cast_stays(nodes: list[object], outputs: lis
 
 def test_what_is_beyond_half_precision_stays_float() -> None:
     made = load(proto_of(CAST, "MatMul x v -> y").SerializeToString())
-    dtypes = widen(made)
+    halves = widen(made)
     set_constant(made.graph.initializers["v"], np.full((24, 24), 1e5, np.float32))
-    assert narrow(made, dtypes) == ["v"]
+    assert narrow(made, halves) == ["v"]
     assert kinds(onnx.ModelProto.FromString(to_bytes(made))) == (["MatMul"], [TensorProto.FLOAT])
