@@ -17,9 +17,8 @@ from .weights import Weight
 def store(model: ir.Model, weight: Weight, array: np.ndarray, grids: Sequence[Levels] | None, values: Values) -> None:
     """Lets a weight be computed from what it is made of; ``Cast(codes) * scale``, bit for bit ``array``.
 
-    The product is of float32, which onnxruntime multiplies everywhere; a Cast gives a weight its own type.
-
-    onnxruntime folds that, so that the model runs as before; a DequantizeLinear would be run every time.
+    onnxruntime folds that, so that the model runs as before; a DequantizeLinear would be run every time. The product is
+    float32, for not every onnxruntime multiplies float16; a Cast behind it gives the weight its own type.
 
     Args:
         model: Opset 7 or newer.

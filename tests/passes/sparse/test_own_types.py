@@ -11,11 +11,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnxslim
+from onnxslim.calibration import Sample
 from onnxslim.graph import load, to_bytes
 from onnxslim.passes.sparse.decode import Decode
 from onnxslim.passes.sparse.grids import levels
 from onnxslim.passes.sparse.sparsify import HALVES, Sparsify
-from onnxslim.pipeline import Context
+from onnxslim.pipeline import Context, get_pass
 from tests.documents import DIGITS
 from tests.ops.channels.nets import model, node
 from tests.passes.sparse.nets import assert_same_but_smaller, encoded
@@ -85,6 +86,13 @@ def test_float16_of_float16_is_no_change() -> None:
     after, result = sparsified(digits(np.float16), values="float16", sparsity=0.5)
     assert {each.detail for each in result.actions} <= {f"{share}% zeros" for share in range(101)}
     assert all(each.data_type == onnx.TensorProto.FLOAT16 for each in after.graph.initializer)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(np.float16, "float16"), (np.float64, "double")])
+def test_quantize_says_what_the_weights_are(kind: type, name: str) -> None:
+    reason = f"its weights are {name}: int8 is made of float32 weights only"
+    some = [Sample(str(place), feed) for place, feed in enumerate(given(digits(kind)) * 8)]
+    assert_declines(digits(kind), get_pass("quantize")(), reason=reason, samples=some)
 
 
 def test_double_as_float16_is_cast_to_double() -> None:
