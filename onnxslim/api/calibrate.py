@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from onnxslim import calibration
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
+from onnxslim.api.widening import widened
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pipeline, get_pass
@@ -69,7 +70,8 @@ def _calibrate(
     assert found is not None
     part = found if all_samples else calibration.split(found).calibration
     progress("slim")
-    slimmed = Pipeline([get_pass("slim")()], samples=found, threads=threads).run(source.model).model
+    slimming = Pipeline([get_pass("slim")()], samples=found, threads=threads)
+    slimmed, _ = widened(slimming.run(source.model).model, slimming.run)
     requests = get_pass("quantize").requests(slimmed)
     if not requests:
         raise InputError(

@@ -23,7 +23,7 @@ def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
 
     Returns:
         The model and the report. Where int8 is wrong, larger or slower, the model is the slimmed float one and
-        ``report.decision`` is ``kept fp32``.
+        ``report.decision`` is ``kept float``.
 
     Raises:
         InputError: The model, the samples or an option cannot be used.

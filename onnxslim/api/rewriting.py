@@ -24,9 +24,11 @@ from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
+from onnxslim.api.widening import run_narrowing, widened
 from onnxslim.errors import CannotRun, CheckFailed, InputError
 from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
+from onnxslim.graph.halves import Half
 from onnxslim.graph.listed import defaults
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
@@ -77,6 +79,8 @@ class _Trial:
     """Why it must not be the output; empty where it may."""
     poor: bool = False
     """Whether it is the outputs or the score that speak against it, and not size or speed."""
+    halves: Mapping[str, Half] = field(default_factory=dict)
+    """How the file holds weights in half precision that are float32 constants here."""
 
     def because(self, reason: str) -> Self:
         """The same, with the reason why it is not all that was asked for."""
@@ -165,7 +169,8 @@ def _rewrite(
         score = None
         if parts is not None:  # a metric that fails shall do so before the work
             score, warnings = _evidence(source.model, parts, settings, labelled=is_labelled(named))
-        tried, dropped = _settled(source, trial, passes[len(lossless) :], parts, statistics, score, settings, command)
+        base = _widened(trial, lossless, samples, settings)
+        tried, dropped = _settled(source, base, passes[len(lossless) :], parts, statistics, score, settings, command)
         if parts is not None:
             calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
         dropped = tried if tried.veto else dropped
@@ -179,7 +184,7 @@ def _rewrite(
                 scores=dropped.scores,
             )
         if tried.veto:
-            trial = replace(trial, decision=_KEPT.get(command, "kept fp32"), reason=tried.veto, notes=tried.notes)
+            trial = replace(trial, decision=_KEPT.get(command, "kept float"), reason=tried.veto, notes=tried.notes)
             trial = _finished(source, trial, passes[len(lossless) :], samples, settings, command)
         else:
             trial = replace(tried, steps=trial.steps + tried.steps, guilty=trial.guilty + tried.guilty)
@@ -298,7 +303,7 @@ _COMPARABLE = "give inputs that the model takes, or load its operators with cust
 LEAST_GAIN = 0.001
 """Share of the bytes that zeros and few values must save."""
 _KEPT = {"prune": "kept all channels", "sparsify": "kept all weights"}
-"""What is decided where the lossy passes come to nothing; else ``kept fp32``."""
+"""What is decided where the lossy passes come to nothing; else ``kept float``."""
 
 
 _NOTHING = {"prune": "nothing could be pruned", "sparsify": "no weight could be made sparse"}
@@ -383,6 +388,16 @@ def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]
     return "", ()
 
 
+def _widened(trial: _Trial, lossless: Sequence[Pass], samples: Samples | None, settings: Settings) -> _Trial:
+    """A lossless result for lossy passes to begin with: weights in half precision behind a Cast are constants."""
+    run = _pipeline(lossless, samples, settings).run
+    model, halves = widened(trial.model, run)
+    if not halves:
+        return trial
+    note = f"{len(halves)} weights of half precision behind a Cast are constants; those that stay floats are stored so"
+    return replace(trial, model=model, halves=halves, notes=(*trial.notes, note))
+
+
 def _settled(
     source: Source,
     base: _Trial,
@@ -444,7 +459,16 @@ def _lossy(
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
     selection = parts.selection if parts is not None and len(parts.selection) else None
-    outcome = _pipeline(passes, calibration, settings, selection, statistics).run(base.model)
+    beyond: list[str] = []
+    if base.halves:
+        outcome, beyond = run_narrowing(
+            base.model,
+            passes,
+            base.halves,
+            lambda some, model: _pipeline(some, calibration, settings, selection, statistics).run(model),
+        )
+    else:
+        outcome = _pipeline(passes, calibration, settings, selection, statistics).run(base.model)
     trial = _Trial(
         model=outcome.model,
         steps=outcome.steps,
@@ -463,6 +487,9 @@ def _lossy(
     if parts is None:
         unseen = "there were no samples: what this does to the outputs was not measured"
         trial = replace(trial, notes=(*trial.notes, unseen))
+    if beyond:
+        note = f"{len(beyond)} weights were stored in half precision and are float32 now: they are beyond its range"
+        trial = replace(trial, notes=(*trial.notes, note))
     if settings.elsewhere:
         here = runtime.host_target().name
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
@@ -510,8 +537,7 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
         )
         if found[threads].verdict == "slower":
             where = "here" if threads == settings.threads else f"here on {threads} threads"
-            before = "fp32" if what == "int8" else "the original"
-            veto = f"{what} is slower {where}: {1 / found[threads].ratio:.2f}x the speed of {before}"
+            veto = f"{what} is slower {where}: {1 / found[threads].ratio:.2f}x the speed of the original"
     others = [latency for threads, latency in found.items() if threads != settings.threads]
     return replace(trial, latency=found.get(settings.threads), parallel=others[0] if others else None, veto=veto)
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import OnnxSlimError
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.halves import casts_of
 from onnxslim.graph.sparse import MARK
 from onnxslim.ops.int8 import CONTRACTIONS
 
@@ -121,7 +122,7 @@ def _facts(value: ir.Value, array: np.ndarray, dtype: ir.DataType, stored: str) 
 
 
 def _outputs_axis(value: ir.Value) -> int | None:
-    for use in value.uses():
+    for use in (use for each in (value, *(node.outputs[0] for node in casts_of(value))) for use in each.uses()):
         rank = len(value.shape) if value.shape is not None else 0
         if use.idx == 1 and use.node.op_type in CONTRACTIONS and not use.node.domain and rank >= 2:
             return CONTRACTIONS[use.node.op_type].channel_axis(use.node) if use.node.op_type != "MatMul" else rank - 1

@@ -15,14 +15,16 @@ import numpy as np
 if TYPE_CHECKING:
     from onnxslim.report.report import Report
 
-SCHEMA = 1
-"""Raised when a key is renamed or removed, or changes its meaning. A new key does not raise it."""
+SCHEMA = 2
+"""Raised when a key is renamed or removed, or changes its meaning. A new key does not raise it.
+
+2: the decision ``kept fp32`` became ``kept float``."""
 
 
 def to_json(report: Report) -> dict[str, Any]:
     """The report as plain dicts, lists, strings, numbers and None.
 
-    Keys, in order: ``schema`` (1), then the fields of `Report` in order of declaration, each object within it with its
+    Keys, in order: ``schema`` (2), then the fields of `Report` in order of declaration, each object within it with its
     own fields in order of declaration, or as its ``to_json`` says (parity has ``passed`` besides). Enumerations are
     their lower-case names. A float that is NaN or infinite is the string ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``,
     since JSON has no such numbers. Each entry of ``steps`` has ``name``, ``options``, ``result`` (``modified``,

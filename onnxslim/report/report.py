@@ -39,7 +39,7 @@ class Attempt:
 class Report:
     """What a command did to a model, and the evidence.
 
-    ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept fp32``,
+    ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept float``,
     ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
     ``warnings`` is what makes the samples, the labels or the original itself doubtful.
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.

@@ -92,7 +92,7 @@ def _contraction(node: ir.Node) -> Group | str:
     tensor = constant_tensor(weight)
     assert tensor is not None
     if tensor.dtype != ir.DataType.FLOAT:
-        return f"weights of {tensor.dtype.name}"
+        return f"its weights are {tensor.dtype.name.lower()}: int8 is made of float32 weights only"
     if bias is not None and constant_tensor(bias) is None:
         return "its bias is computed"
     reason = no_kernel(node, tuple(tensor.shape.numpy())) or _bias_too_large(node, bias, tensor)

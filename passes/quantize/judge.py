@@ -14,7 +14,7 @@ from onnxslim.runtime import Feed, Reference, Tier, open_session, rank_latency
 
 AIM = 30.0
 """dB of the outputs that the search aims at where no metric is given: nearest neighbours of embeddings, the labels of
-classifiers and the masks of detectors were measured to agree with fp32 for 90 to 98 of 100 from there on."""
+classifiers and the masks of detectors were measured to agree with float for 90 to 98 of 100 from there on."""
 WORTH = 0.02
 """Share of the time that each dB below the aim must save."""
 SIZE_WORTH = 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Fitted:
     """A weight as it is to be.
 
     Attributes:
-        array: ``float32``.
+        array: Of the type of the weight.
         levels: Of its rows, by group, where it has few values.
         bias: The name of the bias that changed with it, and its numbers.
     """
@@ -52,7 +52,7 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
     """
     found = None if statistics is None or weight.request is None else statistics.get(weight.request)
     gram, count = (found.matrix, found.rows) if isinstance(found, Gram) and found.rows else (None, 0)
-    rows = weight.rows(weight.array.astype(np.float64))
+    rows, wanted = weight.rows(weight.array.astype(np.float64)), wanted.of(weight.array.dtype)
     made = []
     for place, group in enumerate(rows):
         # Directions of a recurrence and matrices of a batch share what they are multiplied by.
@@ -71,7 +71,7 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
 
 
 def _fitted(weight: Weight, made: Sequence[Made]) -> Fitted:
-    array = weight.array_of(np.stack([each.rows for each in made])).astype(np.float32)
+    array = weight.array_of(np.stack([each.rows for each in made])).astype(weight.array.dtype)
     grids = [each.levels for each in made if each.levels is not None]
     return Fitted(array, grids or None)
 
@@ -147,7 +147,7 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted, *, lengthen: bool) 
 
     What the model gives is not made longer: nothing adds up behind it, and the least error is the best guess.
     """
-    free = problem.bias is not None
+    free, wanted = problem.bias is not None, wanted.of(weight.array.dtype)
     ways: tuple[list[Made], ...] = ([], [], [])
     for place, old in enumerate(problem.weights[:, :-1] if free else problem.weights):
         gram, cross = centred(problem, place)
@@ -247,4 +247,4 @@ def _merged(grids: Sequence[Levels | None], chosen: np.ndarray) -> Levels | None
         return None
     scales = np.stack([each.scale for each in known])
     scale = np.take_along_axis(scales, chosen[np.newaxis], axis=0)[0]
-    return Levels(known[int(chosen[0])].codes, scale, known[0].whole)
+    return replace(known[int(chosen[0])], scale=scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 Values = Literal["float", "float16", "int8", "int4", "codebook"]
+SINGLE: np.dtype[np.floating] = np.dtype(np.float32)
 TOP = {"int8": 127, "int4": 7}
 """The largest integer; the grid is symmetric."""
 NARROW = np.linspace(0.5, 1.0, 26)
@@ -27,11 +28,13 @@ class Levels:
         codes: ``float32``, ascending; whole numbers where they are integers.
         scale: ``float32[rows]``.
         whole: Whether the codes are all whole numbers from the first to the last.
+        dtype: Of the weight: what a product is rounded to, which single precision computes.
     """
 
     codes: npt.NDArray[np.float32]
     scale: npt.NDArray[np.float32]
     whole: bool
+    dtype: np.dtype[np.floating] = SINGLE
 
     def nearest(self, rows: Matrix) -> npt.NDArray[np.float32]:
         """The codes for ``[rows, ...]``."""
@@ -41,9 +44,15 @@ class Levels:
         middles = (self.codes[1:].astype(np.float64) + self.codes[:-1]) / 2
         return self.codes[np.searchsorted(middles, scaled)]
 
-    def values(self, codes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """What they stand for, multiplied as the model will: in single precision."""
-        return codes * self._scales(codes.ndim, np.dtype(np.float32))
+    def values(self, codes: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
+        """What they stand for, multiplied as the model will: in single precision, then rounded to ``dtype``."""
+        product: npt.NDArray[np.floating] = codes * self._scales(codes.ndim, SINGLE)
+        return product.astype(self.dtype, copy=False)
+
+    def longer(self, factors: Matrix) -> Levels:
+        """With scales that are so many times as large, as far as the largest value is a number of ``dtype``."""
+        most = min(float(np.finfo(self.dtype).max), float(np.finfo(SINGLE).max)) / float(np.abs(self.codes).max() or 1)
+        return replace(self, scale=np.minimum(self.scale * factors, most).astype(np.float32))
 
     def project(self, column: Matrix) -> Matrix:
         """The nearest values to ``[rows]``."""
@@ -54,7 +63,14 @@ class Levels:
         return scales.reshape(-1, *[1] * (rank - 1))
 
 
-def levels(rows: Matrix, importance: Matrix, kind: Values, entries: int, going: npt.NDArray[np.bool_]) -> Levels:
+def levels(
+    rows: Matrix,
+    importance: Matrix,
+    kind: Values,
+    entries: int,
+    going: npt.NDArray[np.bool_],
+    dtype: np.dtype[np.floating] = SINGLE,
+) -> Levels:
     """The values for a weight.
 
     Args:
@@ -63,25 +79,28 @@ def levels(rows: Matrix, importance: Matrix, kind: Values, entries: int, going: 
         kind: ``int8``, ``int4`` or ``codebook``.
         entries: Of the codebook; 0 is one of them where numbers go.
         going: ``bool[rows, columns]``: numbers that become zero, and need no value.
+        dtype: Of the weight.
     """
     kept = np.where(going, 0.0, rows)
     largest = np.abs(kept).max(axis=1, initial=0.0)
     if kind == "codebook":
         scale = _positive(largest)
         codes = codebook((kept / scale[:, np.newaxis])[~going], _weights(importance, going), entries, bool(going.any()))
-        return Levels(codes, scale, whole=False)
+        if dtype.itemsize < SINGLE.itemsize:  # a table of them shall be no larger than the weight was
+            codes = np.unique(codes.astype(dtype).astype(np.float32))
+        return Levels(codes, scale, whole=False, dtype=dtype)
     top = TOP[kind]
     whole = np.arange(-top, top + 1, dtype=np.float32)
     scale = _positive(largest / top)
     if kind == "int8":
-        return Levels(whole, scale, whole=True)
+        return Levels(whole, scale, whole=True, dtype=dtype)
     best, errors = scale, np.full(len(rows), np.inf)
     for share in NARROW:  # of few levels it is better to cut off the largest numbers
-        trial = Levels(whole, _positive(share * largest / top), whole=True)
+        trial = Levels(whole, _positive(share * largest / top), whole=True, dtype=dtype)
         found = np.square(trial.values(trial.nearest(kept)) - kept) @ importance
         best = np.where(found < errors, trial.scale, best)
         errors = np.minimum(found, errors)
-    return Levels(whole, best, whole=True)
+    return Levels(whole, best, whole=True, dtype=dtype)
 
 
 def _positive(scale: Matrix) -> npt.NDArray[np.float32]:

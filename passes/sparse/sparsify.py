@@ -16,6 +16,7 @@ from onnxslim.calibration import Sample
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.fitting import FITTED, Lengths, OutputNoise, first_feeds, typical
 from onnxslim.graph.edit import set_constant
+from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.runtime import open_session
@@ -35,6 +36,7 @@ LEAST_FITTED = 8
 """Samples under which weights are not fitted to what the original computes."""
 MACS, FEWEST = 1 << 32, 24
 """Multiply-accumulates of the runs that weights are compared by, and the fewest samples for that."""
+HALVES = "its weights are float16 already: values float16 changes nothing"
 STEPS = 5
 """Shares of zeros that are tried where the metric decides."""
 RANGE = (0.2, 0.95)
@@ -105,8 +107,9 @@ class Sparsify(Pass):
         context.offer(*(replace(self, sparsity=each) for each in shares))
         for weight in list(weights_of(model, self.matcher(), Context())):
             made = found.get(weight.name)
-            if made is not None and context.allow(action(weight, made, self.values)):
-                apply(model, weight, made, self.values)
+            values = values_of(weight, self.values)
+            if made is not None and context.allow(action(weight, made, values)):
+                apply(model, weight, made, values)
         return context.result()
 
     def matcher(self) -> Matcher:
@@ -137,6 +140,11 @@ class Sparsify(Pass):
         if self.entries != type(self).entries and self.values != "codebook":
             raise InputError("entries is of a codebook", mend="give values codebook too, or leave it out")
         return pattern
+
+
+def values_of(weight: Weight, asked: Values) -> Values:
+    """The values that a weight gets: those of float16 are in one that the file has in float16 anyway."""
+    return "float" if asked == "float16" and stored_as(weight.value) == ir.DataType.FLOAT16 else asked
 
 
 def action(weight: Weight, made: Fitted, values: Values) -> Action:
@@ -179,12 +187,19 @@ class Search:
             for weight in weights_of(model, self.matcher, context)
             if Action("sparsify", (weight.name,), weight.name).key not in context.refused and self._fits(weight)
         ]
+        if not self.weights and any(each.reason == HALVES for each in context.declined):
+            context.decline("sparsify", "model", HALVES)
         self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
         chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
         self.judging = chosen or self.feeds[:PROBED]
         self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
 
     def _fits(self, weight: Weight) -> bool:
+        if values_of(weight, self.options.values) == "float" != self.options.values:
+            if not self.options.sparsity and not self.pattern.of:
+                self.context.decline("sparsify", weight.name, HALVES)
+                return False
+            return True
         fits = self.options.values != "float16" or float(np.abs(weight.array).max()) <= HALF
         if not fits:
             self.context.decline("sparsify", weight.name, f"float16 ends at {HALF:,.0f}")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from onnxslim.linalg import compensate
 
-from .grids import Levels, Matrix, Values, levels
+from .grids import SINGLE, Levels, Matrix, Values, levels
 from .masks import Mask, Pattern, least, zeros
 
 HALF = float(np.finfo(np.float16).max)
@@ -30,12 +30,18 @@ class Wanted:
         pattern: Where zeros may be.
         values: Which numbers are left.
         entries: Of a codebook.
+        dtype: Of the weight, which its numbers are rounded to.
     """
 
     share: float
     pattern: Pattern
     values: Values = "float"
     entries: int = 16
+    dtype: np.dtype[np.floating] = SINGLE
+
+    def of(self, dtype: np.dtype[np.floating]) -> Wanted:
+        """The same of a weight of that type."""
+        return replace(self, dtype=dtype)
 
     @property
     def few(self) -> bool:
@@ -48,7 +54,7 @@ class Made:
     """What came of it.
 
     Attributes:
-        rows: ``float64[outputs, columns]``: exact in single precision.
+        rows: ``float64[outputs, columns]``: exact in the type of the weight.
         levels: Of which the rows are, where only few values are allowed.
     """
 
@@ -59,8 +65,7 @@ class Made:
         """With outputs that are so many times as large: ``factors`` is [outputs]."""
         if self.levels is None:
             return Made(_exact(self.rows * factors[:, np.newaxis], wanted), None)
-        codes, scale = self.levels.nearest(self.rows), (self.levels.scale * factors).astype(np.float32)
-        grid = replace(self.levels, scale=scale)
+        codes, grid = self.levels.nearest(self.rows), self.levels.longer(factors)
         return Made(grid.values(codes).astype(np.float64), grid)
 
 
@@ -75,7 +80,7 @@ def plain(rows: Matrix, importance: Matrix, wanted: Wanted, places: int) -> Made
     """
     going = _going(rows, importance, wanted, places, rows == 0)
     made = np.where(going, 0.0, rows)
-    grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
+    grid = _grid(rows, importance, wanted, going) if wanted.few else None
     if grid is not None:
         made = np.where(going, 0.0, grid.values(grid.nearest(made)))
     return Made(_exact(made, wanted), grid)
@@ -94,7 +99,7 @@ def swept(rows: Matrix, gram: Matrix, wanted: Wanted, places: int, zero: Mask | 
     importance = np.diagonal(gram) / max(float(np.diagonal(gram).mean()), 1e-300)
     was = rows == 0 if zero is None else zero
     going = _going(rows, importance, wanted, places, was)
-    grid = levels(rows, importance, wanted.values, wanted.entries, going) if wanted.few else None
+    grid = _grid(rows, importance, wanted, going) if wanted.few else None
     free = wanted.pattern == Pattern() and wanted.share > 0
 
     def look(block: Matrix, columns: npt.NDArray[np.int64], pivots: Matrix) -> None:
@@ -117,8 +122,12 @@ def _going(rows: Matrix, importance: Matrix, wanted: Wanted, places: int, was: M
     return zeros(saliency, wanted.share, wanted.pattern, places) | was
 
 
+def _grid(rows: Matrix, importance: Matrix, wanted: Wanted, going: Mask) -> Levels:
+    return levels(rows, importance, wanted.values, wanted.entries, going, wanted.dtype)
+
+
 def _exact(numbers: Matrix, wanted: Wanted) -> Matrix:
     """Rounded to what the file will hold."""
-    if wanted.values == "float16":
+    if wanted.values == "float16" or wanted.dtype == np.float16:
         return np.clip(numbers, -HALF, HALF).astype(np.float16).astype(np.float64)
-    return numbers.astype(np.float32).astype(np.float64)
+    return numbers.astype(wanted.dtype).astype(np.float64)

@@ -18,6 +18,8 @@ LEAST = 1 << 10
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 MULTIPLIED = RECURRENT | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Of which small weights are put on record."""
+FLOATS = (ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
+"""Types of weights that are changed; they keep theirs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +101,9 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
 
 def _stays(weight: Weight, protected: Matcher) -> str:
     tensor = constant_tensor(weight.value)
-    if tensor is None or tensor.dtype != ir.DataType.FLOAT:
-        return f"its weights are {tensor.dtype.name if tensor is not None else 'unknown'}, not float"
+    if tensor is None or tensor.dtype not in FLOATS:
+        found = tensor.dtype.name.lower() if tensor is not None else "unknown"
+        return f"its weights are {found}, not float16, float32 or double"
     if not np.isfinite(tensor.numpy()).all():
         return "its weights are not finite"
     if weight.value.is_graph_output():

@@ -156,7 +156,7 @@ def test_int8_that_does_not_hold_leaves_the_pruned_model(monkeypatch: pytest.Mon
     result = onnxslim.compress(DIGITS.path(), samples=SAMPLES.first(24), recipe=recipe, min_sqnr=0)
     report = result.report
     assert report.decision == "pruned"
-    assert report.reason == "quantize was left out: int8 is slower here: 0.67x the speed of fp32"
+    assert report.reason == "quantize was left out: int8 is slower here: 0.67x the speed of the original"
     assert [step.name for step in report.steps] == ["slim", "prune"]
     assert report.attempt is not None
     assert [step.name for step in report.attempt.steps] == ["prune", "quantize"]

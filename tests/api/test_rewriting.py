@@ -205,7 +205,7 @@ def test_a_larger_result_is_never_written(digits: Path, tmp_path: Path) -> None:
 def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "compare_latency", lambda *args, **kwargs: faked(1.25))
     result = onnxslim.quantize(DIGITS.path(), tmp_path / "out.onnx", samples=SAMPLES)
-    assert result.report.decision == "kept fp32"
+    assert result.report.decision == "kept float"
     assert "slower here: 0.80x" in result.report.reason
     assert result.report.attempt is not None
     assert result.report.attempt.latency == faked(1.25)
@@ -225,7 +225,7 @@ def test_a_result_that_drowns_in_noise_is_dropped(compressed: onnxslim.Result) -
     assert compressed.report.parity.sqnr is not None
     floor = compressed.report.parity.sqnr + 1
     result = onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False, min_sqnr=floor)
-    assert result.report.decision == "kept fp32"
+    assert result.report.decision == "kept float"
     assert "SQNR" in result.report.reason
 
 
@@ -263,7 +263,7 @@ def test_what_cannot_be_read_twice_is_refused(samples: Any) -> None:
 
 def test_nothing_to_quantize_keeps_fp32() -> None:
     result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, exclude=("re:.",))
-    assert result.report.decision == "kept fp32"
+    assert result.report.decision == "kept float"
     assert result.report.reason == "nothing could be quantized"
 
 
@@ -387,7 +387,7 @@ def test_a_metric_that_falls_too_far_keeps_fp32() -> None:
     exact = {float(np.abs(model.run(sample.feed)["logits"]).sum()) for sample in SAMPLES}
     options: dict[str, Any] = {"samples": SAMPLES, "metric": is_float, "search": False, "bench": False}
     kept = onnxslim.quantize(DIGITS.path(), max_drop=0.01, **options).report
-    assert kept.decision == "kept fp32"
+    assert kept.decision == "kept float"
     assert "the metric falls by more than 0.01 on held-back samples: 1 -> 0.97" in kept.reason
     assert kept.attempt is not None
     assert kept.attempt.scores == {"input": 1.0, "output": 0.97}
@@ -401,8 +401,8 @@ def test_what_is_slower_on_all_threads_is_dropped_too(monkeypatch: pytest.Monkey
     monkeypatch.setattr(runtime, "compare_latency", fake)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     report = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, search=False).report
-    assert report.decision == "kept fp32"
-    assert report.reason == "int8 is slower here on 2 threads: 0.80x the speed of fp32"
+    assert report.decision == "kept float"
+    assert report.reason == "int8 is slower here on 2 threads: 0.80x the speed of the original"
     assert report.attempt is not None
     assert report.attempt.parallel is not None
 

@@ -42,7 +42,7 @@ def run_json(capsys: Output, *arguments: str, code: int = 0) -> dict[str, Any]:
         raise ValueError(f"{constant} is no JSON")
 
     found: dict[str, Any] = json.loads(said.out, parse_constant=refuse)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     return found
 
 
@@ -279,8 +279,8 @@ def test_compress_measures_and_never_writes_something_larger(here: Path, capsys:
     report = run_json(
         capsys, "compress", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--metric", "agreement"
     )
-    assert report["decision"] in ("compressed", "kept fp32")
-    assert bool(report["reason"]) == (report["decision"] == "kept fp32")
+    assert report["decision"] in ("compressed", "kept float")
+    assert bool(report["reason"]) == (report["decision"] == "kept float")
     assert report["latency"]["low"] <= report["latency"]["ratio"] <= report["latency"]["high"]
     assert report["scores"]["input"] == 1.0
     assert report["output"]["bytes"] == (here / "out.onnx").stat().st_size < DIGITS.stat().st_size
@@ -289,7 +289,7 @@ def test_compress_measures_and_never_writes_something_larger(here: Path, capsys:
 def test_a_result_below_the_asked_for_quality_is_dropped(here: Path, capsys: Output) -> None:
     arguments = ("quantize", "model.onnx", "-o", "out.onnx", "--samples", "samples", "--no-bench")
     report = run_json(capsys, *arguments, "--min-sqnr", "200")
-    assert report["decision"] == "kept fp32"
+    assert report["decision"] == "kept float"
     assert "200 dB" in report["reason"]
     assert "QuantizeLinear" not in report["output"]["ops"]
     assert "QuantizeLinear" in run_json(capsys, *arguments)["output"]["ops"]

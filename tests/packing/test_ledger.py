@@ -67,6 +67,13 @@ def test_neurons_are_outputs(op: Node, shape: tuple[int, int], axis: int) -> Non
     assert facts(linear(weight, op))["w"].neurons == pytest.approx(np.abs(weight).mean(axis=1 - axis), rel=1e-3)
 
 
+def test_neurons_of_a_weight_behind_a_cast() -> None:
+    weight = weights((24, 30), 0.2).astype(np.float16)
+    found = facts(model([node("Cast w -> v", to=1), "MatMul x v -> y"], {"w": weight}, inputs=ROWS))["w"]
+    assert found.dtype == "float16"
+    assert found.neurons == pytest.approx(np.abs(weight.astype(np.float32)).mean(axis=0), rel=1e-3)
+
+
 def test_neurons_of_a_convolution() -> None:
     weight = weights((6, 3, 3, 3), 0.2)
     found = facts(model(["Conv x w -> y"], {"w": weight}))["w"]

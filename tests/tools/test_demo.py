@@ -29,7 +29,7 @@ def test_what_must_be_shown_was_shown() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"decision": "kept fp32"}, "int8 is slower here"),
+        ({"decision": "kept float"}, "int8 is slower here"),
         ({"smaller": 2.9}, "2.90x smaller"),
         ({"score": [0.96, 0.92]}, "character accuracy fell"),
         ({"latency": GOOD["latency"] | {"ratio": 0.9}}, "1.11x as fast"),
