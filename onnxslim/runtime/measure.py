@@ -121,6 +121,9 @@ class Tally:
                 differ = float(np.count_nonzero(a != b))
                 sums = self._sums[place][0]
                 sums.noise, sums.peak = sums.noise + differ, max(sums.peak, float(differ > 0))
+                sums.own, sums.other, sums.dot = sums.own + a.size, sums.other + a.size, sums.dot + a.size - differ
+                self.rows[place][0] += a.size
+                self.rows[place][1] += int(a.size - differ)
 
     def noise(self) -> Noise:
         """All parts together; of an output's parts and the output itself, whichever is worse."""

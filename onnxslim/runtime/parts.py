@@ -30,6 +30,8 @@ SCALES = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Exp", "Sqrt"})
 SELECTED = frozenset({"Gather", "GatherElements", "GatherND"})
 DECISIONS = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero"})
 COMPARISONS = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
+LABELS = {"ZipMap": 0, "LabelEncoder": 0, "ArrayFeatureExtractor": 1}
+"""Operators of ``ai.onnx.ml`` that name classes, and which input holds their scores or places."""
 MAX_STEPS = 64
 """Operators looked through before giving up."""
 MAX_INPUTS = 16
@@ -198,9 +200,15 @@ def _leaves(output: ir.Value) -> list[Leaf]:
 def _step(trace: _Trace) -> list[_Trace] | None:
     """The trace one operator further up, or the traces that it divides into; None where it ends."""
     node = trace.at.producer()
-    if node is None or node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
+    if node is None or not node.inputs or node.inputs[0] is None:
         return None
     op = node.op_type
+    if node.domain == "ai.onnx.ml" and op in LABELS and _can_differ(node.inputs[LABELS[op]]):
+        return [_at(trace, node, LABELS[op], op)]
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    if op == "Div" and (start := _softmax_slot(node)) is not None:
+        return [_at(trace, start, 0, "Softmax")]
     place = node.outputs.index(trace.at)
     if op in SELECTED and (slot := _decided_slot(node)) is not None:
         return [_at(trace, node, slot, op)]
@@ -229,6 +237,21 @@ def _step(trace: _Trace) -> list[_Trace] | None:
         slots = [i for i, v in enumerate(node.inputs[:count]) if _can_differ(v) and not _is_discrete(v)]
         return [_at(trace, node, i, f"{op}:{i}" if count > 1 else op) for i in slots] or None
     return None
+
+
+def _softmax_slot(node: ir.Node) -> ir.Node | None:
+    """The node that reads the logits of a Softmax spelt out: Exp(x - max) / sum, for the last node of it."""
+    top, bottom = (value.producer() if value is not None else None for value in node.inputs)
+    if top is None or bottom is None or top.op_type != "Exp" or bottom.op_type != "ReduceSum":
+        return None
+    if bottom.inputs[0] is not node.inputs[0]:
+        return None
+    shifted = top.inputs[0].producer() if top.inputs[0] is not None else None
+    if shifted is not None and shifted.op_type == "Sub":
+        largest = shifted.inputs[1].producer() if shifted.inputs[1] is not None else None
+        if largest is not None and largest.op_type == "ReduceMax" and largest.inputs[0] is shifted.inputs[0]:
+            top = shifted
+    return top if _can_differ(top.inputs[0]) else None
 
 
 def _at(trace: _Trace, node: ir.Node, slot: int, step: str) -> _Trace:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto
 
+from onnxslim.graph import load
 from onnxslim.runtime import Feed, Fidelity, Parity, Reference, Tier, extents_of, leaves_of, open_session
 from tests.runtime.models import model
 
@@ -166,6 +169,35 @@ def test_a_selection_is_judged_by_the_floats_that_decided() -> None:
     assert [leaf.value.name for leaf in leaves_of(made)] == ["s"]  # the boxes themselves are given
     parity = compared(made, model(text.format(k=1.01)), feeds({"x": (1, 64), "b": (64, 4)}))
     assert parity.sqnr == pytest.approx(40, abs=0.5)
+
+
+def test_a_softmax_spelt_out_is_compared_before_it() -> None:
+    spelt = (
+        "(float[1,8] a) => (float[1,8] y) { x = Neg(a) m = ReduceMax<axes=[1]>(x) d = Sub(x, m) e = Exp(d) "
+        "s = ReduceSum(e, k) y = Div(e, s) }"
+    ).replace("{ x", "<int64[1] k = {1}> { x")
+    fused = model("(float[1,8] a) => (float[1,8] y) { x = Neg(a) y = Softmax<axis=1>(x) }")
+    assert [leaf.value.name for leaf in leaves_of(model(spelt))] == ["x", "y"]
+    parity = compared(model(spelt), fused, feeds({"a": (1, 8)}))
+    assert next((each.view, each.before, each.sqnr_db > 100) for each in parity.fidelity) == ("x", "Softmax", True)
+
+
+def test_probabilities_behind_a_map_of_classes_are_judged() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 3]> g (float[1,3] a) => (int64[1] label, float[1,3] p) '
+        "<int64[3] classes = {4, 5, 6}, int64[1] flat = {-1}, float k = {1.0}> { n = Neg(a) x = Mul(n, k) "
+        "q = Softmax<axis=1>(x) i = ArgMax<axis=1, keepdims=0>(q) l = ai.onnx.ml.ArrayFeatureExtractor(classes, i) "
+        "label = Reshape(l, flat) p = ai.onnx.ml.ZipMap<classlabels_int64s = [4, 5, 6]>(q) }"
+    )
+    made = onnx.parser.parse_model(text)
+    scores = onnx.helper.make_map_type_proto(
+        TensorProto.INT64, onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    made.graph.output[1].type.CopyFrom(onnx.helper.make_sequence_type_proto(scores))
+    before, after = load(made), load(made)
+    after.graph.initializers["k"].const_value = ir.tensor(np.float32(0.5), name="k")
+    parity = compared(before, after, feeds({"a": (1, 3)}))
+    assert parity.sqnr == pytest.approx(6, abs=1)  # the labels are the same
 
 
 def test_labels_without_floats_count_what_differs() -> None:
