@@ -48,7 +48,7 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
             where=f"{what} {spec}",
             mend=f"put {missing}.py into {folder} or install it" if own else f"install {missing}",
         ) from error
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
         raise InputError(
             f"module {name!r} failed when it was imported",
             where=f"{what} {spec}",

@@ -13,6 +13,7 @@ import numpy as np
 
 from onnxslim.calibration.sample import Indexed, Sample, Samples
 from onnxslim.errors import InputError
+from onnxslim.graph.regular import check_regular
 
 NAME_COLUMNS = frozenset({"file", "filename", "file_name", "name", "path", "image", "id", "sample", "index"})
 LABEL_COLUMNS = frozenset({"label", "labels", "class", "target", "y"})
@@ -118,6 +119,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 def _rows(where: str) -> list[tuple[int, list[str]]]:
     """The lines that hold something, with their numbers, as cells."""
     try:
+        check_regular(where, "the file of labels")
         with open(where, encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)

@@ -219,7 +219,7 @@ def _guarded(function: Metric, name: str) -> Metric:
             score = function(run, samples)
         except OnnxSlimError:
             raise
-        except Exception as error:  # a user's function may fail in any way
+        except (Exception, SystemExit) as error:  # a user's function may fail in any way
             raise InputError("the metric failed", where=name, why=told(error), mend=CONTRACT) from error
         single = score.reshape(-1)[0] if isinstance(score, np.ndarray) and score.size == 1 else score
         try:

@@ -156,7 +156,7 @@ class FunctionSamples:
                 count += 1
         except OnnxSlimError:
             raise
-        except Exception as error:  # a user's function may fail in any way
+        except (Exception, SystemExit) as error:  # a user's function may fail in any way
             raise InputError(
                 f"the function failed at sample {count}",
                 where=self.spec,

@@ -25,8 +25,11 @@ MAX_RUNS = 4
 """Runs of neighbouring entries that two quantities make: classes that never occur are scattered among the others."""
 LARGEST_AXIS = 8192
 """Entries of an axis beyond which it is not divided."""
-FLOOR = 1e-6
-"""Share of the mean square, offset included, that counts as signal at least: -60 dB."""
+FLOOR, HALF_FLOOR = 1e-10, 1e-6
+"""Shares of the mean square, offset included, that count as signal at least: -100 dB, and -60 dB in half precision.
+
+What varies by less is within the rounding errors of a network. An output of 10000 +- 2 is above them in float32.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,12 @@ class Signal:
     """Axis -> sums of squares of its entries, of axes whose size is fixed."""
     square: float = 0.0
     arrays: int = 0
+    floor: float = FLOOR
 
     def add(self, array: np.ndarray) -> None:
         """Takes in the tensor of one sample. One of another rank is left out."""
+        if array.dtype.kind not in "iub" and array.dtype.itemsize < 4:
+            self.floor = HALF_FLOOR
         x = np.asarray(np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0))
         if self.shape is None:
             self.shape, self.total = list(x.shape), np.zeros(x.shape)
@@ -146,10 +152,10 @@ class Signal:
         """
         within = max(square - total**2 / count, 0.0)
         if self.values < 2:
-            return max(within, FLOOR * square), True
+            return max(within, self.floor * square), True
         over = max(square - squared_sums / self.values, 0.0) * self.values / (self.values - 1)
-        if over <= FLOOR * square:
-            return max(within, FLOOR * square), square > 0
+        if over <= self.floor * square:
+            return max(within, self.floor * square), square > 0
         return over, False
 
     def _divided(self) -> tuple[int | None, list[npt.NDArray[np.int64]]]:

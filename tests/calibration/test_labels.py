@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,9 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str | None, message: s
         (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         list(load_samples(np.zeros((2, 3), np.float32), inputs=ONE, labels=tmp_path / "t.csv"))
+
+
+def test_a_pipe_of_labels_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(InputError, match=r"file of labels is not a regular file.*a named pipe"):
+        read_labels(tmp_path / "labels.csv")

@@ -111,6 +111,7 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "def text(run, samples): return '0.9'\n"
         "def none(run, samples): return None\n"
         "def broken(run, samples): return 1 / 0\n"
+        "def leaves(run, samples): raise SystemExit(3)\n"
     )
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
@@ -122,6 +123,7 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "made_metric:text": "the metric returned a str",
         "made_metric:none": "the metric returned a NoneType",
         "made_metric:broken": "the metric failed .*ZeroDivisionError",
+        "made_metric:leaves": "the metric failed .*SystemExit: 3",
         "made_metric:god": "did you mean 'good'",
         "sqnr": "compares with a reference",
         "top2": "unknown metric 'top2'.*did you mean 'top1'",

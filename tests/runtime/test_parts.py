@@ -133,12 +133,13 @@ def test_a_map_with_an_empty_margin_is_one_part() -> None:
     assert parity.sqnr > 40  # a thousandth is nothing to the map, whatever it is to its margin
 
 
-def test_a_constant_offset_hides_no_noise() -> None:
+@pytest.mark.parametrize("offset", [1000.0, 30000.0])
+def test_a_constant_offset_hides_no_noise(offset: float) -> None:
     text = (
-        "(float[1,16] x) => (float[1,16] y) {{ k = Constant<value_float={k}>() c = Constant<value_float=1000.0>() "
+        "(float[1,16] x) => (float[1,16] y) {{ k = Constant<value_float={k}>() c = Constant<value_float={c}>() "
         "t = Mul(x, k) y = Add(t, c) }}"
     )
-    parity = compared(model(text.format(k=1.0)), model(text.format(k=-1.0)), feeds({"x": (1, 16)}))
+    parity = compared(model(text.format(k=1.0, c=offset)), model(text.format(k=-1.0, c=offset)), feeds({"x": (1, 16)}))
     assert parity.sqnr is not None
     assert parity.sqnr < 0
 
