@@ -15,6 +15,7 @@ from onnxslim.analysis.operator import Operator
 
 Check = Callable[[Operator], str]
 CHECKS: Final[dict[str, Check]] = {}
+_PAD_MODES = ("constant", "reflect", "edge", "wrap")
 _PADDINGS = ("", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
@@ -108,10 +109,23 @@ def _batch_normalization(op: Operator) -> str:
 
 @check("Pad")
 def _pad(op: Operator) -> str:
+    mode = op.get("mode", "constant")
+    if mode not in _PAD_MODES:
+        return f"the mode {mode!r} is unknown"
     shape, pads = op.shape(0), op.integers(1) if op.version >= 11 else op.get("pads")
     if shape is None or pads is None or (op.version >= 18 and op.has(3)):
         return ""
     return f"{len(pads)} pads are given for {len(shape)} dims" if len(pads) != 2 * len(shape) else ""
+
+
+@check("Gather")
+def _gather(op: Operator) -> str:
+    shape, indices, axis = op.shape(0), op.integers(1), op.get("axis", 0)
+    if shape is None or not indices or not -len(shape) <= axis < len(shape):
+        return ""
+    size = shape[axis]
+    wrong = [each for each in indices if isinstance(size, int) and not -size <= each < size]
+    return f"the index {wrong[0]} is none of {size} entries" if wrong else ""
 
 
 @check("TopK")
@@ -125,6 +139,8 @@ def _top_k(op: Operator) -> str:
 
 @check("Resize")
 def _resize(op: Operator) -> str:
+    if op.version >= 11 and not op.has(2) and not op.has(3):
+        return "neither scales nor sizes are given"
     scales, sizes = op.shape(2), op.shape(3)
     both = op.version >= 11 and scales not in (None, (0,)) and sizes not in (None, (0,)) and op.has(2) and op.has(3)
     return "scales and sizes are both given" if both else ""

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, SetupError
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, OutOfMemory, SetupError
 from onnxslim.isolation import Died, Late, Worker, out_of_memory, shared_worker
 from onnxslim.runtime.opening import CPU, Opening
 from onnxslim.runtime.ort import child_environment, onnxruntime
@@ -89,7 +89,7 @@ class Child:
             raise _crashed(self.opening, f"{death} while {doing} the model", kind) from None
         except MemoryError:
             raise _crashed(self.opening, f"{out_of_memory(memory)} for {doing} the model") from None
-        except (CannotRun, CheckFailed) as error:
+        except (CannotRun, CheckFailed, OutOfMemory) as error:  # the limit is the call's own, not the machine's
             if any(words in error.why for words in ("bad allocation", "bad_alloc", "Failed to allocate memory")):
                 raise _crashed(self.opening, f"{out_of_memory(memory)} for {doing} the model") from error
             raise
