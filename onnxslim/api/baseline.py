@@ -201,11 +201,13 @@ def _still(model: ir.Model, outputs: Sequence[Mapping[str, Any]]) -> list[Doubt]
         change = judged[name]
         if math.isnan(change):
             found.append(f"output {name!r} of the original is NaN or infinite on all {len(outputs)} samples")
-        elif change < STILL:
+        elif change == 0:
             found.append(f"output {name!r} of the original does not change over {len(outputs)} samples")
         elif change < HARDLY:
-            share = f"{100 * change:.1g} % of its magnitude"
-            found.append(f"output {name!r} of the original changes by {share} over {len(outputs)} samples")
+            share = f"{100 * change:.1g} %" if change >= STILL else f"less than {100 * STILL:g} %"
+            found.append(
+                f"output {name!r} of the original changes by {share} of its magnitude over {len(outputs)} samples"
+            )
     return [Doubt(what, CHECK_INPUTS, dead) for what in found]
 
 

@@ -159,7 +159,9 @@ def _rewrite(
         raise InputError("min_sqnr needs samples", mend="give --samples too, or leave it out")
     trial = _lossless(source, lossless, samples, settings, command, may_grow=may_grow)
     if settings.must_verify and trial.unverified:
-        raise CheckFailed("the outputs cannot be compared", why=trial.unverified, mend=_COMPARABLE)
+        raise CheckFailed(
+            "the outputs cannot be compared", why=trial.unverified.partition("; to mend it:")[0], mend=_COMPARABLE
+        )
     attempt: Attempt | None = None
     calibrated = held_back = 0
     if lossy:

@@ -155,7 +155,7 @@ max_drop_option = click.option(
     type=finite,
     metavar="D",
     help="How much of the metric may be lost on held-back samples; the original must score better than chance  "
-    "[default: candidates are chosen by 0.01]",
+    "[default: 0.01 guides the choice, and nothing is refused]",
 )
 
 verify_option = click.option(
