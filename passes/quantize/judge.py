@@ -58,7 +58,7 @@ class Judge:
 
     def speeds(self, models: Sequence[ir.Model]) -> list[float]:
         """Time of each as a multiple of the float model's."""
-        seconds = min(6.0, 0.8 * (1 + len(models)))
+        seconds = min(10.0, 1.2 * (1 + len(models)))
         return rank_latency(
             [self.model, *models], self.feeds[:4], seconds=seconds, threads=self.threads, config=self.config
         )[1:]
