@@ -35,6 +35,9 @@ GRACE = 10
 """Seconds after its time is up in which an orphan ends by itself: its parent was killed and cannot do it."""
 
 
+_PR_SET_PDEATHSIG = 1
+
+
 class Died(Exception):
     """The child ended in the middle of a call; the text says how, such as ``crashed (signal 11, SIGSEGV)``."""
 
@@ -198,6 +201,8 @@ _Ends = tuple[_Process, IO[bytes], IO[bytes]]
 def _fork(function: Callable[..., Any], said: IO[bytes], _: dict[str, str]) -> _Ends:
     import fcntl
 
+    # Linux counts the death of the thread that forked: another than the main one may end long before the process.
+    orphaned = threading.current_thread() is threading.main_thread()
     job, answer = os.pipe(), os.pipe()
     with contextlib.suppress(OSError):  # fewer turns for large arrays; a user may have too many pipes for it
         for ends in (job, answer):
@@ -208,19 +213,29 @@ def _fork(function: Callable[..., Any], said: IO[bytes], _: dict[str, str]) -> _
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
-        _child(function, job[0], answer[1], said.fileno())
+        _child(function, job[0], answer[1], said.fileno(), orphaned)
     os.close(job[0])
     os.close(answer[1])
     return _Forked(pid), os.fdopen(answer[0], "rb"), os.fdopen(job[1], "wb")
 
 
-def _child(function: Callable[..., Any], job: int, answer: int, said: int) -> NoReturn:
+def _die_with_parent() -> None:
+    """Asks Linux to end this process when its parent dies, whatever it is in the middle of."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _child(function: Callable[..., Any], job: int, answer: int, said: int, orphaned: bool) -> NoReturn:
     code = 70
     try:
         faulthandler.disable()  # the parent tells of a crash
         gc.freeze()  # what was inherited is not collected, so that none of its finalizers runs twice
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this child
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if orphaned:
+            _die_with_parent()
         nothing = os.open(os.devnull, os.O_RDWR)
         ends = [_above(job), _above(answer)]
         for source, target in ((nothing, 0), (nothing, 1), (said, 2), (ends[0], 3), (ends[1], 4)):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from onnxslim import isolation
-from onnxslim.isolation import Died, Late, Worker
+from onnxslim.isolation import CAN_FORK, Died, Late, Worker
 
 SECONDS = 60.0
 
@@ -68,3 +71,23 @@ def test_what_hangs_is_killed_and_what_takes_too_much_fails() -> None:
     with pytest.raises(Late, match=r"did not finish within 0\.2 s"):
         worker.call("sleep", seconds=0.2)
     assert not worker.alive
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="elsewhere the child finds its pipe closed")
+def test_a_child_in_the_middle_of_a_call_ends_with_its_killed_parent(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, time\nfrom onnxslim.isolation import Worker\n"
+        f"def forever(): pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)\n"
+        "Worker(forever).call(seconds=60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    while (status := Path(f"/proc/{child}/stat")).exists() and ") Z" not in status.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
