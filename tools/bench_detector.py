@@ -34,6 +34,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "quantize --keep-slow": ("quantize", "--keep-slow"),
     "quantize --no-search": ("quantize", "--no-search"),
     "quantize --per-tensor": ("quantize", "--per-tensor", "--no-search"),
+    "quantize --weights-only": ("quantize", "--weights-only"),
+    "sparsify --values int4": ("sparsify", "--values", "int4"),
     **{f"prune --macs {share}, quantize": ("compress", "macs", share) for share in ("0.7", "0.5")},
     "sparsify --sparsity 0.5": ("sparsify", "--sparsity", "0.5"),
 }
