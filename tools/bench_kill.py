@@ -130,6 +130,17 @@ def window(work: Callable[[], None]) -> float:
     return ended - started
 
 
+def _gone(group: int) -> bool:
+    """Whether the processes of a group end within a second: the system takes a moment to end those of a dead parent."""
+    for _ in range(50):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def terminate(command: list[str], folder: Path, scratch: Path, delay: float) -> tuple[int, list[str]]:
     """Runs a command in a session of its own, ends it by SIGTERM after ``delay`` seconds, and says what is left."""
     environment = dict(os.environ) | {"TMPDIR": str(scratch)}
@@ -144,11 +155,9 @@ def terminate(command: list[str], folder: Path, scratch: Path, delay: float) -> 
     left += [each.name for each in folder.iterdir() if each.name.startswith(".")]
     used = {entry.value for tensor in initializers(folder / "model.onnx") for entry in tensor.external_data}
     left += [each.name for each in folder.glob("*.data") if each.name not in used]
-    try:
+    if not _gone(child.pid):
         os.killpg(child.pid, signal.SIGKILL)
         left.append("a child process")
-    except ProcessLookupError:
-        pass
     return code, left
 
 
