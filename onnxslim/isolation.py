@@ -219,8 +219,10 @@ def _fork(function: Callable[..., Any], said: IO[bytes], _: dict[str, str]) -> _
     return _Forked(pid), os.fdopen(answer[0], "rb"), os.fdopen(job[1], "wb")
 
 
-def _die_with_parent() -> None:
-    """Asks Linux to end this process when its parent dies, whatever it is in the middle of."""
+def die_with_parent() -> None:
+    """Asks Linux to end this process when its parent dies, whatever it is in the middle of; does nothing elsewhere."""
+    if sys.platform != "linux":
+        return
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -235,7 +237,7 @@ def _child(function: Callable[..., Any], job: int, answer: int, said: int, orpha
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this child
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if orphaned:
-            _die_with_parent()
+            die_with_parent()
         nothing = os.open(os.devnull, os.O_RDWR)
         ends = [_above(job), _above(answer)]
         for source, target in ((nothing, 0), (nothing, 1), (said, 2), (ends[0], 3), (ends[1], 4)):

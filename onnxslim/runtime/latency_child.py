@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from onnxslim.isolation import die_with_parent
 from onnxslim.runtime.ort import brief, failures, lend, onnxruntime, session_options
 
 WARM_UP_SECONDS = 0.03
@@ -58,6 +59,7 @@ class Timings(TypedDict, total=False):
 
 def main() -> int:
     """Runs the job on stdin."""
+    die_with_parent()  # a command that is killed must not leave its timings running
     job: Job = json.load(sys.stdin)
     json.dump(measure(job), sys.stdout)
     return 0
