@@ -29,8 +29,10 @@ GAIN = 0.9
 PEAK = 1.1
 """... and no more than this multiple of the largest error: what clips the score of a rare hit is quiet on average."""
 
-TURNS = 3
-"""Profiles of each form."""
+TURNS = (3, 12)
+"""Profiles of each form, at least and at most."""
+PROFILING = 6.0
+"""Seconds after which no further turn begins: of a fast model, more profiles fit than the least number."""
 
 
 def judge_ranges(
@@ -152,7 +154,9 @@ def measure_costs(
     }
     first = {group.key for group in built.groups if group.is_contraction}
     # In turns, so that a machine that is busy for a while slows both, and the least of each counts.
-    turns = [[node_times(each, feeds, config=config) for each in (plain, built.model)] for _ in range(TURNS)]
+    ends, turns = time.perf_counter() + PROFILING, list[list[list[NodeTime]]]()
+    while len(turns) < TURNS[0] or (len(turns) < TURNS[1] and time.perf_counter() < ends):
+        turns.append([node_times(each, feeds, config=config) for each in (plain, built.model)])
     before, times = (least([turn[side] for turn in turns]) for side in range(2))
     in_float = attribute(before, plain, owners, first)
     in_int8 = attribute(times, built.model, built.owners, first)
