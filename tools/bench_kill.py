@@ -130,15 +130,27 @@ def window(work: Callable[[], None]) -> float:
     return ended - started
 
 
-def _gone(group: int) -> bool:
-    """Whether the processes of a group end within a second: the system takes a moment to end those of a dead parent."""
+def _living(group: int) -> list[str]:
+    """The processes of a group that live on, each with its state and command; ended ones that nobody reaped are none.
+
+    They are given a second: the system takes a moment to end the children of a dead parent.
+    """
+    found: list[str] = []
     for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                name, rest = (place / "stat").read_text().rsplit(")", 1)
+                command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:  # it ended meanwhile
+                continue
+            state, _, its_group = rest.split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                found.append(f"{state} {name.partition('(')[2]} {command[:80]}")
+        if not found:
+            break
         time.sleep(0.02)
-    return False
+    return found
 
 
 def terminate(command: list[str], folder: Path, scratch: Path, delay: float) -> tuple[int, list[str]]:
@@ -155,9 +167,9 @@ def terminate(command: list[str], folder: Path, scratch: Path, delay: float) -> 
     left += [each.name for each in folder.iterdir() if each.name.startswith(".")]
     used = {entry.value for tensor in initializers(folder / "model.onnx") for entry in tensor.external_data}
     left += [each.name for each in folder.glob("*.data") if each.name not in used]
-    if not _gone(child.pid):
+    if living := _living(child.pid):
         os.killpg(child.pid, signal.SIGKILL)
-        left.append("a child process")
+        left += [f"process {each}" for each in living]
     return code, left
 
 
