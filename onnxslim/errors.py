@@ -20,7 +20,7 @@ class OnnxSlimError(Exception):
         mend: What the reader can do about it.
 
     >>> print(InputError("the file is empty", where="model.onnx", mend="export the model again"))
-    the file is empty (model.onnx); to mend it: export the model again
+    the file is empty (model.onnx); fix: export the model again
     """
 
     exit_code: ClassVar[int] = 1
@@ -40,7 +40,7 @@ class OnnxSlimError(Exception):
         if self.why:
             text += f": {self.why}"
         if self.mend:
-            text += f"; to mend it: {self.mend}"
+            text += f"; fix: {self.mend}"
         return text
 
     def to_json(self) -> dict[str, str | int]:
@@ -100,7 +100,7 @@ def out_of_memory(error: BaseException, *, where: str = "") -> OutOfMemory | Non
     numpy and Python raise MemoryError; onnxruntime quotes C++ or its own allocator.
 
     >>> print(out_of_memory(RuntimeError("std::bad_alloc"), where="slim"))
-    out of memory (slim): bad_alloc; to mend it: give --memory a smaller size, or use a machine with more memory
+    out of memory (slim): bad_alloc; fix: give --memory a smaller size, or use a machine with more memory
     """
     said = " ".join(str(error).split())
     starts = [said.index(words) for words in _NO_MEMORY if words in said]

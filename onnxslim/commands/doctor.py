@@ -31,6 +31,6 @@ def doctor(as_json: bool) -> int:
             line = Text(f"{finding.state:<4} ", style=STYLES[finding.state])
             line.append(f"{finding.subject}: {finding.fact}", style="default")
             if finding.mend:
-                line.append(f"; to mend it: {finding.mend}", style="default")
+                line.append(f"; fix: {finding.mend}", style="default")
             console().print(line, highlight=False, soft_wrap=True)
     return 3 if any(finding.state == "bad" for finding in findings) else 0
