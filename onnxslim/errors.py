@@ -115,6 +115,18 @@ def out_of_memory(error: BaseException, *, where: str = "") -> OutOfMemory | Non
     )
 
 
+def failed(what: str, error: BaseException, *, where: str = "", mend: str = "") -> OnnxSlimError:
+    """The error to raise where code that is not ours, such as a user's metric, raised ``error``.
+
+    >>> print(failed("the metric failed", KeyError("label"), where="mine:score"))
+    the metric failed (mine:score): KeyError: 'label'
+    >>> type(failed("the metric failed", MemoryError(), where="mine:score")).__name__
+    'OutOfMemory'
+    """
+    why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return out_of_memory(error, where=where) or InputError(what, where=where, why=why, mend=mend)
+
+
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Cannot allocate memory", "out of memory")
 """How onnxruntime and the C++ below it say so."""
 

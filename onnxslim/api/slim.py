@@ -225,6 +225,8 @@ def simplify(
         skip_optimizations = [skip_optimizations]
     chosen = list(OPTIMIZATIONS) if skip_optimizations is True else [*(skip_optimizations or ()), *also_skip]
     skips = skipped(skip_fusion_patterns, chosen)
+    if size_threshold is not None and size_threshold < 0:
+        raise InputError(f"size_threshold is {size_threshold}", mend="give 0 or more bytes; 0 is no limit")
     if recipe is not None and (skips or size_threshold or target != "any"):
         raise InputError("a recipe and options of slim were both given", mend="write the options into the recipe")
     if model_check_inputs and settings.get("samples") is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import InputError
+from onnxslim.errors import InputError, failed
 from onnxslim.graph import load, to_proto
 from onnxslim.graph.walk import bodies, tensors
 from onnxslim.pipeline.context import Context
@@ -60,8 +60,7 @@ def _to_float16(model: ir.Model) -> None:
         converted = convert_float_to_float16(proto, op_block_list=blocked)
         kept = load(onnx.ModelProto.FromString(converted.SerializeToString()))
     except Exception as error:  # the converter raises whatever is at hand
-        why = f"{type(error).__name__}: {error}"
-        raise InputError("the model cannot be converted to float16", where=model.graph.name or "", why=why) from error
+        raise failed("the model cannot be converted to float16", error, where=model.graph.name or "") from error
     kept.graph.meta.update(model.graph.meta)
     model.graph = kept.graph
     model.functions.clear()

@@ -58,6 +58,12 @@ def test_compress_makes_the_digits_cnn_smaller_and_keeps_its_score(compressed: o
     assert after > before - 0.01
 
 
+def test_a_printed_result_is_its_headline(compressed: onnxslim.Result) -> None:
+    headline = str(compressed.report).splitlines()[0]
+    end = "result.save(PATH) writes it; print(result.report) shows the report>"
+    assert str(compressed) == repr(compressed) == f"<Result: {headline}; {end}"
+
+
 def test_the_saved_file_is_the_model_of_the_result(compressed: onnxslim.Result, tmp_path: Path) -> None:
     compressed.save(tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").read_bytes() == to_bytes(compressed.model)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from onnxslim.errors import InputError
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
 from onnxslim.report.report import WrittenFile
@@ -212,6 +213,12 @@ def test_a_report_as_text_and_in_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "report.txt").read_text() == str(REPORT) + "\n"
     REPORT.save(tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text()) == to_json(REPORT)
+    REPORT.save(tmp_path / "report.MD")
+    assert (tmp_path / "report.MD").read_text() == f"```text\n{REPORT}\n```\n"
+    for name, why in (("r.html", r"suffix '\.html'"), ("report", "has no suffix"), (".json", "has no suffix")):
+        with pytest.raises(InputError, match=rf"{why}.*fix: end the name in \.json, \.txt or \.md"):
+            REPORT.save(tmp_path / name)
+        assert not (tmp_path / name).exists()
 
 
 def test_every_file_is_named() -> None:
