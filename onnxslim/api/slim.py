@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import onnx
 
@@ -31,6 +31,9 @@ from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
 from onnxslim.runtime import operators_from
 from onnxslim.runtime.ort import Libraries
+
+if TYPE_CHECKING:
+    from onnxslim.api.converting import Conversion
 
 logger = logging.getLogger("onnxslim")
 
@@ -244,13 +247,15 @@ def simplify(
     made = Settings(**settings)
     verify = made.verify or model_check
 
-    def prepare(loaded: Any) -> None:
+    def prepare(loaded: Any) -> Conversion | None:
         for each in asked:
             each.run(loaded, Context())
-        if wanted is not None:
-            from onnxslim.api.converting import convert
+        if wanted is None:
+            return None
+        from onnxslim.api.converting import convert
 
-            convert(loaded, wanted, before=passes, check=verify, threads=made.threads)
+        conversion = convert(loaded, wanted, before=passes, threads=made.threads)
+        return conversion if verify else None
 
     if model_check_inputs:
         with operators_from(made.custom_op_library):

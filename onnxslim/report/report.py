@@ -49,7 +49,8 @@ class Report:
     run the model; a note says why. A model that nothing was done to needs no comparison.
     ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
     ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
-    ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
+    ``calibrated`` counts the samples that the lossy passes saw, ``held_out`` those that only judge the result and that
+    the metric is taken on, ``held_back`` the first of these, which parity is measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it was given by one; ``notes`` is what a reader should know besides.
     ``macs`` is the multiply-accumulates of a run on the first sample that is not empty, by model (``input``,
@@ -79,6 +80,7 @@ class Report:
     attempt: Attempt | None = None
     calibrated: int = 0
     held_back: int = 0
+    held_out: int = 0
     notes: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""

@@ -75,18 +75,18 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
     ranks = ranks_of(report.output or report.input)
     if report.parity is not None:
         _print_parity(report.parity, console, held_back=report.held_back, ranks=ranks)
+    elif report.verified and not any(step.result.actions for step in report.steps):
+        _say(console, "parity: no rewrite applies, so there is nothing to compare")
     elif report.output is not None:
         _say(console, "parity: not checked", "yellow")
-    if report.calibrated or report.held_back:
-        _say(
-            console, f"samples: {report.calibrated:,} to calibrate, {report.held_back:,} held back to judge the result"
-        )
+    if report.calibrated or report.held_out:
+        _say(console, f"samples: {report.calibrated:,} to calibrate, {report.held_out:,} held out to judge the result")
     if report.latency is not None:
         _print_latency(report.latency, console)
     if report.parallel is not None:
         _print_latency(report.parallel, console)
     if report.scores:
-        _say(console, score_line(report.scores, report.metric))
+        _say(console, score_line(report.scores, report.metric, held_out=report.held_out))
     if report.output is not None and report.output.tensors:
         print_tensors(report.output.tensors, console, top=None if explain else TOP_TENSORS)
     if report.attempt is not None:

@@ -139,12 +139,13 @@ LOSSY = Parity(
 
 
 def test_a_lossy_result_is_not_merely_passed() -> None:
-    report = dataclasses.replace(REPORT, parity=LOSSY, calibrated=12, held_back=4)
+    report = dataclasses.replace(REPORT, parity=LOSSY, calibrated=12, held_back=4, held_out=7)
     said = text(report)
-    assert "SQNR 16.2 dB on 4 held-back samples" in said.splitlines()[0]
+    assert "SQNR 16.2 dB on 4 held-out samples" in said.splitlines()[0]
     assert "differ by SQNR 16.2 dB" in said
-    assert "in 'y' ('logits.7' before its Softmax), the worst of 2 parts of the outputs, on 4 held-back samples" in said
-    assert "samples: 12 to calibrate, 4 held back" in said
+    assert "in 'y' ('logits.7' before its Softmax), the worst of 2 parts of the outputs, on 4 held-out samples" in said
+    assert "samples: 12 to calibrate, 7 held out to judge the result\n" in said
+    assert "metric: 0.96 -> nan on 7 held-out samples (higher is better)\n" in said
     assert "parity: passed" not in said
 
 
@@ -204,7 +205,19 @@ def test_a_report_without_output_shows_the_input() -> None:
 
 
 def test_unverified_is_said() -> None:
-    assert "parity: not checked" in text(dataclasses.replace(REPORT, parity=None, evidence="none"))
+    unchecked = dataclasses.replace(REPORT, parity=None, evidence="none")
+    assert "parity: not checked" in text(unchecked)
+    idle = Step("slim", {}, PassResult(False, (), DECLINED), 0.0)
+    unchecked = dataclasses.replace(unchecked, steps=(idle,))
+    assert "parity: no rewrite applies, so there is nothing to compare" in text(unchecked)
+    assert "parity: not checked" in text(dataclasses.replace(unchecked, verified=False))
+
+
+def test_lossy_outputs_that_are_equal_have_no_infinite_ratio() -> None:
+    equal = dataclasses.replace(LOSSY, worst=0.0, sqnr=math.inf, fidelity=(Fidelity("y", "y", math.inf, 1.0, 1.0),))
+    said = text(dataclasses.replace(REPORT, parity=equal))
+    assert "parity: the outputs are the same, on 4 samples\n" in said
+    assert said.splitlines()[0].endswith("outputs the same on 4 samples")
 
 
 def test_a_report_as_text_and_in_a_file(tmp_path: Path) -> None:
