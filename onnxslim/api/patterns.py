@@ -3,7 +3,7 @@
 What is registered is a ``Pass`` or rule of this project, or a matcher as OnnxSlim has them: an object with a ``name``,
 ``match(node)`` on onnx-graphsurgeon nodes and ``rewrite(opset)``, which detaches the matched nodes and returns
 ``{name: {"op", "inputs", "outputs", "attrs", "domain"}}``. Matchers run on the graph in onnx-graphsurgeon's form, all
-their rewrites count as one action, and like every rewrite they are taken back where the outputs differ.
+their rewrites count as one action, and like every rewrite they are reverted where the outputs differ.
 """
 
 from __future__ import annotations

@@ -375,8 +375,8 @@ def _lossless(
         encoded=weigh(outcome.model) if outcome.modified else None,
     )
     if not outcome.modified:
-        taken_back = "every rewrite was taken back, because a check failed with it"
-        reason = taken_back if outcome.guilty else "no rewrite applies"
+        reverted = "every rewrite was reverted, because a check failed with it"
+        reason = reverted if outcome.guilty else "no rewrite applies"
     else:
         reason = "" if may_grow else _growth(source, trial.encoded)
     if reason and settings.prepare is not None:
@@ -638,7 +638,7 @@ def _evidence(model: ir.Model, parts: Split, settings: Settings, *, labelled: bo
         raise InputError(fatal[0].what, mend=f"{fatal[0].mend}; without max_drop this is a warning")
     if score is not None and math.isinf(score) and settings.max_drop is not None:
         raise InputError(
-            f"the original scores {score}, from which no drop can be told",
+            f"the original scores {score}, so a drop from it means nothing",
             mend="give min_sqnr instead of max_drop, or another metric",
         )
     return score, list(map(str, found))

@@ -207,7 +207,7 @@ report_options = chain(
     click.option(
         "--explain",
         is_flag=True,
-        help="Print every kind of rewrite and of reason for what was left alone, with examples",
+        help="Print every kind of rewrite and every reason for skipping one, with examples",
     ),
     quiet_option,
 )

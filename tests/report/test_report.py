@@ -79,7 +79,7 @@ def test_the_terminal_shows_before_after_and_the_evidence() -> None:
     assert "2.00x faster" in said
     assert "interval 1.600 to 2.500" in said
     assert "parity: passed (numeric)" in said
-    assert "taken back:     1 x fold: output 'y' differs: Add b" in said
+    assert "reverted:     1 x fold: output 'y' differs: Add b" in said
     assert "BatchNormalization" in said
     assert "no drop can be claimed" in said
 
@@ -105,7 +105,7 @@ def test_what_a_rewrite_says_of_itself_is_explained() -> None:
 def test_declined_are_grouped_by_reason_and_shown_on_demand() -> None:
     short, full = text(REPORT), text(REPORT, explain=True)
     assert "2 more reasons" in short
-    assert "left alone: 30," in short
+    assert "skipped: 30 (count x rule: reason: example)\n" in short
     assert "Shape 29" not in short
     assert all(f"Shape {index}" in full for index in range(30))
     assert "fuse 1x: Conv a" in full
@@ -120,7 +120,7 @@ def test_reasons_that_differ_in_numbers_and_names_are_one() -> None:
     step = Step("quantize", {}, PassResult(True, (), (*declined, refused), declined_beyond=5), 0.0)
     said = text(dataclasses.replace(REPORT, steps=(step,), guilty=(guilty,)))
     assert "3 x q: it: 1x1 with 4..16 -> 8 channels, read by ...: e.g. Conv conv4, ..." in said
-    assert "left alone: 8," in said
+    assert "skipped: 8 (" in said
     assert said.count("Conv guilty") == 1
 
 
