@@ -45,7 +45,9 @@ class _Parser(argparse.ArgumentParser):
             known = [flag for action in self._actions for flag in action.option_strings]
             near = did_you_mean(unknown[1], known)
             if flag in _slim_flags():
-                mend = f"onnxslim slim IN.onnx -o OUT.onnx {flag}"
+                mend = "onnxslim slim IN.onnx -o OUT.onnx" + (
+                    f" {unknown[1]}" if flag not in ("-o", "--output") else ""
+                )
             elif near.startswith("did"):
                 mend = f"{near}; {mend}"
         raise InputError(message, mend=mend)
