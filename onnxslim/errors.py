@@ -1,4 +1,4 @@
-"""Errors a person can act on: what happened, where, why, and the mend. No traceback is printed for them."""
+"""Errors a person can act on: what happened, where, why, and the fix. No traceback is printed for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+FIX = "; fix: "
+"""What stands before the fix in a message."""
 MAX_NAMES = 30
 """Known names that a message lists where none is near."""
 
@@ -40,7 +42,7 @@ class OnnxSlimError(Exception):
         if self.why:
             text += f": {self.why}"
         if self.mend:
-            text += f"; fix: {self.mend}"
+            text += f"{FIX}{self.mend}"
         return text
 
     def to_json(self) -> dict[str, str | int]:
@@ -132,7 +134,7 @@ _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Canno
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A mend that lists the known names nearest to ``name``, or all of them where none is near.
+    """A fix that lists the known names nearest to ``name``, or all of them where none is near.
 
     >>> did_you_mean("qantize", ["quantize", "slim"])
     "did you mean 'quantize'?"

@@ -26,7 +26,7 @@ from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.api.widening import run_narrowing, widened
-from onnxslim.errors import CannotRun, CheckFailed, InputError
+from onnxslim.errors import FIX, CannotRun, CheckFailed, InputError
 from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
 from onnxslim.graph.halves import Half
@@ -169,9 +169,7 @@ def _rewrite(
     if converted is not None:
         trial = _compared(converted, trial, samples, settings)
     if settings.must_verify and trial.unverified:
-        raise CheckFailed(
-            "the outputs cannot be compared", why=trial.unverified.partition("; to mend it:")[0], mend=_COMPARABLE
-        )
+        raise CheckFailed("the outputs cannot be compared", why=trial.unverified.partition(FIX)[0], mend=_COMPARABLE)
     attempt: Attempt | None = None
     calibrated = held_back = held_out = 0
     if lossy:
