@@ -397,8 +397,10 @@ def _compared(converted: Conversion, trial: _Trial, samples: Samples | None, set
     try:
         parity = converted.check(trial.model, feeds)
     except CannotRun as error:
+        if trial.unverified:
+            return trial  # a note says why already
         note = f"the conversion to {converted.dtype} was not compared with the original: {error}"
-        return replace(trial, unverified=trial.unverified or str(error), notes=(*trial.notes, note))
+        return replace(trial, unverified=str(error), notes=(*trial.notes, note))
     note = f"the outputs were compared with those before the conversion, on inputs that suit {converted.dtype}"
     return replace(trial, parity=parity, evidence=parity.evidence, notes=(*trial.notes, note))
 
