@@ -1,4 +1,4 @@
-"""Errors a person can act on: what happened, where, why, and the mend. No traceback is printed for them."""
+"""Errors a person can act on: what happened, where, why, and the fix. No traceback is printed for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+FIX = "; fix: "
+"""What stands before the fix in a message."""
 MAX_NAMES = 30
 """Known names that a message lists where none is near."""
 
@@ -20,7 +22,7 @@ class OnnxSlimError(Exception):
         mend: What the reader can do about it.
 
     >>> print(InputError("the file is empty", where="model.onnx", mend="export the model again"))
-    the file is empty (model.onnx); to mend it: export the model again
+    the file is empty (model.onnx); fix: export the model again
     """
 
     exit_code: ClassVar[int] = 1
@@ -40,7 +42,7 @@ class OnnxSlimError(Exception):
         if self.why:
             text += f": {self.why}"
         if self.mend:
-            text += f"; to mend it: {self.mend}"
+            text += f"{FIX}{self.mend}"
         return text
 
     def to_json(self) -> dict[str, str | int]:
@@ -100,7 +102,7 @@ def out_of_memory(error: BaseException, *, where: str = "") -> OutOfMemory | Non
     numpy and Python raise MemoryError; onnxruntime quotes C++ or its own allocator.
 
     >>> print(out_of_memory(RuntimeError("std::bad_alloc"), where="slim"))
-    out of memory (slim): bad_alloc; to mend it: give --memory a smaller size, or use a machine with more memory
+    out of memory (slim): bad_alloc; fix: give --memory a smaller size, or use a machine with more memory
     """
     said = " ".join(str(error).split())
     starts = [said.index(words) for words in _NO_MEMORY if words in said]
@@ -115,12 +117,24 @@ def out_of_memory(error: BaseException, *, where: str = "") -> OutOfMemory | Non
     )
 
 
+def failed(what: str, error: BaseException, *, where: str = "", mend: str = "") -> OnnxSlimError:
+    """The error to raise where code that is not ours, such as a user's metric, raised ``error``.
+
+    >>> print(failed("the metric failed", KeyError("label"), where="mine:score"))
+    the metric failed (mine:score): KeyError: 'label'
+    >>> type(failed("the metric failed", MemoryError(), where="mine:score")).__name__
+    'OutOfMemory'
+    """
+    why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return out_of_memory(error, where=where) or InputError(what, where=where, why=why, mend=mend)
+
+
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Cannot allocate memory", "out of memory")
 """How onnxruntime and the C++ below it say so."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A mend that lists the known names nearest to ``name``, or all of them where none is near.
+    """A fix that lists the known names nearest to ``name``, or all of them where none is near.
 
     >>> did_you_mean("qantize", ["quantize", "slim"])
     "did you mean 'quantize'?"

@@ -72,7 +72,7 @@ def test_the_sample_report_has_the_lines_of_a_real_one(workplace: Path, capfd: p
 
     assert len(labels(shown)) > 10
     # What the measured times decide, and the second latency of a machine with several CPUs.
-    optional = {"tried and dropped", "why", "left alone"}
+    optional = {"tried and dropped", "why", "skipped"}
 
     def kept(text: str) -> list[str]:
         return [label for label, _ in itertools.groupby(labels(text)) if label not in optional]

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from onnxslim import runtime
 from onnxslim.api.chance import chance_of, is_chance, shuffled
 from onnxslim.calibration import Sample
+from onnxslim.calibration.labels import class_labels, class_names
 from onnxslim.calibration.metrics import LABELLED, RELATIVE, answers, load_metric
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph.walk import holds_graphs
@@ -38,6 +39,8 @@ LEAST = 4
 """Samples below which nothing is said of what does not change."""
 LEAST_LABELS = 8
 """Labels of one class below which it may be an accident."""
+MOST_FOLDERS = 10
+"""Class folders that a doubt names."""
 CHECK = "check labels and preprocessing"
 CHECK_INPUTS = "check the preprocessing: scale, layout, order of the channels"
 
@@ -90,21 +93,23 @@ def evidence(
     found = _still(model, [seen.run(sample.feed) for sample in seen.held[:MOST_COMPARED]])
     if metric is None or score is None:
         return score, found
+    folders = _folders(parts, seen.held)
+    check = CHECK + _which(folders)
     scored = f"the original scores {score:.4g} on these samples, no better than"
     labels = [sample.label for sample in seen.held if sample.label is not None]
     if labelled:
         pairs = list(answers(seen.run, seen.held))
-        found += one_class([label for _, label in pairs])
+        found += one_class([label for _, label in pairs], folders)
         chance = chance_of(pairs)
         hits = round(sum(float((answer == label).mean()) for answer, label in pairs if label.size))
         if is_chance(hits, len(pairs), chance):
-            found.append(Doubt(f"{scored} chance ({chance:.2g})", CHECK, True))
+            found.append(Doubt(f"{scored} chance ({chance:.2g})", check, True))
     elif labels:
         if all(isinstance(label, int | str | np.integer) for label in labels):
-            found += [replace(doubt, fatal=False) for doubt in one_class(list(map(np.asarray, labels)))]
+            found += [replace(doubt, fatal=False) for doubt in one_class(list(map(np.asarray, labels)), folders)]
         typical = shuffled(metric, seen.run, seen.held)
         if typical is not None:
-            found.append(Doubt(f"{scored} with the labels shuffled ({typical:.4g})", CHECK, True))
+            found.append(Doubt(f"{scored} with the labels shuffled ({typical:.4g})", check, True))
     return score, found
 
 
@@ -171,14 +176,34 @@ def _copied(outputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in outputs.items()}
 
 
-def one_class(labels: Sequence[np.ndarray]) -> list[Doubt]:
-    """A doubt where all labels, of any shape, are of a single class."""
+def _folders(parts: Split, held: Sequence[Sample]) -> dict[int, str]:
+    """The folder of each label; empty where the labels are not those of folders, or are their very names."""
+    ids = sorted(name for part in (parts.calibration, parts.selection, parts.report) for name in part.ids)
+    numbers = dict(zip(ids, class_labels(ids) or [], strict=False))
+    of_folders = bool(numbers) and all(isinstance(each.label, int) and numbers[each.id] == each.label for each in held)
+    names = class_names(ids) if of_folders else {}
+    return {} if all(name.isdecimal() for name in names.values()) else names
+
+
+def _which(folders: Mapping[int, str]) -> str:
+    """Which label is which folder: a model that counts its classes in another order is at chance."""
+    if not folders:
+        return ""
+    shown = ", ".join(f"{label} is {name!r}" for label, name in itertools.islice(folders.items(), MOST_FOLDERS))
+    more = f", ... ({len(folders) - MOST_FOLDERS} more)" if len(folders) > MOST_FOLDERS else ""
+    return f" (labels are the sorted folders: {shown}{more}; give labels in a file where the model counts otherwise)"
+
+
+def one_class(labels: Sequence[np.ndarray], folders: Mapping[int, str] | None = None) -> list[Doubt]:
+    """A doubt where all labels, of any shape, are of a single class, whose folder is named where it has one."""
     if len(labels) < LEAST or not all(label.size for label in labels):
         return []
     values = {value for label in labels for value in np.unique(label).tolist()}
     if len(values) > 1:
         return []
-    what = f"all {len(labels)} labels are {next(iter(values))!r}"
+    value = next(iter(values))
+    folder = (folders or {}).get(value)
+    what = f"all {len(labels)} labels are {value!r}" + (f" (the folder {folder!r})" if folder is not None else "")
     mend = "add samples of other classes, since a model that always answers this one would have the best score"
     return [Doubt(what, mend, len(labels) >= LEAST_LABELS)]
 

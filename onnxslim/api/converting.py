@@ -2,84 +2,130 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, CheckFailed
 from onnxslim.pipeline import Context, Pass, Pipeline, get_pass, make_pass
-from onnxslim.runtime import Feed, Measure, Part, open_isolated, random_feeds
+from onnxslim.runtime import Feed, Measure, Parity, Part, Tier, open_isolated, random_feeds
+from onnxslim.runtime.compare import max_error
+from onnxslim.runtime.findings import Evidence
 
 MIN_SQNR = 30.0
 """Decibels that a float16 model keeps: float16 itself has 73 dB, and a deep net loses some of them."""
 
 
-def convert(model: ir.Model, dtype: str, *, before: Sequence[Pass], check: bool, threads: int) -> None:
-    """Converts in place, and compares the outputs with those in the former type.
+def convert(model: ir.Model, dtype: str, *, before: Sequence[Pass], threads: int) -> Conversion | None:
+    """Converts in place.
 
     Args:
         model: The model.
         dtype: ``fp16`` or ``fp32``.
         before: Passes that run first where the type is narrowed, so that constants are computed in the wider one.
-        check: Whether to compare outputs on random inputs.
         threads: Threads of the sessions.
 
+    Returns:
+        What compares a result with the model before; None where nothing had another type.
+
     Raises:
-        CheckFailed: An output lost its finite values, or more than `MIN_SQNR` allows.
         InputError: The model cannot be converted.
     """
-    original = model.clone() if check else None
+    conversion = Conversion(model.clone(), dtype, threads)
     if dtype == "fp16":
         slimmed = Pipeline(before, verify=False, threads=threads).run(model).model
         model.graph = slimmed.graph
         model.functions.clear()
         model.functions.update(slimmed.functions)
-    make_pass(get_pass("convert-float"), {"dtype": dtype}).run(model, Context())
-    if original is not None:
-        _compare(original, model, dtype, threads)
+    converted = make_pass(get_pass("convert-float"), {"dtype": dtype}).run(model, Context())
+    return conversion if converted.modified else None
 
 
-def _compare(original: ir.Model, converted: ir.Model, dtype: str, threads: int) -> None:
-    try:
-        feeds = random_feeds(original)
-        session = open_isolated(original, threads=threads)
-    except CannotRun as error:
-        warnings.warn(f"the conversion to {dtype} was not compared with the original: {error}", stacklevel=2)
-        return
-    try:
-        other = open_isolated(converted, threads=threads)
-    except CannotRun as error:
-        why = error.why or error.what
-        raise CheckFailed(f"onnxruntime cannot open the model in {dtype}", why=why, mend="leave dtype out") from error
-    dtypes = {port.name: port.dtype for port in other.inputs}
-    names = [port.name for port in session.outputs]
-    measure, pairs = Measure([Part(name) for name in names], names), []
-    for index, feed in enumerate(feeds):
-        cast: Feed = {
-            name: array.astype(dtypes[name]) if dtypes.get(name) is not None and _is_float(array) else array
-            for name, array in feed.items()
-        }
-        rounded: Feed = {
-            name: array.astype(feed[name].dtype) if _is_float(array) else array for name, array in cast.items()
-        }
-        expected, found = session.run(rounded), other.run(cast)
-        for name, a in expected.items():
-            _check_form(name, a, found[name], dtype, index)
-        measure.see(list(expected.values()))
-        pairs.append((expected, found))
-    tally = measure.tally()
-    for expected, found in pairs:
-        tally.add([expected[name] for name in names], [found[name] for name in names])
-    worst = min(tally.fidelity(range(len(names))), key=lambda each: each.sqnr_db, default=None)
-    if worst is not None and worst.sqnr_db < MIN_SQNR:
-        raise CheckFailed(
-            f"the conversion to {dtype} loses too much",
-            where=f"output {worst.label}",
-            why=f"{worst.sqnr_db:.1f} dB are kept, {MIN_SQNR:g} are asked for",
-            mend="leave dtype out",
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A model before its float type was converted, to compare results with.
+
+    Attributes:
+        original: The model before.
+        dtype: ``fp16`` or ``fp32``, the type after.
+        threads: Threads of the sessions.
+    """
+
+    original: ir.Model
+    dtype: str
+    threads: int
+
+    def check(self, converted: ir.Model, feeds: Sequence[Feed] | None = None) -> Parity:
+        """How far the outputs of a converted model are from those before, part by part.
+
+        Floats of the feeds are rounded to the types of both sides, so that both run on the same numbers.
+
+        Args:
+            converted: The result.
+            feeds: Samples; None means random inputs.
+
+        Raises:
+            CannotRun: onnxruntime cannot run the model before.
+            CheckFailed: An output lost its finite values, or more than `MIN_SQNR` allows.
+        """
+        dtype, threads = self.dtype, self.threads
+        evidence: Evidence = "random inputs" if feeds is None else "samples"
+        feeds = random_feeds(self.original) if feeds is None else feeds
+        session = open_isolated(self.original, threads=threads)
+        try:
+            other = open_isolated(converted, threads=threads)
+        except CannotRun as error:
+            why = error.why or error.what
+            raise CheckFailed(
+                f"onnxruntime cannot open the model in {dtype}", why=why, mend="leave dtype out"
+            ) from error
+        before, after = ({port.name: port.dtype for port in each.inputs} for each in (session, other))
+        names = [port.name for port in session.outputs]
+        measure, pairs, worst_error = Measure([Part(name) for name in names], names), [], 0.0
+        for index, feed in enumerate(feeds):
+            cast = _as_types(feed, after)
+            expected, found = session.run(_as_types(cast, before)), other.run(cast)
+            for name, a in expected.items():
+                _check_form(name, a, found[name], dtype, index)
+                if isinstance(a, np.ndarray):
+                    worst_error = max(worst_error, max_error(a, found[name]))
+            measure.see(list(expected.values()))
+            pairs.append((expected, found))
+        tally = measure.tally()
+        for expected, found in pairs:
+            tally.add([expected[name] for name in names], [found[name] for name in names])
+        places = range(len(names))
+        fidelity = tuple(tally.fidelity(places))
+        worst = min(fidelity, key=lambda each: each.sqnr_db, default=None)
+        if worst is not None and worst.sqnr_db < MIN_SQNR:
+            raise CheckFailed(
+                f"the conversion to {dtype} loses too much",
+                where=f"output {worst.label}",
+                why=f"{worst.sqnr_db:.1f} dB are kept, {MIN_SQNR:g} are asked for",
+                mend="leave dtype out",
+            )
+        return Parity(
+            passed=True,
+            tier=Tier.LOSSY,
+            differences=(),
+            feeds=len(pairs),
+            evidence=evidence,
+            worst=worst_error,
+            sqnr=None if worst is None else worst.sqnr_db,
+            fidelity=fidelity,
+            notes=tuple(tally.notes(places)),
         )
+
+
+def _as_types(feed: Feed, dtypes: Mapping[str, np.dtype[Any] | None]) -> Feed:
+    """The feed with its floats in these types, by input."""
+    return {
+        name: array.astype(kind) if (kind := dtypes.get(name)) is not None and _is_float(array) else array
+        for name, array in feed.items()
+    }
 
 
 def _is_float(array: object) -> bool:

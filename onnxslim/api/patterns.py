@@ -3,7 +3,7 @@
 What is registered is a ``Pass`` or rule of this project, or a matcher as OnnxSlim has them: an object with a ``name``,
 ``match(node)`` on onnx-graphsurgeon nodes and ``rewrite(opset)``, which detaches the matched nodes and returns
 ``{name: {"op", "inputs", "outputs", "attrs", "domain"}}``. Matchers run on the graph in onnx-graphsurgeon's form, all
-their rewrites count as one action, and like every rewrite they are taken back where the outputs differ.
+their rewrites count as one action, and like every rewrite they are reverted where the outputs differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import InputError
+from onnxslim.errors import InputError, failed
 from onnxslim.graph import to_graphsurgeon
 from onnxslim.pipeline import Context, GraphSurgeonPass, Pass, PassResult
 
@@ -149,9 +149,7 @@ class FusionPattern(Pass):
             if count:
                 graph.cleanup().toposort()
         except Exception as error:  # the matcher is the caller's code
-            raise InputError(
-                "the registered fusion pattern failed", where=self.pattern, why=f"{type(error).__name__}: {error}"
-            ) from error
+            raise failed("the registered fusion pattern failed", error, where=self.pattern) from error
         return count
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from onnxslim.runtime import Parity
 
 MIN_SQNR = 5.0
-"""dB on held-back samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
+"""dB on held-out samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
 accuracy of 94 %; results that keep their task's score were measured at 9 dB and more)."""
 
 

@@ -9,13 +9,23 @@ import onnx_ir as ir
 
 from onnxslim.graph import save
 from onnxslim.report import Report
+from onnxslim.report.wording import verdict
 
 
 class Result(NamedTuple):
-    """A rewritten model and the report on it; ``model, report = result`` works."""
+    """A rewritten model and the report on it; ``model, report = result`` works.
+
+    Printed, it is the report's headline: ``print(result.report)`` shows the whole report.
+    """
 
     model: ir.Model
     report: Report
+
+    def __repr__(self) -> str:
+        """The headline and what to do next, since the repr of a model is all of its graph."""
+        output = self.report.output
+        written = f"written to {output.path}" if output is not None and output.path else "result.save(PATH) writes it"
+        return f"<Result: {verdict(self.report)}; {written}; print(result.report) shows the report>"
 
     def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
         """Writes the model as ``onnxslim.save`` does: atomically, external data when over 1 GiB or asked for."""

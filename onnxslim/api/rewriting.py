@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -25,7 +26,7 @@ from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.api.widening import run_narrowing, widened
-from onnxslim.errors import CannotRun, CheckFailed, InputError
+from onnxslim.errors import FIX, CannotRun, CheckFailed, InputError
 from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
 from onnxslim.graph.halves import Half
@@ -33,15 +34,21 @@ from onnxslim.graph.listed import defaults
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
 from onnxslim.report import Attempt, Report, describe, versions
+from onnxslim.report.wording import common, kind_of
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
+    from onnxslim.api.converting import Conversion
     from onnxslim.calibration import Samples, Split, Statistics
     from onnxslim.report import ModelFacts
     from onnxslim.runtime import Feed, Latency, Parity
 
 MAX_HELD_BACK = 64
-"""Held-back samples that the report's SQNR and latency are taken on."""
+"""Held-out samples that the report's SQNR and latency are taken on."""
+MAX_CONVERTED = 4
+"""Samples that outputs are compared on with those before a conversion of the float type."""
+LONG_REASON = 100
+"""Characters of a reason beyond which only its first clause is repeated for the whole model."""
 MAX_TIMED = 8
 """Of these, those that the latency is measured with."""
 MAIN_PROCESSES, MAIN_SECONDS = 10, 4.0
@@ -137,8 +144,9 @@ def _rewrite(
     facts = source.facts
     given = {"samples": settings.samples, "labels": settings.labels, "recipe": settings.recipe_path}
     check_output(source, output, in_place=settings.in_place, others=given)
+    converted = None
     if settings.prepare is not None:
-        settings.prepare(source.model)
+        converted = settings.prepare(source.model)
         source = replace(source, given=source.model, bytes=size_of(weigh(source.model)))
     packed = source.model
     if command in _UNPACKED:
@@ -158,12 +166,12 @@ def _rewrite(
     if samples is None and settings.min_sqnr != MIN_SQNR:
         raise InputError("min_sqnr needs samples", mend="give --samples too, or leave it out")
     trial = _lossless(source, lossless, samples, settings, command, may_grow=may_grow)
+    if converted is not None:
+        trial = _compared(converted, trial, samples, settings)
     if settings.must_verify and trial.unverified:
-        raise CheckFailed(
-            "the outputs cannot be compared", why=trial.unverified.partition("; to mend it:")[0], mend=_COMPARABLE
-        )
+        raise CheckFailed("the outputs cannot be compared", why=trial.unverified.partition(FIX)[0], mend=_COMPARABLE)
     attempt: Attempt | None = None
-    calibrated = held_back = 0
+    calibrated = held_back = held_out = 0
     if lossy:
         parts = calibration.split(samples) if samples is not None else None
         judging = [samples, parts.selection, parts.report] if samples is not None and parts is not None else []
@@ -174,7 +182,8 @@ def _rewrite(
         base = _widened(trial, lossless, samples, settings)
         tried, dropped = _settled(source, base, passes[len(lossless) :], parts, statistics, score, settings, command)
         if parts is not None:
-            calibrated, held_back = len(parts.calibration), min(len(parts.report), MAX_HELD_BACK)
+            calibrated, held_out = len(parts.calibration), len(parts.report)
+            held_back = min(held_out, MAX_HELD_BACK)
         dropped = tried if tried.veto else dropped
         if dropped is not None:
             attempt = Attempt(
@@ -245,6 +254,7 @@ def _rewrite(
         attempt=attempt,
         calibrated=calibrated,
         held_back=held_back,
+        held_out=held_out,
         notes=(*notes, *trial.notes),
         warnings=warnings,
         parallel=trial.parallel,
@@ -363,8 +373,8 @@ def _lossless(
         encoded=weigh(outcome.model) if outcome.modified else None,
     )
     if not outcome.modified:
-        taken_back = "every rewrite was taken back, because a check failed with it"
-        reason = taken_back if outcome.guilty else "no rewrite applies"
+        reverted = "every rewrite was reverted, because a check failed with it"
+        reason = reverted if outcome.guilty else "no rewrite applies"
     else:
         reason = "" if may_grow else _growth(source, trial.encoded)
     if reason and settings.prepare is not None:
@@ -374,6 +384,25 @@ def _lossless(
     if reason:
         return replace(trial, model=source.model, encoded=None, untouched=True, decision="unchanged", reason=reason)
     return trial
+
+
+def _compared(converted: Conversion, trial: _Trial, samples: Samples | None, settings: Settings) -> _Trial:
+    """The trial with what its outputs lost by another float type.
+
+    Raises:
+        CheckFailed: They lost too much.
+    """
+    settings.progress(f"compare outputs with those before the conversion to {converted.dtype}")
+    feeds = None if samples is None else [sample.feed for sample in itertools.islice(samples, MAX_CONVERTED)]
+    try:
+        parity = converted.check(trial.model, feeds)
+    except CannotRun as error:
+        if trial.unverified:
+            return trial  # a note says why already
+        note = f"the conversion to {converted.dtype} was not compared with the original: {error}"
+        return replace(trial, unverified=str(error), notes=(*trial.notes, note))
+    note = f"the outputs were compared with those before the conversion, on inputs that suit {converted.dtype}"
+    return replace(trial, parity=parity, evidence=parity.evidence, notes=(*trial.notes, note))
 
 
 def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]]:
@@ -481,11 +510,7 @@ def _lossy(
         encoded=weigh(outcome.model) if outcome.modified else None,
     )
     if not any(_acted(outcome.steps, p.name) for p in passes if p.tier is Tier.LOSSY):
-        declined = [each for step in outcome.steps for each in step.result.declined if each.site == "model"]
-        return replace(
-            trial,
-            veto=declined[0].reason if declined else _NOTHING.get(command, "nothing could be quantized"),
-        )
+        return replace(trial, veto=_why_nothing(outcome.steps, _NOTHING.get(command, "nothing could be quantized")))
     if parts is None:
         unseen = "there were no samples: what this does to the outputs was not measured"
         trial = replace(trial, notes=(*trial.notes, unseen))
@@ -501,7 +526,7 @@ def _lossy(
         veto = _no_gain(source, base, trial)
     unfit = bool(veto)
     if settings.verify and feeds and not veto:
-        settings.progress(f"compare outputs on {len(feeds)} held-back samples")
+        settings.progress(f"compare outputs on {len(feeds)} held-out samples")
         parity = hold_to(reference().check(outcome.model), settings.min_sqnr)
         veto = "" if parity.passed else f"the outputs differ too much: {parity.differences[0]}"
     scores: dict[str, float] = {}
@@ -509,9 +534,9 @@ def _lossy(
         scores = _both(score, _score(outcome.model, parts, settings))
         if settings.max_drop is not None and score - scores["output"] > settings.max_drop:
             told = f"{score:.4g} -> {scores['output']:.4g}"
-            veto = f"the metric falls by more than {settings.max_drop:g} on held-back samples: {told}"
+            veto = f"the metric falls by more than {settings.max_drop:g} on held-out samples: {told}"
     if score is not None and held_back is not None and 0 < (settings.max_drop or 0) * len(held_back) < 1:
-        few = f"a drop of {settings.max_drop:g} is less than one of the {len(held_back)} samples"
+        few = f"a drop of {settings.max_drop:g} is less than one of the {len(held_back)} held-out samples"
         note = f"{few} that the metric is taken on: more samples are needed to show it"
         trial = replace(trial, notes=(*trial.notes, note))
     return replace(trial, parity=parity, scores=scores, veto=veto, poor=bool(veto) and not unfit)
@@ -559,6 +584,28 @@ def _macs(model: ir.Model, feed: Feed) -> int | None:
     return model_cost(model, facts, bound(model, facts, shapes)).total.macs
 
 
+def _why_nothing(steps: Sequence[Step], what: str) -> str:
+    """Why lossy passes did nothing: what is wrong with the whole model, or else why most places were skipped.
+
+    Args:
+        steps: What the passes did.
+        what: What is said first where no reason is of the whole model, such as ``"nothing could be quantized"``.
+    """
+    declined = [(step.name, each) for step in steps for each in step.result.declined]
+    whole = [each.reason for _, each in declined if each.site == "model"]
+    if whole:
+        return whole[0]
+    # What an option matches is no place; what another rule of the pass skipped is no reason of this one.
+    own = [each.reason for name, each in declined if each.rule == name and not each.site.startswith("--")]
+    if not own:
+        return what
+    (most, count), *_ = Counter(map(kind_of, own)).most_common(1)
+    reason = common(each for each in own if kind_of(each) == most)
+    if len(reason) > LONG_REASON:
+        reason = reason.partition(": ")[0]
+    return f"{what}: {reason} ({count} of {len(own)})"
+
+
 def _acted(steps: Sequence[Step], name: str) -> bool:
     """Whether a pass changed anything."""
     return any(step.name == name and step.result.actions for step in steps)
@@ -591,7 +638,7 @@ def _evidence(model: ir.Model, parts: Split, settings: Settings, *, labelled: bo
         raise InputError(fatal[0].what, mend=f"{fatal[0].mend}; without max_drop this is a warning")
     if score is not None and math.isinf(score) and settings.max_drop is not None:
         raise InputError(
-            f"the original scores {score}, from which no drop can be told",
+            f"the original scores {score}, so a drop from it means nothing",
             mend="give min_sqnr instead of max_drop, or another metric",
         )
     return score, list(map(str, found))

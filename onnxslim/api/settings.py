@@ -19,6 +19,7 @@ from onnxslim.pipeline import Pass, get_pass
 from onnxslim.runtime.ort import Libraries, check_threads
 
 if TYPE_CHECKING:
+    from onnxslim.api.converting import Conversion
     from onnxslim.calibration import Metric, Statistics
 
 MAX_DROP = 0.01
@@ -58,8 +59,9 @@ class Settings:
     """Name of the machine that int8 is for (`onnxslim.runtime.TARGETS`); None means this one."""
     record: bool = False
     recipe_path: str | os.PathLike[str] | None = None
-    prepare: Callable[[ir.Model], None] | None = None
-    """Edits that the caller asked for, such as other input shapes: the result is compared with the edited model."""
+    prepare: Callable[[ir.Model], Conversion | None] | None = None
+    """Edits that the caller asked for, such as other input shapes: the result is compared with the edited model, and
+    with the one before a conversion to another float type that is to be checked."""
     must_verify: bool = False
     """Whether outputs that cannot be compared are a failed check."""
     custom_op_library: Libraries = ()

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import onnx
 
@@ -31,6 +31,9 @@ from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
 from onnxslim.runtime import operators_from
 from onnxslim.runtime.ort import Libraries
+
+if TYPE_CHECKING:
+    from onnxslim.api.converting import Conversion
 
 logger = logging.getLogger("onnxslim")
 
@@ -225,6 +228,8 @@ def simplify(
         skip_optimizations = [skip_optimizations]
     chosen = list(OPTIMIZATIONS) if skip_optimizations is True else [*(skip_optimizations or ()), *also_skip]
     skips = skipped(skip_fusion_patterns, chosen)
+    if size_threshold is not None and size_threshold < 0:
+        raise InputError(f"size_threshold is {size_threshold}", mend="give 0 or more bytes; 0 is no limit")
     if recipe is not None and (skips or size_threshold or target != "any"):
         raise InputError("a recipe and options of slim were both given", mend="write the options into the recipe")
     if model_check_inputs and settings.get("samples") is not None:
@@ -242,13 +247,15 @@ def simplify(
     made = Settings(**settings)
     verify = made.verify or model_check
 
-    def prepare(loaded: Any) -> None:
+    def prepare(loaded: Any) -> Conversion | None:
         for each in asked:
             each.run(loaded, Context())
-        if wanted is not None:
-            from onnxslim.api.converting import convert
+        if wanted is None:
+            return None
+        from onnxslim.api.converting import convert
 
-            convert(loaded, wanted, before=passes, check=verify, threads=made.threads)
+        conversion = convert(loaded, wanted, before=passes, threads=made.threads)
+        return conversion if verify else None
 
     if model_check_inputs:
         with operators_from(made.custom_op_library):

@@ -45,7 +45,7 @@ def sparsify(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
             mend="say what the weights shall become, with sparsity, pattern or values, or give a metric",
         )
     if "entries" in options and options.get("values") != "codebook":
-        raise InputError("entries is of a codebook", mend="give values codebook too, or leave it out")
+        raise InputError("entries requires values=codebook", mend="give values=codebook too, or leave entries out")
     if options.get("by") in ("compensated", "activation") and settings.samples is None:
         raise InputError(f"by {options['by']} needs samples", mend="give samples, or leave it out: the smallest go")
     passes: list[Pass] = [get_pass("slim")()]

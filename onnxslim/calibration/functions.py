@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from onnxslim.errors import InputError, did_you_mean
+from onnxslim.errors import InputError, did_you_mean, failed
 
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -28,6 +28,7 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
 
     Raises:
         InputError: The name is malformed, the module cannot be imported, or has no such callable.
+        OutOfMemory: The memory ran out while the module was imported.
     """
     if not is_function_name(spec):
         raise InputError(f"{spec!r} names no function", where=what, mend="write it as module:function")
@@ -49,10 +50,10 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
             mend=f"put {missing}.py into {folder} or install it" if own else f"install {missing}",
         ) from error
     except (Exception, SystemExit) as error:  # a user's module may fail in any way
-        raise InputError(
+        raise failed(
             f"module {name!r} failed when it was imported",
+            error,
             where=f"{what} {spec}",
-            why=told(error),
             mend="import it in Python alone to see where",
         ) from error
     finally:
@@ -66,8 +67,3 @@ def import_function(spec: str, *, what: str) -> Callable[..., Any]:
             f"{attribute!r} {state} in module {name!r}", where=f"{what} {spec}", mend=did_you_mean(attribute, functions)
         )
     return found  # type: ignore[no-any-return]
-
-
-def told(error: BaseException) -> str:
-    """The type and the text of an exception."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -65,6 +65,8 @@ class ImageOptions:
                 raise InputError(f"unknown image {option} {value!r}", mend=did_you_mean(str(value), get_args(known)))
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise InputError(f"image size {self.size} is no width and height", mend="give two positive integers")
+        if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
+            raise InputError(f"image scale {self.scale} cannot be used", mend="give a factor over 0, such as 1/255")
         if not 0 <= self.pad <= 255:
             raise InputError(f"image pad {self.pad} is no pixel value", mend="use 0 to 255")
         count = 1 if self.channels == "GRAY" else 3

@@ -29,15 +29,35 @@ def class_labels(files: Sequence[str]) -> list[int] | None:
     >>> class_labels(["cat/1.png", "dog/1.png", "cat/2.png"]), class_labels(["7/a.png", "10/b.png"])
     ([0, 1, 0], [7, 10])
     """
+    folders = _class_folders(files)
+    if not folders:
+        return None
+    numbers = _numbers(folders)
+    return [numbers[name] for name in folders]
+
+
+def class_names(files: Sequence[str]) -> dict[int, str]:
+    """The folder of each label that `class_labels` gives, in the order of the labels; empty where it gives none.
+
+    >>> class_names(["dog/1.png", "cat/2.png"]), class_names(["10/b.png", "7/a.png"])
+    ({0: 'cat', 1: 'dog'}, {7: '7', 10: '10'})
+    """
+    return {number: name for name, number in sorted(_numbers(_class_folders(files)).items(), key=lambda each: each[1])}
+
+
+def _class_folders(files: Sequence[str]) -> list[str]:
+    """The folder that each file is in the class of; empty where folders are no classes."""
     parts = [PurePosixPath(name).parts for name in files]
     while len({part[0] for part in parts}) == 1 and all(len(part) > 1 for part in parts):
         parts = [part[1:] for part in parts]
-    folders = sorted({part[0] for part in parts})
-    if len(folders) < 2 or any(len(part) < 2 for part in parts):
-        return None
-    plain = all(name.isascii() and name.isdecimal() for name in folders)
-    numbers = {name: int(name) if plain else at for at, name in enumerate(folders)}
-    return [numbers[part[0]] for part in parts]
+    folders = [part[0] for part in parts]
+    return [] if len(set(folders)) < 2 or any(len(part) < 2 for part in parts) else folders
+
+
+def _numbers(folders: Sequence[str]) -> dict[str, int]:
+    names = sorted(set(folders))
+    plain = all(name.isascii() and name.isdecimal() for name in names)
+    return {name: int(name) if plain else at for at, name in enumerate(names)}
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.calibration.functions import import_function, is_function_name, told
+from onnxslim.calibration.functions import import_function, is_function_name
 from onnxslim.calibration.sample import Metric, Sample
-from onnxslim.errors import InputError, OnnxSlimError, did_you_mean
+from onnxslim.errors import InputError, OnnxSlimError, did_you_mean, failed
 from onnxslim.runtime import Measure, Part
 from onnxslim.runtime.feeds import Run
 
@@ -220,7 +220,7 @@ def _guarded(function: Metric, name: str) -> Metric:
         except OnnxSlimError:
             raise
         except (Exception, SystemExit) as error:  # a user's function may fail in any way
-            raise InputError("the metric failed", where=name, why=told(error), mend=CONTRACT) from error
+            raise failed("the metric failed", error, where=name, mend=CONTRACT) from error
         single = score.reshape(-1)[0] if isinstance(score, np.ndarray) and score.size == 1 else score
         try:
             if isinstance(single, str | bytes):

@@ -12,7 +12,7 @@ import numpy as np
 from onnxslim.calibration.arrays import ArrayFolder, Stacked
 from onnxslim.calibration.audio import Waves
 from onnxslim.calibration.check import PortLike, checked
-from onnxslim.calibration.functions import import_function, is_function_name, told
+from onnxslim.calibration.functions import import_function, is_function_name
 from onnxslim.calibration.images import SUFFIXES, ImageOptions, Images, read_list
 from onnxslim.calibration.items import (
     FORMS,
@@ -25,7 +25,7 @@ from onnxslim.calibration.items import (
 )
 from onnxslim.calibration.labels import Labels, class_labels, labelled, read_labels
 from onnxslim.calibration.sample import Indexed, Sample, Samples
-from onnxslim.errors import InputError, OnnxSlimError, did_you_mean
+from onnxslim.errors import InputError, OnnxSlimError, did_you_mean, failed
 
 SampleSource = str | os.PathLike[str] | Callable[[], Any] | Iterable[Any]
 LISTS = frozenset({".txt", ".lst"})
@@ -111,11 +111,26 @@ def _given(source: Callable[[], Any] | Iterable[Any], inputs: Sequence[PortLike]
 
 
 def _stacked(source: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Inputs and labels, where ``source`` is a tuple of an array of inputs and one of as many labels."""
+    """Inputs and labels, where ``source`` is a tuple of an array of inputs and one of labels.
+
+    Raises:
+        InputError: There are more of the one than of the other.
+    """
     if not isinstance(source, tuple) or len(source) != 2:
         return None
-    x, y = map(as_array, source)
-    return (x, y) if x is not None and y is not None and y.ndim == 1 < x.ndim and len(x) == len(y) else None
+    x, y = as_array(source[0]), as_array(source[1])
+    if y is None and isinstance(source[1], list) and all(isinstance(each, int | float | str) for each in source[1]):
+        y = np.asarray(source[1])
+    if x is None or y is None or not y.ndim == 1 < x.ndim:
+        return None
+    if len(x) != len(y):
+        raise InputError(
+            f"(x, y) holds {len(x):,} inputs and {len(y):,} labels",
+            where="samples",
+            why="axis 0 of both counts the samples",
+            mend="give as many labels as inputs, or a list for two samples",
+        )
+    return x, y
 
 
 def _open(source: str, inputs: Sequence[PortLike] | None, image: ImageOptions | None, rate: int | None) -> Samples:
@@ -157,10 +172,10 @@ class FunctionSamples:
         except OnnxSlimError:
             raise
         except (Exception, SystemExit) as error:  # a user's function may fail in any way
-            raise InputError(
+            raise failed(
                 f"the function failed at sample {count}",
+                error,
                 where=self.spec,
-                why=told(error),
                 mend=f"it must return an iterable of {FORMS}",
             ) from error
         if count == 0:

@@ -82,7 +82,7 @@ def split(samples: Samples) -> Split:
         if sample.id in places:
             raise InputError(
                 f"two samples have the id {sample.id!r}",
-                why="samples are told apart and split by their ids",
+                why="samples are distinguished and split by their ids",
                 mend="give each its own",
             )
         places[sample.id] = index

@@ -41,10 +41,23 @@ class _Parser(argparse.ArgumentParser):
         mend = "onnxslim IN.onnx OUT.onnx; the verb slim has more options; onnxslim --help shows the rest"
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if unknown is not None:
+            flag = unknown[1].partition("=")[0]
             known = [flag for action in self._actions for flag in action.option_strings]
             near = did_you_mean(unknown[1], known)
-            mend = f"{near}; {mend}" if near.startswith("did") else mend
+            if flag in _slim_flags():
+                mend = "onnxslim slim IN.onnx -o OUT.onnx" + (
+                    f" {unknown[1]}" if flag not in ("-o", "--output") else ""
+                )
+            elif near.startswith("did"):
+                mend = f"{near}; {mend}"
         raise InputError(message, mend=mend)
+
+
+def _slim_flags() -> frozenset[str]:
+    """The options of the verb ``slim``, which is no part of OnnxSlim."""
+    from onnxslim.commands.slim import slim
+
+    return frozenset(flag for each in slim.params for flag in (*each.opts, *each.secondary_opts))
 
 
 def parser(*, several: bool = False) -> argparse.ArgumentParser:
@@ -66,7 +79,7 @@ def parser(*, several: bool = False) -> argparse.ArgumentParser:
     for name, (metavar, text) in _LISTS.items():
         made.add_argument(*_spellings(name), nargs="+", metavar=metavar, help=text)
     made.add_argument(
-        *_spellings("size_threshold"), type=int, metavar="BYTES", help="leave alone what folds to more bytes"
+        *_spellings("size_threshold"), type=int, metavar="BYTES", help="do not fold what takes more bytes"
     )
     made.add_argument("--dtype", choices=["fp16", "fp32"], help="convert weights, inputs and outputs")
     made.add_argument("--no-verify", action="store_true", help="do not compare outputs")

@@ -6,6 +6,7 @@ import click
 
 from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json
+from onnxslim.errors import FIX
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
 
@@ -31,6 +32,6 @@ def doctor(as_json: bool) -> int:
             line = Text(f"{finding.state:<4} ", style=STYLES[finding.state])
             line.append(f"{finding.subject}: {finding.fact}", style="default")
             if finding.mend:
-                line.append(f"; to mend it: {finding.mend}", style="default")
+                line.append(f"{FIX}{finding.mend}", style="default")
             console().print(line, highlight=False, soft_wrap=True)
     return 3 if any(finding.state == "bad" for finding in findings) else 0

@@ -154,7 +154,7 @@ max_drop_option = click.option(
     "--max-drop",
     type=finite,
     metavar="D",
-    help="How much of the metric may be lost on held-back samples; the original must score better than chance  "
+    help="How much of the metric may be lost on held-out samples; the original must score better than chance  "
     "[default: 0.01 guides the choice, and nothing is refused]",
 )
 
@@ -207,7 +207,7 @@ report_options = chain(
     click.option(
         "--explain",
         is_flag=True,
-        help="Print every kind of rewrite and of reason for what was left alone, with examples",
+        help="Print every kind of rewrite and every reason for skipping one, with examples",
     ),
     quiet_option,
 )

@@ -55,6 +55,7 @@ def describe(name: str) -> dict[str, Any]:
                 "optional": option.optional,
                 "default": option.default,
                 "choices": option.choices,
+                "least": option.least,
                 "help": option.help,
             }
             for option in options_of(cls)

@@ -18,7 +18,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @click.option(
     "--tier",
     type=click.Choice(["exact", "numeric", "lossy"]),
-    help="How closely: the same bits, floats reordered, or quantized; chosen by what CANDIDATE is, unless said",
+    help="How closely: the same bits, floats reordered, or quantized  [default: by what CANDIDATE is]",
 )
 @click.option(
     "--compare",

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnx_ir.external_data import load_to_model
 from onnx_ir.serde import serialize_tensor
 
-from onnxslim.errors import InputError
+from onnxslim.errors import InputError, failed
 from onnxslim.graph.losses import hidden, losses, own_values, refuse
 from onnxslim.graph.walk import Body, bodies
 
@@ -84,9 +84,7 @@ def from_graphsurgeon(graph: gs.Graph, *, original: ir.Model | None = None) -> i
     except InputError:
         raise
     except Exception as error:  # graphsurgeon raises whatever is at hand
-        raise InputError(
-            "the graphsurgeon graph makes no model", where=graph.name, why=str(error), mend=mend
-        ) from error
+        raise failed("the graphsurgeon graph makes no model", error, where=graph.name, mend=mend) from error
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.errors import OnnxSlimError, failed
 from onnxslim.graph.graphsurgeon import Edit, from_graphsurgeon, losses, to_graphsurgeon
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
@@ -60,8 +60,7 @@ class GraphSurgeonPass(Pass):
         except OnnxSlimError:
             raise
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            raise InputError("the graphsurgeon function failed", where=self.label, why=why) from error
+            raise failed("the graphsurgeon function failed", error, where=self.label) from error
         edited = from_graphsurgeon(graph if returned is None else returned, original=model)
         model.graph = edited.graph
         model.functions.clear()

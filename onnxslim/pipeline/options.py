@@ -22,7 +22,8 @@ class Option:
     """One field of a pass, as the command line and the recipes see it.
 
     ``kind`` is bool, int, float or str; ``many`` is whether it takes several of them; ``optional`` whether None is
-    allowed; ``choices`` the allowed values, empty where any will do.
+    allowed; ``choices`` the allowed values, empty where any will do; ``least`` the smallest number allowed, None where
+    any will do.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Option:
     default: Any
     choices: tuple[Any, ...]
     help: str
+    least: float | None = None
 
     @property
     def flag(self) -> str:
@@ -43,7 +45,7 @@ def options_of(cls: type[Pass]) -> Iterator[Option]:
     """The options of a pass class, in order of declaration.
 
     Raises:
-        TypeError: A field has a type that neither a flag nor a recipe can carry; the pass's author has to mend it.
+        TypeError: A field has a type that neither a flag nor a recipe can carry; the pass's author has to fix it.
     """
     hints = typing.get_type_hints(cls)
     for field in cls.options():
@@ -61,6 +63,7 @@ def options_of(cls: type[Pass]) -> Iterator[Option]:
             default,
             tuple(field.metadata.get("choices", choices)),
             str(field.metadata.get("help", "")),
+            field.metadata.get("least"),
         )
 
 
@@ -84,7 +87,8 @@ def make_pass(cls: type[P], values: Mapping[str, Any], *, where: str = "") -> P:
     """An instance of ``cls`` with its fields set from untyped values (a recipe, a command line).
 
     Raises:
-        InputError: An unknown name, a value of the wrong type or none of the choices; the message says which.
+        InputError: An unknown name, a value of the wrong type, an invalid choice or a number that is too small; the
+            message says which.
     """
     known = {option.name: option for option in options_of(cls)}
     checked = {}
@@ -122,8 +126,10 @@ def _scalar(option: Option, value: Any, place: str) -> Any:
         raise InputError(f"{value!r} is not a finite number", where=place, mend=_expected(option))
     if option.choices and value not in option.choices:
         raise InputError(
-            f"{value!r} is none of the choices", where=place, mend=did_you_mean(str(value), map(str, option.choices))
+            f"invalid choice {value!r}", where=place, mend=did_you_mean(str(value), map(str, option.choices))
         )
+    if option.least is not None and isinstance(value, int | float) and value < option.least:
+        raise InputError(f"{value!r} is too small", where=place, mend=_expected(option))
     return value
 
 
@@ -132,7 +138,8 @@ def _expected(option: Option) -> str:
     if option.choices:
         return f"give one of {', '.join(map(str, option.choices))}"
     kinds: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return f"give {kinds[option.kind]} ({option.help})" if option.help else f"give {kinds[option.kind]}"
+    kind = kinds[option.kind] + (f" from {option.least:g} up" if option.least is not None else "")
+    return f"give {kind} ({option.help})" if option.help else f"give {kind}"
 
 
 def values_of(instance: Pass) -> dict[str, Any]:

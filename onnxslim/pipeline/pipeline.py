@@ -54,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Guilty:
-    """A rewrite that was taken back because a check failed with it and passed without."""
+    """A rewrite that was reverted because a check failed with it and passed without."""
 
     action: Action
     reason: str
@@ -245,7 +245,7 @@ class _Stage:
                 )
             reference = reference or self._reference(before)
             guilty.append(self._bisect(before, reference, refused, count, problem))
-            self.pipeline.progress(f"take back {guilty[-1].action.key}")
+            self.pipeline.progress(f"revert {guilty[-1].action.key}")
             model = before.clone()
 
     def _reference(self, before: ir.Model) -> Reference | None:

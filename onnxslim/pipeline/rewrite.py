@@ -1,4 +1,4 @@
-"""What a rewrite says of itself: what it did, what it left alone and why, and how exact it promises to be."""
+"""What a rewrite says of itself: what it did, what it skipped and why, and how exact it promises to be."""
 
 from __future__ import annotations
 

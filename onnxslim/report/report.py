@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from onnxslim.errors import InputError
+
 if TYPE_CHECKING:
     from onnxslim.pipeline import Guilty, Step
     from onnxslim.report.facts import ModelFacts
@@ -47,7 +49,8 @@ class Report:
     run the model; a note says why. A model that nothing was done to needs no comparison.
     ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
     ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
-    ``calibrated`` and ``held_back`` count the samples that the lossy passes saw, and those that parity was measured on.
+    ``calibrated`` counts the samples that the lossy passes saw, ``held_out`` those that only judge the result and that
+    the metric is taken on, ``held_back`` the first of these, which parity is measured on.
     ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
     where it was given by one; ``notes`` is what a reader should know besides.
     ``macs`` is the multiply-accumulates of a run on the first sample that is not empty, by model (``input``,
@@ -77,6 +80,7 @@ class Report:
     attempt: Attempt | None = None
     calibrated: int = 0
     held_back: int = 0
+    held_out: int = 0
     notes: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""
@@ -96,15 +100,29 @@ class Report:
         return as_text(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report: as JSON where the path ends in ``.json``, else as text.
+        """Writes the report in the form that the suffix names: ``.json`` is JSON, ``.txt`` and ``.md`` are text.
+
+        Text in Markdown is one code block, since its tables are aligned by spaces.
 
         Raises:
-            InputError: The path cannot be written.
+            InputError: The suffix is another, or the path cannot be written.
         """
         from onnxslim.graph import atomic_write
         from onnxslim.report.as_json import dumps, to_json
 
-        text = dumps(to_json(self)) if os.fspath(path).lower().endswith(".json") else str(self)
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix == ".json":
+            text = dumps(to_json(self))
+        elif suffix == ".txt":
+            text = str(self)
+        elif suffix == ".md":
+            text = f"```text\n{self}\n```"
+        else:
+            raise InputError(
+                f"a report has no form for the suffix {suffix!r}" if suffix else "the report's file has no suffix",
+                where=os.fspath(path),
+                mend="end the name in .json, .txt or .md",
+            )
         atomic_write(path, (text.rstrip("\n") + "\n").encode())
 
 

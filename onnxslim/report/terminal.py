@@ -50,7 +50,7 @@ _SPEED_STYLE = {"faster": GOOD, "slower": BAD, "no difference": ""}
 
 
 def print_report(report: Report, console: Console, *, explain: bool = False) -> None:
-    """Prints what a command did: the verdict, before and after, checks, and what was left alone.
+    """Prints what a command did: the verdict, before and after, checks, and what was skipped.
 
     Args:
         report: The result.
@@ -75,18 +75,18 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
     ranks = ranks_of(report.output or report.input)
     if report.parity is not None:
         _print_parity(report.parity, console, held_back=report.held_back, ranks=ranks)
+    elif report.verified and not any(step.result.actions for step in report.steps):
+        _say(console, "parity: no rewrite applies, so there is nothing to compare")
     elif report.output is not None:
         _say(console, "parity: not checked", "yellow")
-    if report.calibrated or report.held_back:
-        _say(
-            console, f"samples: {report.calibrated:,} to calibrate, {report.held_back:,} held back to judge the result"
-        )
+    if report.calibrated or report.held_out:
+        _say(console, f"samples: {report.calibrated:,} to calibrate, {report.held_out:,} held out to judge the result")
     if report.latency is not None:
         _print_latency(report.latency, console)
     if report.parallel is not None:
         _print_latency(report.parallel, console)
     if report.scores:
-        _say(console, score_line(report.scores, report.metric))
+        _say(console, score_line(report.scores, report.metric, held_out=report.held_out))
     if report.output is not None and report.output.tensors:
         print_tensors(report.output.tensors, console, top=None if explain else TOP_TENSORS)
     if report.attempt is not None:
@@ -267,14 +267,14 @@ def _print_steps(
                 _say(console, f"{indent}  {rule} {count:,}x: {_examples(places, EXAMPLES, 88)}")
     back = {(each.action.rule, each.action.site or ",".join(each.action.outputs)): each.reason for each in guilty}
     for line in _grouped([(rule, place, reason) for (rule, place), reason in back.items()], EXAMPLES if explain else 1):
-        _say(console, f"{indent}taken back: {line}", "yellow")
+        _say(console, f"{indent}reverted: {line}", "yellow")
     declined = [each for step in steps for each in step.result.declined if (each.rule, each.site) not in back]
     beyond = sum(step.result.declined_beyond for step in steps)
     if not declined:
         return
     lines = list(_grouped([(d.rule, d.site, d.reason) for d in declined], EXAMPLES if explain else 1))
     shown = lines if explain else lines[:TOP_REASONS]
-    _say(console, f"{indent}left alone: {len(declined) + beyond:,}, as times x rule: reason: place")
+    _say(console, f"{indent}skipped: {len(declined) + beyond:,} (count x rule: reason: example)")
     for line in shown:
         _say(console, f"{indent}  {line}")
     if len(lines) > len(shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -92,6 +93,8 @@ def parity_line(parity: Parity, *, held_back: int = 0, ranks: Mapping[str, int] 
     worst = min(parity.fidelity, key=lambda found: found.sqnr_db, default=None)
     if worst is None:
         return f"parity: no outputs to measure, {_on(parity, held_back)}"
+    if parity.worst == 0 and worst.sqnr_db == math.inf:
+        return f"parity: the outputs are the same, {_on(parity, held_back)}"
     more = f", the worst of {len(parity.fidelity)} parts of the outputs" if len(parity.fidelity) > 1 else ""
     top = _top1(worst.top1, (ranks or {}).get(worst.output))
     return (
@@ -121,15 +124,16 @@ def difference_lines(parity: Parity) -> Iterator[str]:
         yield "the values were not compared further: the interfaces differ"
 
 
-def score_line(scores: Mapping[str, float], metric: str) -> str:
-    """The metric before and after.
+def score_line(scores: Mapping[str, float], metric: str, *, held_out: int = 0) -> str:
+    """The metric before and after, and how many samples it was taken on.
 
-    >>> score_line({"input": 0.96, "output": 0.95}, "top1")
-    'metric top1: 0.96 -> 0.95 (higher is better)'
+    >>> score_line({"input": 0.96, "output": 0.95}, "top1", held_out=75)
+    'metric top1: 0.96 -> 0.95 on 75 held-out samples (higher is better)'
     """
     unit = f" {UNITS[metric]}" if metric in UNITS else ""
     shown = " -> ".join(f"{score:.4g}{unit}" for score in scores.values())
-    return f"metric{f' {metric}' if metric else ''}: {shown} (higher is better)"
+    on = f" on {_plural(held_out, 'held-out sample')}" if held_out else ""
+    return f"metric{f' {metric}' if metric else ''}: {shown}{on} (higher is better)"
 
 
 def size(count: int | None) -> str:
@@ -220,7 +224,7 @@ def _times(ratio: float) -> str:
 def _quality(parity: Parity, *, held_back: int) -> str:
     if not parity.passed:
         return "outputs FAILED"
-    if parity.tier is not Tier.LOSSY:
+    if parity.tier is not Tier.LOSSY or (parity.worst == 0 and parity.sqnr == math.inf):
         return f"outputs the same {_on(parity, held_back)}"
     if parity.sqnr is None:
         return "no outputs to measure"
@@ -231,7 +235,7 @@ def _on(parity: Parity, held_back: int) -> str:
     what = (
         "random input"
         if parity.evidence != "samples"
-        else "held-back sample"
+        else "held-out sample"
         if held_back and parity.tier is Tier.LOSSY
         else "sample"
     )

@@ -80,7 +80,7 @@ class QuantizeStatic(Pass):
         metadata={"help": "weights to the nearest integers, or to those that make up for each other's errors (GPTQ)"},
     )
     correct_bias: bool = field(
-        default=True, metadata={"help": "biases take back what rounding the weights does to the mean of an output"}
+        default=True, metadata={"help": "correct biases for what rounding the weights does to the mean of an output"}
     )
     migrate: bool = field(
         default=True,

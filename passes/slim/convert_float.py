@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import InputError
+from onnxslim.errors import InputError, failed
 from onnxslim.graph import load, to_proto
 from onnxslim.graph.walk import bodies, tensors
 from onnxslim.pipeline.context import Context
@@ -41,6 +41,8 @@ class ConvertFloat(Pass):
             InputError: The model is over 2 GB, or the converter fails.
         """
         outputs = tuple(value.name or "" for value in model.graph.outputs)
+        if self.dtype == "fp32" and not _holds_float16(model):
+            return context.result()
         if not context.allow(Action(self.name, outputs, self.dtype)):
             return context.result()
         if self.dtype == "fp16":
@@ -60,8 +62,7 @@ def _to_float16(model: ir.Model) -> None:
         converted = convert_float_to_float16(proto, op_block_list=blocked)
         kept = load(onnx.ModelProto.FromString(converted.SerializeToString()))
     except Exception as error:  # the converter raises whatever is at hand
-        why = f"{type(error).__name__}: {error}"
-        raise InputError("the model cannot be converted to float16", where=model.graph.name or "", why=why) from error
+        raise failed("the model cannot be converted to float16", error, where=model.graph.name or "") from error
     kept.graph.meta.update(model.graph.meta)
     model.graph = kept.graph
     model.functions.clear()
@@ -85,6 +86,22 @@ def _to_float32(model: ir.Model) -> None:
                     node.attributes.add(changed)
     if any(tensor.dtype == ir.DataType.FLOAT16 for tensor in tensors(model)):
         raise InputError("a float16 tensor stands where it cannot be converted", where=model.graph.name or "")
+
+
+def _holds_float16(model: ir.Model) -> bool:
+    """Whether anything in the model is float16: a tensor, a value, or what an attribute asks for."""
+    if any(tensor.dtype == ir.DataType.FLOAT16 for tensor in tensors(model)):
+        return True
+    for body in bodies(model):
+        for value in (*body.inputs, *(y for node in body for y in node.outputs)):
+            if value.type is not None and value.type.dtype == ir.DataType.FLOAT16:
+                return True
+        for attribute in (each for node in body for each in node.attributes.values() if not each.is_ref()):
+            if attribute.name in _TYPE_ATTRIBUTES and attribute.value == int(ir.DataType.FLOAT16):
+                return True
+            if attribute.type == ir.AttributeType.TYPE_PROTO and attribute.value.type.dtype == ir.DataType.FLOAT16:
+                return True
+    return False
 
 
 def _converted(attribute: ir.Attr) -> ir.Attr | None:

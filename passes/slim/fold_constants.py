@@ -46,9 +46,11 @@ class FoldConstants(Pass):
     name: ClassVar[str] = "fold-constants"
     tier: ClassVar[Tier] = Tier.NUMERIC
 
-    max_bytes: int = field(default=256 << 20, metadata={"help": "bytes that one evaluated node may give"})
-    spare: int = field(default=0, metadata={"help": "bytes that the file may grow by in all"})
-    max_work: int = field(default=1 << 35, metadata={"help": "bytes and multiplications spent on evaluation"})
+    max_bytes: int = field(default=256 << 20, metadata={"help": "bytes that one evaluated node may give", "least": 0})
+    spare: int = field(default=0, metadata={"help": "bytes that the file may grow by in all", "least": 0})
+    max_work: int = field(
+        default=1 << 35, metadata={"help": "bytes and multiplications spent on evaluation", "least": 0}
+    )
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Folds in place, outer graphs first."""

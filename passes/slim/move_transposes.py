@@ -42,7 +42,7 @@ class MoveTransposes(Pass):
     name: ClassVar[str] = "move-transposes"
     tier: ClassVar[Tier] = Tier.NUMERIC
 
-    spare: int = field(default=0, metadata={"help": "bytes that the file may grow by in all"})
+    spare: int = field(default=0, metadata={"help": "bytes that the file may grow by in all", "least": 0})
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Moves them in place."""

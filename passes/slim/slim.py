@@ -78,7 +78,9 @@ class Slim(Pass):
     tier: ClassVar[Tier] = Tier.NUMERIC
 
     skip: tuple[str, ...] = field(default=(), metadata={"help": "passes and rules to leave out, by name"})
-    fold_up_to: int | None = field(default=None, metadata={"help": "bytes of the largest value that is folded"})
+    fold_up_to: int | None = field(
+        default=None, metadata={"help": "bytes of the largest value that is folded", "least": 0}
+    )
     target: Literal["any", "onnxruntime"] = field(
         default="any",
         metadata={"help": "runtimes that the model is for; onnxruntime: also operators that it alone has"},

@@ -54,7 +54,7 @@ class UnfoldConstants(Pass):
     name: ClassVar[str] = "unfold-constants"
     tier: ClassVar[Tier] = Tier.EXACT
 
-    min_bytes: int = field(default=MIN_BYTES, metadata={"help": "bytes from which a constant is looked at"})
+    min_bytes: int = field(default=MIN_BYTES, metadata={"help": "bytes from which a constant is looked at", "least": 0})
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Unfolds in place."""

@@ -138,7 +138,7 @@ class Sparsify(Pass):
         if not 2 <= self.entries <= 256:
             raise InputError(f"entries is {self.entries}", mend="give 2 to 256")
         if self.entries != type(self).entries and self.values != "codebook":
-            raise InputError("entries is of a codebook", mend="give values codebook too, or leave it out")
+            raise InputError("entries requires values=codebook", mend="give values=codebook too, or leave entries out")
         return pattern
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import models_zoo
 import onnxslim
-from onnxslim.api.baseline import Doubt, change_of, evidence
+from onnxslim.api.baseline import Doubt, change_of, evidence, one_class
 from onnxslim.api.chance import is_chance
 from onnxslim.calibration import Sample, split
 from onnxslim.calibration.metrics import top1
@@ -69,6 +69,20 @@ def test_a_score_of_chance(metric: Any) -> None:
     assert re.match(CHANCE, doubt.what)
     assert doubt.mend == "check labels and preprocessing"
     assert doubt.fatal
+
+
+def test_class_folders_are_named_in_the_order_of_their_labels() -> None:
+    names = ["b-six", "a-two", "c"]
+    in_folders = [
+        Sample(f"{names[at % 3]}/{at:03}.png", each.feed, (1, 0, 2)[at % 3]) for at, each in enumerate(SAMPLES[:96])
+    ]
+    which = r"\(labels are the sorted folders: 0 is 'a-two', 1 is 'b-six', 2 is 'c'; give labels in a file"
+    (doubt,) = doubts(in_folders)
+    assert re.match(rf"check labels and preprocessing {which}", doubt.mend)
+    moved = [Sample(each.id, each.feed, 2 - each.label) for each in in_folders]  # a file gave other labels
+    assert [each.mend for each in doubts(moved)] == ["check labels and preprocessing"]
+    (single,) = one_class([np.asarray(1)] * 8, {0: "a-two", 1: "b-six"})
+    assert single.what == "all 8 labels are 1 (the folder 'b-six')"
 
 
 def test_labels_of_a_single_class() -> None:
@@ -148,7 +162,7 @@ def test_metrics_that_give_no_score_are_refused_in_python_too(metric: Any, messa
 
 
 def test_no_drop_can_be_told_from_a_score_without_end() -> None:
-    with pytest.raises(InputError, match=r"the original scores inf, from which no drop can be told.*min_sqnr"):
+    with pytest.raises(InputError, match=r"the original scores inf, so a drop from it means nothing.*min_sqnr"):
         onnxslim.prune(DIGITS.path(), samples=SAMPLES[:12], metric="sqnr", max_drop=1.0, bench=False)
 
 

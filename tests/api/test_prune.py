@@ -107,7 +107,7 @@ def test_the_best_stage_that_holds_on_unseen_samples_is_kept() -> None:
     assert report.decision == "pruned"
     told = re.match(
         r"stage (\d+) of (\d+) was kept, because a later one does not hold: the metric falls by more than 0.5 on "
-        r"held-back samples: 1 -> 0",
+        r"held-out samples: 1 -> 0",
         report.reason,
     )
     assert told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from onnxslim.graph import load, to_bytes
 from onnxslim.graph.edit import add_initializer
 from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
 from onnxslim.runtime import Latency, Tier, open_session
+from tests.passes.quantize.test_static_int8 import with_weights
 
 DIGITS = models_zoo.get("digits_cnn")
 SAMPLES = DIGITS.samples("calibration").first(48)
@@ -56,6 +58,12 @@ def test_compress_makes_the_digits_cnn_smaller_and_keeps_its_score(compressed: o
     assert [step.name for step in report.steps] == ["slim", "quantize"]
     before, after = (DIGITS.score(open_session(each).run) for each in (DIGITS.path(), model))
     assert after > before - 0.01
+
+
+def test_a_printed_result_is_its_headline(compressed: onnxslim.Result) -> None:
+    headline = str(compressed.report).splitlines()[0]
+    end = "result.save(PATH) writes it; print(result.report) shows the report>"
+    assert str(compressed) == repr(compressed) == f"<Result: {headline}; {end}"
 
 
 def test_the_saved_file_is_the_model_of_the_result(compressed: onnxslim.Result, tmp_path: Path) -> None:
@@ -167,6 +175,52 @@ def test_compress_takes_the_options_of_quantize_and_samples_as_an_array() -> Non
     assert made.report.calibrated + made.report.held_back < len(array)
 
 
+def test_each_count_of_samples_names_what_it_counts() -> None:
+    array, scored = np.random.default_rng(0).random((280, 1, 8, 8), np.float32), set()
+
+    def metric(run: Any, samples: Any) -> float:
+        scored.add(sum(1 for _ in samples))
+        return 1.0
+
+    made = onnxslim.quantize(DIGITS.path(), samples=array, metric=metric, weights_only=True, bench=False).report
+    assert made.parity is not None
+    assert (made.parity.feeds, made.held_back, made.held_out, scored) == (64, 64, 70, {70})
+    lines = str(made).splitlines()
+    assert lines[0].endswith("on 64 held-out samples")
+    assert "samples: 140 to calibrate, 70 held out to judge the result" in lines
+    assert "metric: 1 -> 1 on 70 held-out samples (higher is better)" in lines
+
+
+BOXES = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,3,16,16] x, float a, float b, float l, float s) => (int64[k,3] y)
+<int64[3] rows = {1,4,-1}, int64[3] row = {1,1,-1}, int64[1] most = {1000}, float[1] iou = {1}, float[1] score = {0.1}>
+{
+    c1 = Conv <pads = [1,1,1,1]> (x, a)
+    r1 = Relu (c1)
+    c2 = Conv <pads = [1,1,1,1]> (r1, b)
+    r2 = Relu (c2)
+    c3 = Conv (r2, l)
+    c4 = Conv (r2, s)
+    l1 = Reshape (c3, rows)
+    boxes = Transpose <perm = [0,2,1]> (l1)
+    scores = Reshape (c4, row)
+    y = NonMaxSuppression (boxes, scores, most, iou, score)
+}
+"""
+
+
+def test_what_was_not_quantized_says_the_most_frequent_reason() -> None:
+    shapes = {"a": (16, 3, 3, 3), "b": (16, 16, 3, 3), "l": (4, 16, 1, 1), "s": (1, 16, 1, 1)}
+    generator = np.random.default_rng(0)
+    samples = [{"x": generator.standard_normal((1, 3, 16, 16), np.float32)} for _ in range(16)]
+    model = with_weights(BOXES, shapes)
+    made = onnxslim.quantize(model, samples=samples, keep_slow=True, bench=False).report
+    assert made.decision == "kept float"
+    assert re.fullmatch(r"nothing could be quantized: its values decide a length \([34] of 4\)", made.reason)
+    assert f"why: {made.reason}" in str(made).splitlines()
+
+
 def test_a_drop_that_the_samples_cannot_show_is_noted() -> None:
     result = onnxslim.quantize(
         DIGITS.path(), samples=SAMPLES, metric=lambda run, samples: 1.0, max_drop=0.01, bench=False, search=False
@@ -262,9 +316,9 @@ def test_what_cannot_be_read_twice_is_refused(samples: Any) -> None:
 
 
 def test_nothing_to_quantize_keeps_fp32() -> None:
-    result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, exclude=("re:.",))
+    result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, exclude=("re:.", "re:nowhere$"))
     assert result.report.decision == "kept float"
-    assert result.report.reason == "nothing could be quantized"
+    assert result.report.reason == "nothing could be quantized: excluded (9 of 9)"  # what matches nothing is no place
 
 
 def test_calibration_never_sees_the_samples_that_are_reported_on() -> None:
@@ -388,7 +442,7 @@ def test_a_metric_that_falls_too_far_keeps_fp32() -> None:
     options: dict[str, Any] = {"samples": SAMPLES, "metric": is_float, "search": False, "bench": False}
     kept = onnxslim.quantize(DIGITS.path(), max_drop=0.01, **options).report
     assert kept.decision == "kept float"
-    assert "the metric falls by more than 0.01 on held-back samples: 1 -> 0.97" in kept.reason
+    assert "the metric falls by more than 0.01 on held-out samples: 1 -> 0.97" in kept.reason
     assert kept.attempt is not None
     assert kept.attempt.scores == {"input": 1.0, "output": 0.97}
     assert onnxslim.quantize(DIGITS.path(), max_drop=0.05, **options).report.decision == "quantized"

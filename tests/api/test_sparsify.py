@@ -24,7 +24,7 @@ from tests.passes.sparse.nets import digits
         ({"by": "magnitude"}, "by alone changes no weight"),
         ({"entries": 8, "allocation": "uniform"}, "allocation, entries alone changes no weight"),
         ({"by": "compensated", "sparsity": 0.5}, "by compensated needs samples"),
-        ({"entries": 8, "sparsity": 0.5}, "entries is of a codebook"),
+        ({"entries": 8, "sparsity": 0.5}, "entries requires values=codebook"),
         ({"entries": 1, "values": "codebook"}, "entries is 1"),
         ({"min_sqnr": 40.0, "sparsity": 0.5}, "min_sqnr needs samples"),
         ({"pattern": "4:2"}, "pattern is '4:2'"),

@@ -82,18 +82,25 @@ def read(source: Any, inputs: list[Port] = ONE) -> list[Sample]:
         (Tensor(X), None),
         ((X, np.arange(5) * 10), [0, 10, 20, 30, 40]),
         ((Tensor(X), Tensor(np.arange(5) * 10)), [0, 10, 20, 30, 40]),
+        ((X, [0, 10, 20, 30, 40]), [0, 10, 20, 30, 40]),
         ([Tensor(row[np.newaxis]) for row in X], None),
         ([(row, at * 10) for at, row in enumerate(X)], [0, 10, 20, 30, 40]),
         ([{"x": Tensor(row), "label": Tensor(at * 10)} for at, row in enumerate(X)], [0, 10, 20, 30, 40]),
         (Dataset(), [0, 10, 20, 30, 40]),
         (Loader([(row, at * 10) for at, row in enumerate(X)]), [0, 10, 20, 30, 40]),
     ],
-    ids=["array", "tensor", "arrays", "tensors", "list", "pairs", "dicts", "data set", "loader"],
+    ids=["array", "tensor", "arrays", "tensors", "array and list", "list", "pairs", "dicts", "data set", "loader"],
 )
 def test_rows_become_samples_with_their_labels(source: Any, labels: list[int] | None) -> None:
     found = read(source)
     assert np.array_equal(np.stack([sample.feed["x"] for sample in found]), X[:, np.newaxis])
     assert [sample.label for sample in found] == (labels if labels is not None else [None] * 5)
+
+
+@pytest.mark.parametrize("labels", [np.arange(4), Tensor(np.arange(4)), list("abcd")], ids=["array", "tensor", "list"])
+def test_unequal_lengths_of_inputs_and_labels_are_both_named(labels: Any) -> None:
+    with pytest.raises(InputError, match=r"\(x, y\) holds 5 inputs and 4 labels.*fix: give as many labels as inputs"):
+        load_samples((X, labels), inputs=ONE)
 
 
 def test_items_for_several_inputs() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from onnxslim.calibration import Sample, load_metric
 from onnxslim.calibration.metrics import agreement, cosine, sqnr, top1
-from onnxslim.errors import InputError
+from onnxslim.errors import InputError, OutOfMemory
 from onnxslim.runtime.feeds import Feed, Outputs
 
 SAMPLES = [Sample(str(i), {"x": np.eye(4, dtype=np.float32)[i : i + 1] * 10}, label=i) for i in range(4)]
@@ -112,6 +112,7 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "def none(run, samples): return None\n"
         "def broken(run, samples): return 1 / 0\n"
         "def leaves(run, samples): raise SystemExit(3)\n"
+        "def large(run, samples): raise MemoryError\n"
     )
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
@@ -135,5 +136,7 @@ def test_metrics_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             function = getattr(importlib.import_module("made_metric"), name.partition(":")[2])
             with pytest.raises(InputError, match=message):
                 load_metric(function)(same, SAMPLES)
+    with pytest.raises(OutOfMemory, match=r"out of memory \(made_metric:large\)"):
+        load_metric("made_metric:large")(same, SAMPLES)
     one: Any = lambda run, samples: np.array([0.5])  # noqa: E731
     assert load_metric(one)(same, SAMPLES) == 0.5

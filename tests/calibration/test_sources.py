@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from onnxslim.calibration import ImageOptions, load_samples
-from onnxslim.errors import InputError, SetupError
+from onnxslim.errors import InputError, OutOfMemory, SetupError
 from tests.calibration.nets import Port, port
 
 ONE = [port()]
@@ -270,6 +270,7 @@ def test_functions_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def late():
             yield {"x": np.ones((1, 3), np.float32)}
             raise KeyError("lost")
+        def large(): raise MemoryError("Unable to allocate 9 TiB")
         value = 3
         """,
     )
@@ -278,6 +279,9 @@ def test_functions_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     refused("the function yields a str.*yield onnxslim.calibration.Sample", "made_to_fail:text")
     refused("yields bare arrays.*number of inputs is 2", "made_to_fail:array", [port(), port("y")])
     refused("failed at sample 1 .*KeyError: 'lost'", "made_to_fail:late")
+    with pytest.raises(OutOfMemory, match=r"out of memory \(made_to_fail:large\): Unable to allocate 9 TiB") as caught:
+        list(load_samples("made_to_fail:large", inputs=ONE))
+    assert caught.value.exit_code == 3
     refused("'value' is no function", "made_to_fail:value")
     refused("'lat' does not exist in module 'made_to_fail'.*did you mean 'late'", "made_to_fail:lat")
     refused("there is no module 'made_nowhere'", "made_nowhere:f")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,7 +12,10 @@ import pytest
 import onnxslim
 from onnxslim import CheckFailed, InputError
 from onnxslim.api.arguments import OPTIMIZATIONS, PATTERNS, skipped
+from onnxslim.api.slim import simplify
 from onnxslim.pipeline import get_pass, make_pass, pass_table
+from onnxslim.report import Report
+from onnxslim.runtime import Tier
 from tests.compat.models import COLUMNS, large, net, ops
 
 FLOAT, FLOAT16, INT32 = 1, 10, 6
@@ -132,6 +137,28 @@ def test_fp16_and_back(dtype: str) -> None:
     back = slim(half, dtype="fp32")
     assert (elem(back.graph.input[0]), elem(back.graph.output[0])) == (FLOAT, FLOAT)
     np.testing.assert_allclose(run(back, x=X)[0], expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_conversion_reports_what_was_compared() -> None:
+    def report_of(dtype: str, **options: Any) -> Report:
+        return simplify(net(), dtype=dtype, **options).report
+
+    half = report_of("fp16")
+    assert half.parity is not None
+    assert half.parity.sqnr is not None
+    assert (half.parity.tier, half.parity.evidence, half.evidence) == (Tier.LOSSY, "random inputs", "random inputs")
+    assert 40 < half.parity.sqnr < 100
+    line = rf"parity: outputs differ by SQNR {half.parity.sqnr:.1f} dB, .* on {half.parity.feeds} random inputs\n"
+    assert re.search(line, str(half))
+    assert f"SQNR {half.parity.sqnr:.1f} dB" in str(half).splitlines()[0]
+    assert "those before the conversion, on inputs that suit fp16" in str(half)
+    given = report_of("fp16", samples=[{"x": X.astype(np.float16)}])
+    assert given.parity is not None
+    assert (given.parity.feeds, given.evidence) == (1, "samples")
+    assert "parity: not checked" in str(report_of("fp16", verify=False))
+    wide = report_of("fp32").parity  # there is no float16 to convert
+    assert wide is not None
+    assert wide.tier is Tier.NUMERIC
 
 
 def test_fp32_reaches_subgraphs_casts_and_constants() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from onnxslim.errors import InputError
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
 from onnxslim.report.report import WrittenFile
@@ -78,7 +79,7 @@ def test_the_terminal_shows_before_after_and_the_evidence() -> None:
     assert "2.00x faster" in said
     assert "interval 1.600 to 2.500" in said
     assert "parity: passed (numeric)" in said
-    assert "taken back:     1 x fold: output 'y' differs: Add b" in said
+    assert "reverted:     1 x fold: output 'y' differs: Add b" in said
     assert "BatchNormalization" in said
     assert "no drop can be claimed" in said
 
@@ -104,7 +105,7 @@ def test_what_a_rewrite_says_of_itself_is_explained() -> None:
 def test_declined_are_grouped_by_reason_and_shown_on_demand() -> None:
     short, full = text(REPORT), text(REPORT, explain=True)
     assert "2 more reasons" in short
-    assert "left alone: 30," in short
+    assert "skipped: 30 (count x rule: reason: example)\n" in short
     assert "Shape 29" not in short
     assert all(f"Shape {index}" in full for index in range(30))
     assert "fuse 1x: Conv a" in full
@@ -119,7 +120,7 @@ def test_reasons_that_differ_in_numbers_and_names_are_one() -> None:
     step = Step("quantize", {}, PassResult(True, (), (*declined, refused), declined_beyond=5), 0.0)
     said = text(dataclasses.replace(REPORT, steps=(step,), guilty=(guilty,)))
     assert "3 x q: it: 1x1 with 4..16 -> 8 channels, read by ...: e.g. Conv conv4, ..." in said
-    assert "left alone: 8," in said
+    assert "skipped: 8 (" in said
     assert said.count("Conv guilty") == 1
 
 
@@ -138,12 +139,13 @@ LOSSY = Parity(
 
 
 def test_a_lossy_result_is_not_merely_passed() -> None:
-    report = dataclasses.replace(REPORT, parity=LOSSY, calibrated=12, held_back=4)
+    report = dataclasses.replace(REPORT, parity=LOSSY, calibrated=12, held_back=4, held_out=7)
     said = text(report)
-    assert "SQNR 16.2 dB on 4 held-back samples" in said.splitlines()[0]
+    assert "SQNR 16.2 dB on 4 held-out samples" in said.splitlines()[0]
     assert "differ by SQNR 16.2 dB" in said
-    assert "in 'y' ('logits.7' before its Softmax), the worst of 2 parts of the outputs, on 4 held-back samples" in said
-    assert "samples: 12 to calibrate, 4 held back" in said
+    assert "in 'y' ('logits.7' before its Softmax), the worst of 2 parts of the outputs, on 4 held-out samples" in said
+    assert "samples: 12 to calibrate, 7 held out to judge the result\n" in said
+    assert "metric: 0.96 -> nan on 7 held-out samples (higher is better)\n" in said
     assert "parity: passed" not in said
 
 
@@ -203,7 +205,19 @@ def test_a_report_without_output_shows_the_input() -> None:
 
 
 def test_unverified_is_said() -> None:
-    assert "parity: not checked" in text(dataclasses.replace(REPORT, parity=None, evidence="none"))
+    unchecked = dataclasses.replace(REPORT, parity=None, evidence="none")
+    assert "parity: not checked" in text(unchecked)
+    idle = Step("slim", {}, PassResult(False, (), DECLINED), 0.0)
+    unchecked = dataclasses.replace(unchecked, steps=(idle,))
+    assert "parity: no rewrite applies, so there is nothing to compare" in text(unchecked)
+    assert "parity: not checked" in text(dataclasses.replace(unchecked, verified=False))
+
+
+def test_lossy_outputs_that_are_equal_have_no_infinite_ratio() -> None:
+    equal = dataclasses.replace(LOSSY, worst=0.0, sqnr=math.inf, fidelity=(Fidelity("y", "y", math.inf, 1.0, 1.0),))
+    said = text(dataclasses.replace(REPORT, parity=equal))
+    assert "parity: the outputs are the same, on 4 samples\n" in said
+    assert said.splitlines()[0].endswith("outputs the same on 4 samples")
 
 
 def test_a_report_as_text_and_in_a_file(tmp_path: Path) -> None:
@@ -212,6 +226,12 @@ def test_a_report_as_text_and_in_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "report.txt").read_text() == str(REPORT) + "\n"
     REPORT.save(tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text()) == to_json(REPORT)
+    REPORT.save(tmp_path / "report.MD")
+    assert (tmp_path / "report.MD").read_text() == f"```text\n{REPORT}\n```\n"
+    for name, why in (("r.html", r"suffix '\.html'"), ("report", "has no suffix"), (".json", "has no suffix")):
+        with pytest.raises(InputError, match=rf"{why}.*fix: end the name in \.json, \.txt or \.md"):
+            REPORT.save(tmp_path / name)
+        assert not (tmp_path / name).exists()
 
 
 def test_every_file_is_named() -> None:

@@ -182,7 +182,7 @@ def test_bad_options_are_refused() -> None:
     with pytest.raises(SetupError, match=r"no CpuExecutionProvider.*did you mean 'CPUExecutionProvider'"):
         open_session(matmul(), provider="CpuExecutionProvider")
     for threads in (0, 1025, 2**31):
-        with pytest.raises(InputError, match=f"threads is {threads}; to mend it: give 1 to 1,024"):
+        with pytest.raises(InputError, match=f"threads is {threads}; fix: give 1 to 1,024"):
             open_session(matmul(), threads=threads)
     with pytest.raises(InputError, match=r"unknown optimization level 'al'.*'all'"):
         open_session(matmul(), optimize="al")

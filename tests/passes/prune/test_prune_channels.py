@@ -63,19 +63,19 @@ def pruned(proto: onnx.ModelProto, given: Sequence[Sample] | None = None, **opti
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratio": 0.5, "macs": 0.5}, "ratio and macs exclude each other; to mend it: give one of them"),
-        ({"macs": 0.5, "speedup": 2.0}, "macs and speedup exclude each other; to mend it: give one of them"),
+        ({"ratio": 0.5, "macs": 0.5}, "ratio and macs exclude each other; fix: give one of them"),
+        ({"macs": 0.5, "speedup": 2.0}, "macs and speedup exclude each other; fix: give one of them"),
         (
             {"ratio": 0.3, "macs": 0.5, "speedup": 2.0},
-            "ratio, macs and speedup exclude each other; to mend it: give one of them",
+            "ratio, macs and speedup exclude each other; fix: give one of them",
         ),
-        ({"ratio": 0.0}, "ratio is 0; to mend it: give a share between 0 and 1"),
-        ({"ratio": 1.0}, "ratio is 1; to mend it: give a share between 0 and 1"),
-        ({"macs": 1.5}, "macs is 1.5; to mend it: give a share between 0 and 1"),
-        ({"macs": -0.5}, "macs is -0.5; to mend it: give a share between 0 and 1"),
-        ({"speedup": 1.0}, "speedup is 1; to mend it: give more than 1, such as 1.5"),
-        ({"round_to": 0}, "round_to is 0; to mend it: give 1 or more"),
-        ({"min_channels": 0}, "min_channels is 0; to mend it: give 1 or more"),
+        ({"ratio": 0.0}, "ratio is 0; fix: give a share between 0 and 1"),
+        ({"ratio": 1.0}, "ratio is 1; fix: give a share between 0 and 1"),
+        ({"macs": 1.5}, "macs is 1.5; fix: give a share between 0 and 1"),
+        ({"macs": -0.5}, "macs is -0.5; fix: give a share between 0 and 1"),
+        ({"speedup": 1.0}, "speedup is 1; fix: give more than 1, such as 1.5"),
+        ({"round_to": 0}, "round_to is 0; fix: give 1 or more"),
+        ({"min_channels": 0}, "min_channels is 0; fix: give 1 or more"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, float], message: str) -> None:
@@ -85,7 +85,7 @@ def test_wrong_options_are_refused(options: dict[str, float], message: str) -> N
 
 
 def test_samples_are_needed() -> None:
-    with pytest.raises(InputError, match="pruning needs samples; to mend it: give --samples, or samples= in Python"):
+    with pytest.raises(InputError, match="pruning needs samples; fix: give --samples, or samples= in Python"):
         PruneChannels().run(loaded(SMALL), Context())
 
 
