@@ -14,7 +14,7 @@ from models_zoo.entry import Entry
 from onnxslim.errors import InputError, OnnxSlimError
 
 if TYPE_CHECKING:
-    from onnxslim.runtime import Run
+    from onnxslim.execution import Run
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -119,7 +119,7 @@ def scored(entry: Entry, run: Run, split: str, limit: int | None) -> dict[str, A
 
 
 def _session(path: Path, threads: int) -> Run:
-    from onnxslim.runtime import open_session
+    from onnxslim.execution import open_session
 
     return open_session(path, threads=threads).run
 

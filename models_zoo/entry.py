@@ -8,9 +8,9 @@ from pathlib import Path
 
 from models_zoo.package import Package
 from models_zoo.tally import Tally, ratio
-from onnxslim.calibration import Sample
 from onnxslim.errors import InputError, did_you_mean
-from onnxslim.runtime.feeds import Run
+from onnxslim.execution.feeds import Run
+from onnxslim.samples import Sample
 
 SPLITS = ("calibration", "selection", "report")
 """Disjoint in every task: statistics are taken from the first, choices made on the second, scores told of the third."""

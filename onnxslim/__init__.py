@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from onnxslim.api.slim import slim
     from onnxslim.api.sparsify import sparsify
     from onnxslim.api.verify import verify
-    from onnxslim.calibration import Sample
     from onnxslim.errors import CheckFailed, InputError, OnnxSlimError, SetupError
     from onnxslim.graph import load, save
     from onnxslim.pipeline import Action, Context, GraphSurgeonPass, Pass, PassResult, Pipeline
+    from onnxslim.samples import Sample
 
 __version__ = "0.1.0"
 
@@ -74,7 +74,7 @@ __getattr__ = lazy_exports(
         "PassResult": ".pipeline",
         "Pipeline": ".pipeline",
         "Result": ".api.result",
-        "Sample": ".calibration",
+        "Sample": ".samples",
         "SetupError": ".errors",
         "bench": ".api.bench",
         "calibrate": ".api.calibrate",

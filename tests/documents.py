@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim.runtime import compare_latency
+from onnxslim.execution import compare_latency
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "models_zoo" / "data" / "digits_cnn.onnx"
@@ -42,5 +42,5 @@ def write_digit_samples(folder: Path, count: int = 24) -> None:
 def shorten_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times with few processes for a short while: no test rests on a verdict."""
     quick = functools.partial(compare_latency, processes=4, seconds=0.2)
-    monkeypatch.setattr("onnxslim.runtime.compare_latency", quick)
+    monkeypatch.setattr("onnxslim.execution.compare_latency", quick)
     monkeypatch.setattr("onnxslim.api.bench.compare_latency", quick)

@@ -18,12 +18,12 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.calibration.sample import Samples
+from onnxslim.evaluation.tier import Tier
+from onnxslim.execution.feeds import Feed
 from onnxslim.graph import parse, show, to_proto
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Pass, PassResult
-from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.tier import Tier
+from onnxslim.samples.sample import Samples
 
 SIZES = (1, 2, 7)
 """What symbolic and unknown dimensions are set to, one feed each."""

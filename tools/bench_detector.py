@@ -20,8 +20,8 @@ import numpy as np
 
 import models_zoo
 from onnxslim.api.quality import MIN_SQNR
-from onnxslim.calibration import Sample
-from onnxslim.runtime import compare_latency, open_session
+from onnxslim.execution import compare_latency, open_session
+from onnxslim.samples import Sample
 from tools.quantize_runs import brief
 from tools.slim_runs import OURS, run
 from tools.slim_table import table

@@ -21,9 +21,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from onnxslim.execution import Feed, Latency, compare_latency, random_feeds
+from onnxslim.execution.opening import AnyModel
 from onnxslim.graph import load
-from onnxslim.runtime import Feed, Latency, compare_latency, random_feeds
-from onnxslim.runtime.opening import AnyModel
 
 
 def conv_net(layers: int, *, channels: int = 32, side: int = 28) -> onnx.ModelProto:

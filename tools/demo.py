@@ -21,7 +21,7 @@ from rich.table import Table
 
 import models_zoo
 from onnxslim.errors import OnnxSlimError
-from onnxslim.runtime import host_target, open_session
+from onnxslim.execution import host_target, open_session
 
 MODEL = "ppocrv4_rec"
 CALIBRATION_LINES = 64

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from onnx import TensorProto, helper
 
-from onnxslim.runtime import open_session
+from onnxslim.execution import open_session
 
 
 def peak() -> int:

@@ -14,10 +14,10 @@ import models_zoo
 import onnxslim
 from onnxslim.analysis.channels import Channels, find_channels
 from onnxslim.errors import OnnxSlimError
+from onnxslim.execution import open_session
+from onnxslim.execution.feeds import Feed
 from onnxslim.graph import problems
 from onnxslim.passes.prune.apply import remove_channels, silence_channels
-from onnxslim.runtime import open_session
-from onnxslim.runtime.feeds import Feed
 
 SHOWS = frozenset({"Add", "Identity", "LogSoftmax", "Sigmoid", "Softmax", "Transpose"})
 """Operators before an output that leave its axes as they are: what goes into them has the size that the output has."""

@@ -20,7 +20,8 @@ import onnx
 import models_zoo
 from models_zoo import Entry, LazySamples, Tally, paired_interval, ratio
 from onnxslim.errors import OnnxSlimError
-from onnxslim.runtime import Reference, Run, Tier, compare_latency, open_session, optimized_graph
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import Run, compare_latency, open_session, optimized_graph
 
 INTEGERS = {
     getattr(onnx.TensorProto, name) for name in ("INT8", "UINT8", "INT4", "UINT4", "INT16", "UINT16", "INT2", "UINT2")

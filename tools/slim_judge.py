@@ -23,10 +23,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import models_zoo
 from onnxslim.errors import OnnxSlimError
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import open_session, random_feeds
+from onnxslim.execution.feeds import Feed
 from onnxslim.graph import load
 from onnxslim.report.facts import ModelFacts, describe
-from onnxslim.runtime import Reference, Tier, open_session, random_feeds
-from onnxslim.runtime.feeds import Feed
 
 INTERFACE = ("missing output", "extra output", "output order", "inputs", "declared type", "declared shape")
 """Kinds of differences that are the interface's; all others are wrong or invalid."""

@@ -15,13 +15,13 @@ import onnx_ir as ir
 
 import models_zoo
 import onnxslim
+from onnxslim.execution import Feed, compare_latency, open_session
 from onnxslim.graph import load, problems, to_bytes
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.packing import ledger
 from onnxslim.passes.sparse.decode import Decode
 from onnxslim.passes.sparse.encode import Encode, Encoding
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Feed, compare_latency, open_session
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 ENCODINGS: tuple[Encoding, ...] = ("standard", "strict", "folded")

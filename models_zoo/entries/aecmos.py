@@ -7,7 +7,7 @@ import numpy as np
 from models_zoo.entries.speechmos import LICENSE, SIZES, SPEECHMOS, agreement, ids, orders
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.spectra import log_mel
-from onnxslim.calibration import Sample
+from onnxslim.samples import Sample
 
 _SECONDS = 6
 _BANDS = 160

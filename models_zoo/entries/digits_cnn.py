@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from models_zoo.entry import Entry, LazySamples, OwnFile, Task
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Run
+from onnxslim.execution.feeds import Run
+from onnxslim.samples import Sample
 
 FILE = "digits_cnn.onnx"
 _HELD_OUT = 719

@@ -10,8 +10,8 @@ from models_zoo.entries.speechmos import LICENSE, SIZES, SPEECHMOS, agreement, i
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.spectra import hann, log_mel, power
 from models_zoo.speech import Sound
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Feed
+from onnxslim.execution.feeds import Feed
+from onnxslim.samples import Sample
 
 _RATE, _LENGTH = 16_000, 144_160
 """9.01 s of sound."""

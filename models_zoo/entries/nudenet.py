@@ -17,8 +17,8 @@ from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.package import Package
 from models_zoo.seeds import generator
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Run
+from onnxslim.execution.feeds import Run
+from onnxslim.samples import Sample
 
 _NUDENET = Package(
     "nudenet",

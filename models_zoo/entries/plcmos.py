@@ -9,8 +9,8 @@ from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.seeds import generator
 from models_zoo.spectra import power
 from models_zoo.speech import Sound
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Feed
+from onnxslim.execution.feeds import Feed
+from onnxslim.samples import Sample
 
 _RATE, _LENGTH = 16_000, 96_000
 _SIZE, _HOP = 512, 256

@@ -9,8 +9,8 @@ import numpy as np
 from models_zoo.entries.rapidocr import CLS, RAPIDOCR
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Feed, Run
+from onnxslim.execution.feeds import Feed, Run
+from onnxslim.samples import Sample
 
 _HEIGHT, _WIDTH = 48, 192
 _SIZES = {"calibration": 256, "selection": 256, "report": 800}

@@ -11,8 +11,8 @@ from models_zoo.boxes import Boxes, f1
 from models_zoo.entries.rapidocr import DET, RAPIDOCR
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Run
+from onnxslim.execution.feeds import Run
+from onnxslim.samples import Sample
 
 _SIDE = 640
 _THRESHOLD = 0.3

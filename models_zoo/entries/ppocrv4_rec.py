@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models_zoo.entries.rapidocr import RAPIDOCR, REC
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Feed, Run
+from onnxslim.execution.feeds import Feed, Run
+from onnxslim.samples import Sample
 
 _HEIGHT = 48
 _NARROWEST = 320

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.package import Package
 from models_zoo.tally import Tally
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Feed, Outputs, Run
+from onnxslim.execution.feeds import Feed, Outputs, Run
+from onnxslim.samples import Sample
 
 _SILERO = Package(
     "silero-vad",
@@ -147,7 +147,7 @@ def _whole(heard: Scene) -> Feed:
 
 @cache
 def _own(name: str) -> Run:
-    from onnxslim.runtime import open_session
+    from onnxslim.execution import open_session
 
     return open_session(_SILERO.file(name), threads=1).run
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from models_zoo.package import Package
 from models_zoo.tally import Tally, in_order
-from onnxslim.calibration import Sample
-from onnxslim.runtime.feeds import Run
+from onnxslim.execution.feeds import Run
+from onnxslim.samples import Sample
 
 SPEECHMOS = Package(
     "speechmos",

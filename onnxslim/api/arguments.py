@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim import runtime
+from onnxslim import execution
 from onnxslim.api.patterns import pattern_names, registered_passes
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.regular import check_regular
@@ -235,4 +235,4 @@ def check_feed(model: ir.Model, given: Sequence[str]) -> dict[str, np.ndarray]:
     shapes += [f"{name}:{_joined(array.shape)}" for name, array in arrays.items()]
     if shapes:
         make_pass(get_pass("set-input-shapes"), {"shapes": shapes}).run(clone, Context())
-    return {**runtime.random_feeds(clone, sizes=(1,), enough=1)[0], **arrays}
+    return {**execution.random_feeds(clone, sizes=(1,), enough=1)[0], **arrays}

@@ -10,8 +10,8 @@ from typing import Any
 from onnxslim.analysis.at_load import made_at_load
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import Crashed, InputError
-from onnxslim.runtime import Latency, compare_latency, open_isolated, operators_from, random_feeds
-from onnxslim.runtime.ort import Libraries
+from onnxslim.execution import Latency, compare_latency, open_isolated, operators_from, random_feeds
+from onnxslim.execution.ort import Libraries
 
 MAX_FEEDS = 8
 MAX_RUN = 300.0

@@ -10,9 +10,10 @@ from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open
 from onnxslim.api.widening import widened
 from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
+from onnxslim.execution import operators_from
+from onnxslim.execution.ort import Libraries
 from onnxslim.pipeline import Pipeline, get_pass
-from onnxslim.runtime import operators_from
-from onnxslim.runtime.ort import Libraries
+from onnxslim.samples import split
 
 
 def calibrate(
@@ -68,7 +69,7 @@ def _calibrate(
     check_output(source, output, in_place=False, others={"samples": samples})
     found = open_samples(samples, source.model)
     assert found is not None
-    part = found if all_samples else calibration.split(found).calibration
+    part = found if all_samples else split(found).calibration
     progress("slim")
     slimming = Pipeline([get_pass("slim")()], samples=found, threads=threads)
     slimmed, _ = widened(slimming.run(source.model).model, slimming.run)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from onnxslim.errors import CannotRun, InputError
+from onnxslim.execution import Feed, Outputs, host_target, open_isolated
 from onnxslim.graph.regular import open_regular
-from onnxslim.runtime import Feed, Outputs, host_target, open_isolated
 
 CLOSE_DB = 1.0
 """dB by which the SQNR of the same two models may differ between machines: floats are summed in another order."""

@@ -10,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, CheckFailed
+from onnxslim.evaluation import Measure, Parity, Part, Tier
+from onnxslim.evaluation.compare import max_error
+from onnxslim.evaluation.findings import Evidence
+from onnxslim.execution import Feed, open_isolated, random_feeds
 from onnxslim.pipeline import Context, Pass, Pipeline, get_pass, make_pass
-from onnxslim.runtime import Feed, Measure, Parity, Part, Tier, open_isolated, random_feeds
-from onnxslim.runtime.compare import max_error
-from onnxslim.runtime.findings import Evidence
 
 MIN_SQNR = 30.0
 """Decibels that a float16 model keeps: float16 itself has 73 dB, and a deep net loses some of them."""

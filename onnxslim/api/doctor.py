@@ -101,7 +101,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _cpu() -> Finding:
-    from onnxslim.runtime import host_target
+    from onnxslim.execution import host_target
 
     target = host_target()
     fact = f"{platform.machine()}, target {target.name}: {target.notes}"
@@ -131,8 +131,8 @@ def _tiny_model() -> Finding:
     try:
         import numpy as np
 
+        from onnxslim.execution import open_session
         from onnxslim.graph import parse
-        from onnxslim.runtime import open_session
 
         text = '<ir_version: 8, opset_import: ["" : 13]> tiny (float[2] x) => (float[2] y) { y = Add(x, x) }'
         found = open_session(parse(text)).run({"x": np.array([1, -2], np.float32)})["y"]

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.pipeline import Pass, Step
-from onnxslim.runtime.tier import Tier
 
 
 class Tried(Protocol):

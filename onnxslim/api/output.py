@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim import runtime
+from onnxslim import execution
 from onnxslim.api.source import AnyModel, Source
 from onnxslim.errors import CannotRun
 from onnxslim.graph import Encoded, encode
@@ -36,10 +36,10 @@ def size_of(encoded: Encoded | None) -> int | None:
 
 def time_sessions(source: Source, model: ir.Model, encoded: Encoded | None, threads: int) -> dict[str, float]:
     """Seconds to open each model, the best of a few alternating trials; nothing where one does not open."""
-    config = runtime.lean_config(source.model)
+    config = execution.lean_config(source.model)
     try:
         for each in (source.model, model):
-            runtime.try_opening(each, threads=threads, config=config)
+            execution.try_opening(each, threads=threads, config=config)
     except CannotRun:
         return {}
     forms: dict[str, AnyModel] = {"input": source.model, "output": model}
@@ -50,7 +50,7 @@ def time_sessions(source: Source, model: ir.Model, encoded: Encoded | None, thre
     for _ in range(SESSION_TRIALS):
         for name, data in forms.items():
             started = time.perf_counter()
-            runtime.open_session(data, threads=threads, config=config, guarded=False)
+            execution.open_session(data, threads=threads, config=config, guarded=False)
             best[name] = min(best.get(name, math.inf), time.perf_counter() - started)
         if sum(best.values()) > SESSION_ENOUGH:
             break

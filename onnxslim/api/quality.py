@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from onnxslim import runtime
-from onnxslim.runtime.tier import Tier
+from onnxslim import evaluation
+from onnxslim.evaluation.tier import Tier
 
 if TYPE_CHECKING:
-    from onnxslim.runtime import Parity
+    from onnxslim.evaluation import Parity
 
 MIN_SQNR = 5.0
 """dB on held-out samples, under which a lossy result is no longer the same function (magika in plain int8: 1 dB, 30 %
@@ -21,7 +21,7 @@ def hold_to(parity: Parity, min_sqnr: float) -> Parity:
     if parity.tier is not Tier.LOSSY:
         return parity
     poor = [
-        runtime.Difference(
+        evaluation.Difference(
             "value",
             each.output,
             f"{each.label} keeps an SQNR of {each.sqnr_db:.1f} dB, below the {min_sqnr:g} dB of min_sqnr",

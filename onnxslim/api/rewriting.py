@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim import calibration, runtime
+from onnxslim import evaluation, execution
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.api.baseline import evidence, is_labelled, named_metric
 from onnxslim.api.fallback import Fallback
 from onnxslim.api.output import size_of, time_sessions, weigh, write, written
 from onnxslim.api.quality import MIN_SQNR, hold_to
@@ -27,7 +26,8 @@ from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.api.widening import run_narrowing, widened
 from onnxslim.errors import FIX, CannotRun, CheckFailed, InputError
-from onnxslim.fitting import typical
+from onnxslim.evaluation.baseline import evidence, is_labelled, named_metric
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph import Encoded
 from onnxslim.graph.halves import Half
 from onnxslim.graph.listed import defaults
@@ -35,13 +35,15 @@ from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
 from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.report.wording import common, kind_of
-from onnxslim.runtime.tier import Tier
+from onnxslim.samples import split, typical
 
 if TYPE_CHECKING:
     from onnxslim.api.converting import Conversion
-    from onnxslim.calibration import Samples, Split, Statistics
+    from onnxslim.calibration import Statistics
+    from onnxslim.evaluation import Parity
+    from onnxslim.execution import Feed, Latency
     from onnxslim.report import ModelFacts
-    from onnxslim.runtime import Feed, Latency, Parity
+    from onnxslim.samples import Samples, Split
 
 MAX_HELD_BACK = 64
 """Held-out samples that the report's SQNR and latency are taken on."""
@@ -122,7 +124,7 @@ def rewrite(
         InputError: The model, the samples, the output or a combination of options cannot be used.
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it. Nothing is written.
     """
-    with runtime.operators_from(settings.custom_op_library):
+    with execution.operators_from(settings.custom_op_library):
         return _rewrite(command, model, output, passes, settings, may_grow=may_grow)
 
 
@@ -173,7 +175,7 @@ def _rewrite(
     attempt: Attempt | None = None
     calibrated = held_back = held_out = 0
     if lossy:
-        parts = calibration.split(samples) if samples is not None else None
+        parts = split(samples) if samples is not None else None
         judging = [samples, parts.selection, parts.report] if samples is not None and parts is not None else []
         statistics = open_statistics(settings.stats, judging)
         score = None
@@ -407,12 +409,12 @@ def _compared(converted: Conversion, trial: _Trial, samples: Samples | None, set
 
 def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]]:
     """Why onnxruntime cannot open the model, and what else to say of it; empty where it can."""
-    config = runtime.lean_config(model)
+    config = execution.lean_config(model)
     try:
-        runtime.try_opening(model, threads=settings.threads, config=config)
+        execution.try_opening(model, threads=settings.threads, config=config)
     except CannotRun as error:
         try:
-            runtime.try_opening(model, threads=settings.threads, optimize=False, config=config)
+            execution.try_opening(model, threads=settings.threads, optimize=False, config=config)
         except CannotRun:
             return str(error), ()
         return "", (f"onnxruntime opens the model only without optimizations: {error.why or error.what}",)
@@ -444,8 +446,8 @@ def _settled(
     feeds = [sample.feed for sample in itertools.islice(held_back, MAX_HELD_BACK)]
 
     @cache
-    def reference() -> runtime.Reference:
-        return runtime.Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
+    def reference() -> evaluation.Reference:
+        return evaluation.Reference(source.model, feeds, tier=Tier.LOSSY, threads=settings.threads, evidence="samples")
 
     def judge(some: Sequence[Pass]) -> _Trial:
         trial = _lossy(source, base, some, parts, statistics, score, settings, command, feeds, reference)
@@ -485,7 +487,7 @@ def _lossy(
     settings: Settings,
     command: str,
     feeds: Sequence[Feed],
-    reference: Callable[[], runtime.Reference],
+    reference: Callable[[], evaluation.Reference],
 ) -> _Trial:
     """Runs the lossy passes on the lossless result, and measures on samples that they have not seen."""
     calibration, held_back = (parts.calibration, parts.report) if parts is not None else (None, None)
@@ -518,7 +520,7 @@ def _lossy(
         note = f"{len(beyond)} weights were stored in half precision and are float32 now: they are beyond its range"
         trial = replace(trial, notes=(*trial.notes, note))
     if settings.elsewhere:
-        here = runtime.host_target().name
+        here = execution.host_target().name
         note = f"the speed is not measured: the result is for {settings.elsewhere}, and this machine is {here}"
         trial = replace(trial, notes=(*trial.notes, note))
     parity, veto = None, _growth(source, trial.encoded)
@@ -553,7 +555,7 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
         if veto or not feeds:
             break
         main = threads == settings.threads
-        found[threads] = runtime.compare_latency(
+        found[threads] = execution.compare_latency(
             source.model,
             trial.model,
             feeds,
@@ -571,7 +573,7 @@ def _timed(source: Source, trial: _Trial, feeds: Sequence[Feed], settings: Setti
 
 def _affordable(model: ir.Model, feeds: Sequence[Feed], threads: int) -> Sequence[Feed]:
     """As many feeds as a slow model can be warmed up with in each process."""
-    session = runtime.open_session(model, threads=threads)
+    session = execution.open_session(model, threads=threads)
     session.run(feeds[0])
     started = time.perf_counter()
     session.run(feeds[0])
@@ -620,7 +622,7 @@ def _score(model: ir.Model, parts: Split | None, settings: Settings) -> float | 
     """The metric on the report part; None where there is no metric."""
     if settings.score is None or parts is None:
         return None
-    return settings.score(runtime.open_session(model, threads=settings.threads).run, parts.report)
+    return settings.score(execution.open_session(model, threads=settings.threads).run, parts.report)
 
 
 def _evidence(model: ir.Model, parts: Split, settings: Settings, *, labelled: bool) -> tuple[float | None, list[str]]:
@@ -678,6 +680,6 @@ def _pipeline(
         bench=settings.bench and not settings.elsewhere,
         memory=settings.memory,
         threads=settings.threads,
-        target=runtime.TARGETS[settings.target] if settings.target is not None else None,
+        target=execution.TARGETS[settings.target] if settings.target is not None else None,
         progress=settings.progress,
     )

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import onnx_ir as ir
 
-from onnxslim import runtime
+from onnxslim import execution
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.api.source import AnySamples
-from onnxslim.calibration.metrics import check_name
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.evaluation.metrics import check_name
+from onnxslim.execution.ort import Libraries, check_threads
 from onnxslim.pipeline import Pass, get_pass
-from onnxslim.runtime.ort import Libraries, check_threads
 
 if TYPE_CHECKING:
     from onnxslim.api.converting import Conversion
-    from onnxslim.calibration import Metric, Statistics
+    from onnxslim.calibration import Statistics
+    from onnxslim.samples import Metric
 
 MAX_DROP = 0.01
 """Loss of the metric that candidates are chosen by, where the user names none."""
@@ -34,7 +35,7 @@ class Settings:
 
     samples: AnySamples | None = None
     labels: str | os.PathLike[str] | None = None
-    """A file of the samples' labels (`onnxslim.calibration.labels.read_labels`); they replace what samples bring."""
+    """A file of the samples' labels (`onnxslim.samples.labels.read_labels`); they replace what samples bring."""
     stats: Sequence[str | os.PathLike[str] | Statistics] = ()
     """Statistics that `onnxslim.calibrate` made, or their files: what they hold is not measured again."""
     verify: bool = True
@@ -56,7 +57,7 @@ class Settings:
     """Bytes that statistics may take, and half of which constants may while they are folded."""
     threads: int = 1
     target: str | None = None
-    """Name of the machine that int8 is for (`onnxslim.runtime.TARGETS`); None means this one."""
+    """Name of the machine that int8 is for (`onnxslim.execution.TARGETS`); None means this one."""
     record: bool = False
     recipe_path: str | os.PathLike[str] | None = None
     prepare: Callable[[ir.Model], Conversion | None] | None = None
@@ -108,8 +109,8 @@ class Settings:
         check_threads(self.threads)
         if not self.memory > 0:
             raise InputError(f"memory is {self.memory}", mend="give a number of bytes, 1 << 30 by default")
-        if self.target is not None and self.target not in runtime.TARGETS:
-            mend = did_you_mean(self.target, runtime.TARGETS)
+        if self.target is not None and self.target not in execution.TARGETS:
+            mend = did_you_mean(self.target, execution.TARGETS)
             raise InputError(f"there is no target {self.target!r}", where="target", mend=mend)
 
     @property
@@ -121,7 +122,7 @@ class Settings:
     @property
     def elsewhere(self) -> str:
         """The name of the target where it is another machine than this one; else empty."""
-        return self.target if self.target is not None and self.target != runtime.host_target().name else ""
+        return self.target if self.target is not None and self.target != execution.host_target().name else ""
 
     def complete(self, passes: Sequence[Pass]) -> list[Pass]:
         """The passes with what the settings add; encodings stay the last ones, for they name what they pack."""

@@ -26,11 +26,11 @@ from onnxslim.api.rewriting import rewrite
 from onnxslim.api.settings import Settings
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
+from onnxslim.execution import operators_from
+from onnxslim.execution.ort import Libraries
 from onnxslim.graph import to_proto
 from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass
-from onnxslim.runtime import operators_from
-from onnxslim.runtime.ort import Libraries
 
 if TYPE_CHECKING:
     from onnxslim.api.converting import Conversion

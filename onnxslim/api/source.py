@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxslim import calibration, runtime
+from onnxslim import execution
 from onnxslim.analysis.validity import first_fault
 from onnxslim.calibration import Statistics
 from onnxslim.errors import CannotRun, InputError
+from onnxslim.execution import Port
 from onnxslim.graph import load, same_file
 from onnxslim.graph.atomic import check_writable
 from onnxslim.graph.listed import DEFAULTS_IR, defaults, make_constants
@@ -23,11 +24,11 @@ from onnxslim.graph.reader import source_of
 from onnxslim.graph.thin import proto_bytes
 from onnxslim.graph.wire import MAX_BYTES
 from onnxslim.report.facts import ModelFacts, describe
-from onnxslim.runtime import Port
+from onnxslim.samples import load_samples, sample_set_hash
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Samples
-    from onnxslim.calibration.sources import SampleSource
+    from onnxslim.samples import Samples
+    from onnxslim.samples.sources import SampleSource
 
 AnyModel = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 Bytes = bytes  # `Source.bytes` is a number
@@ -123,13 +124,13 @@ def open_samples(
     """
     if samples is None:
         return None
-    return calibration.load_samples(samples, inputs=inputs_of(model), labels=labels)
+    return load_samples(samples, inputs=inputs_of(model), labels=labels)
 
 
 def inputs_of(model: ir.Model) -> tuple[Port, ...]:
     """The inputs as onnxruntime sees them, or as the model declares them where onnxruntime cannot open it."""
     try:
-        return runtime.open_session(model, optimize=False).inputs
+        return execution.open_session(model, optimize=False).inputs
     except CannotRun:
         return tuple(_declared(v) for v in model.graph.inputs if v.name not in model.graph.initializers)
 
@@ -155,7 +156,7 @@ def open_statistics(given: Sequence[str | os.PathLike[str] | Statistics], parts:
         InputError: A file holds no statistics, or nothing would be left to judge by.
     """
     found = [each if isinstance(each, Statistics) else Statistics.load(each) for each in given]
-    marks = {calibration.sample_set_hash(part) for part in parts} if found else set()
+    marks = {sample_set_hash(part) for part in parts} if found else set()
     if any(each.samples in marks for each in found):
         raise InputError(
             "the statistics were made on the samples that shall judge the result",

@@ -12,9 +12,10 @@ import onnx_ir as ir
 from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.source import AnyModel, AnySamples, Source, open_samples, open_source
 from onnxslim.errors import CannotRun, Crashed, InputError, did_you_mean
+from onnxslim.evaluation import Parity, Reference, Tier
+from onnxslim.execution import Feed, operators_from, random_feeds, untried_feeds
+from onnxslim.execution.ort import Libraries
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed, Parity, Reference, Tier, operators_from, random_feeds, untried_feeds
-from onnxslim.runtime.ort import Libraries
 
 MAX_SAMPLES = 64
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.graph.halves import Half, made_of, narrow, stored_in_half, widen
 from onnxslim.pipeline import Outcome, Pass
-from onnxslim.runtime.tier import Tier
 
 Run = Callable[[Sequence[Pass], ir.Model], Outcome]
 """Runs passes on a model, which is not changed."""

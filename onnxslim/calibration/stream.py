@@ -10,17 +10,17 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration.blocks import BLOCK
-from onnxslim.calibration.check import PortLike, check_sample, check_samples
 from onnxslim.calibration.expose import exposed, measured
 from onnxslim.calibration.fingerprint import fingerprints, joined
 from onnxslim.calibration.gram import Gram
 from onnxslim.calibration.histogram import BINS
-from onnxslim.calibration.identity import Digest, combine, content_hash
 from onnxslim.calibration.moments import Uneven
-from onnxslim.calibration.sample import Indexed, Sample, Samples
 from onnxslim.calibration.statistics import Key, Request, Statistic, Statistics
 from onnxslim.errors import CheckFailed, InputError, did_you_mean
-from onnxslim.runtime.session import Port, Session, open_session
+from onnxslim.execution.session import Port, Session, open_session
+from onnxslim.samples.check import PortLike, check_sample, check_samples
+from onnxslim.samples.identity import Digest, combine, content_hash
+from onnxslim.samples.sample import Indexed, Sample, Samples
 
 WORKSPACE = 32 << 20
 """Bytes of the budget kept for the buffers of histograms and Gram matrices."""

@@ -11,7 +11,7 @@ from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import how_to_load, samples_options, take_samples
 
 if TYPE_CHECKING:
-    from onnxslim.runtime.feeds import Feed
+    from onnxslim.execution.feeds import Feed
 
 
 @click.command("bench", short_help="Measure the latency of a model, or of two against each other")
@@ -37,7 +37,7 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
     against itself.
     """
     from onnxslim.api.bench import bench as run
-    from onnxslim.calibration import Sample
+    from onnxslim.samples import Sample
 
     samples, feed = take_samples(arguments, a), None
     if samples is None:
@@ -69,7 +69,7 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
 
 
 def _random_feed(model: str, how: dict[str, Any]) -> Feed:
+    from onnxslim.execution import random_feeds
     from onnxslim.graph import load
-    from onnxslim.runtime import random_feeds
 
     return random_feeds(load(model, **how), enough=1)[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from onnxslim.errors import InputError
-from onnxslim.runtime.target import TARGETS
+from onnxslim.execution.target import TARGETS
 
 if TYPE_CHECKING:
     from onnxslim.pipeline import Option, Pass
@@ -174,7 +174,7 @@ must_verify_option = click.option(
 def _load_operators(context: click.Context, _: click.Parameter, paths: tuple[str, ...]) -> None:
     """Sessions load the libraries until the command ends."""
     if paths and not context.resilient_parsing:
-        from onnxslim.runtime import operators_from
+        from onnxslim.execution import operators_from
 
         context.with_resource(operators_from(paths))
 

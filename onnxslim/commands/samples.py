@@ -11,8 +11,8 @@ from onnxslim.commands.options import Decorator, chain, finite
 from onnxslim.errors import InputError
 
 if TYPE_CHECKING:
-    from onnxslim.calibration import Samples
-    from onnxslim.runtime import Session
+    from onnxslim.execution import Session
+    from onnxslim.samples import Samples
 
 IMAGE_OPTIONS = ("size", "mean", "std", "scale", "layout", "channels", "resize", "filter", "pad")
 
@@ -120,16 +120,16 @@ def take_samples(arguments: dict[str, Any], model: str) -> Samples | str | None:
     if source is None:
         where = f"--{next(iter(image))}" if image else "--sample-rate"
         raise InputError("options of samples say nothing without samples", where=where, mend="add --samples")
-    from onnxslim.calibration import load_samples
-    from onnxslim.calibration.images import ImageOptions
+    from onnxslim.samples import load_samples
+    from onnxslim.samples.images import ImageOptions
 
     options = ImageOptions(**image) if image else None
     return load_samples(source, inputs=_session(arguments, model).inputs, image=options, sample_rate=rate)
 
 
 def _session(arguments: dict[str, Any], model: str) -> Session:
+    from onnxslim.execution import open_session
     from onnxslim.graph import load
-    from onnxslim.runtime import open_session
 
     return open_session(load(model, **how_to_load(arguments)), threads=arguments["threads"])
 

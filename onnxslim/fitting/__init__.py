@@ -1,28 +1,26 @@
 """Fitting the weights of a contraction to what the original computed: pruning and sparsification share it."""
 
-from .bias import bias_of, biases_of, shift_bias
-from .feeds import FITTED, first_feeds, typical
-from .forward import Forward
-from .gains import gains, gains_of
-from .lengths import Lengths
-from .noise import OutputNoise
-from .problem import HELD_OUT, Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
-from .sides import Sides, follow_each_other
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnxslim.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from onnxslim.fitting.bias import bias_of, biases_of, shift_bias
+    from onnxslim.fitting.gains import gains, gains_of
+    from onnxslim.fitting.problem import HELD_OUT, Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
+    from onnxslim.fitting.sides import Sides, follow_each_other
 
 __all__ = [
-    "FITTED",
     "HELD_OUT",
-    "Forward",
-    "Lengths",
     "Matrix",
     "Normal",
-    "OutputNoise",
     "Problem",
     "Reading",
     "Sides",
     "bias_of",
     "biases_of",
-    "first_feeds",
     "follow_each_other",
     "gains",
     "gains_of",
@@ -30,5 +28,32 @@ __all__ = [
     "posed",
     "posed_together",
     "shift_bias",
-    "typical",
 ]
+
+_HOMES = {
+    ".bias": (
+        "bias_of",
+        "biases_of",
+        "shift_bias",
+    ),
+    ".gains": (
+        "gains",
+        "gains_of",
+    ),
+    ".problem": (
+        "HELD_OUT",
+        "Matrix",
+        "Normal",
+        "Problem",
+        "Reading",
+        "paired_rows",
+        "posed",
+        "posed_together",
+    ),
+    ".sides": (
+        "Sides",
+        "follow_each_other",
+    ),
+}
+
+__getattr__ = lazy_exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .problem import Matrix, Normal, Problem
+from onnxslim.fitting.problem import Matrix, Normal, Problem
 
 MOST = 1.1
 """Factor; a fit that is shorter still is far from y, whatever its length."""

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from onnxslim.execution import Feed
+from onnxslim.execution.stepper import Forward
+from onnxslim.fitting.problem import Problem, Reading, own_bias, posed_together
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed
-
-from .forward import Forward
-from .problem import Problem, Reading, own_bias, posed_together
 
 
 class Sides:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from onnxslim.graph.listed import DEFAULTS_IR, make_constants
@@ -122,3 +123,11 @@ def site(node: ir.Node) -> str:
     """How actions and reasons name a node: its operator and its name, or its first output where it has none."""
     name = node.name or next((value.name for value in node.outputs if value.name), "")
     return f"{node.op_type} {name}"
+
+
+def inline(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
+    """A constant with its data, which may lie in a file: a model without a path cannot name that."""
+    held = ir.Tensor(tensor.numpy(), dtype=tensor.dtype) if isinstance(tensor, ir.ExternalTensor) else tensor
+    made = ir.serde.serialize_tensor(held)
+    made.name = name
+    return made

@@ -5,7 +5,7 @@ from .decoder import OPSET, PREFIX, Kit
 from .groups import Together, together
 from .ledger import TensorFacts, ledger
 from .packing import Packing, packings
-from .restore import behind, decoded_values, inline, restored
+from .restore import behind, decoded_values, restored
 
 __all__ = [
     "CAN_BE_PACKED",
@@ -20,7 +20,6 @@ __all__ = [
     "behind",
     "bound",
     "decoded_values",
-    "inline",
     "ledger",
     "packings",
     "restored",

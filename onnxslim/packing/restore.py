@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import open_session
+from onnxslim.execution import open_session
+from onnxslim.graph.edit import constant_tensor, inline
 
 from .decoder import PREFIX
 
@@ -70,14 +70,6 @@ def restored(values: Sequence[ir.Value], opset: int) -> list[npt.NDArray[np.gene
     proto = onnx.ModelProto(ir_version=8, graph=graph, opset_import=[onnx.helper.make_opsetid("", min(opset, LATEST))])
     outputs = open_session(proto, optimize=False).run({})
     return [np.asarray(outputs[value.name or ""]) for value in values]
-
-
-def inline(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
-    """A constant with its data, which may lie in a file: a model without a path cannot name that."""
-    held = ir.Tensor(tensor.numpy(), dtype=tensor.dtype) if isinstance(tensor, ir.ExternalTensor) else tensor
-    made = ir.serde.serialize_tensor(held)
-    made.name = name
-    return made
 
 
 LATEST = 21

@@ -12,8 +12,9 @@ from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.calibration import Metric, Samples, Statistics
-    from onnxslim.runtime.target import Target
+    from onnxslim.calibration import Statistics
+    from onnxslim.execution.target import Target
+    from onnxslim.samples import Metric, Samples
 
 MAX_DECLINED = 10_000
 """Reasons kept of one pass; what comes after is counted in ``declined_beyond`` only, so that memory stays bounded."""

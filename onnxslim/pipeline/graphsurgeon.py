@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from onnxslim.errors import OnnxSlimError, failed
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.graphsurgeon import Edit, from_graphsurgeon, losses, to_graphsurgeon
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,20 +13,22 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxslim import runtime
+from onnxslim import evaluation, execution
 from onnxslim.errors import CannotRun, CheckFailed, Crashed, OnnxSlimError, OutOfMemory, out_of_memory
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph import problems
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.options import values_of
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.calibration import Metric, Samples, Statistics
-    from onnxslim.runtime import Feed, Parity, Reference, Target
-    from onnxslim.runtime.findings import Evidence
+    from onnxslim.calibration import Statistics
+    from onnxslim.evaluation import Parity, Reference
+    from onnxslim.evaluation.findings import Evidence
+    from onnxslim.execution import Feed, Target
+    from onnxslim.samples import Metric, Samples
 
 MAX_REFUSALS = 32
 """Guilty rewrites looked for in one stage before the whole stage is given up."""
@@ -178,7 +180,7 @@ class Pipeline:
             return None
         evidence: Evidence = "random inputs" if self.samples is None else "samples"
         try:
-            return runtime.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
+            return evaluation.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
         except (CannotRun, OutOfMemory) as error:
             if self.samples is None and not self._tried and not isinstance(error, Crashed):
                 return self._reference_at_other_sizes(model, feeds, tier)
@@ -189,7 +191,7 @@ class Pipeline:
         """The same where the model runs at none of the usual sizes: ``feeds`` become what it does run."""
         self._tried = True
         try:
-            feeds[:] = runtime.random_feeds(model)
+            feeds[:] = execution.random_feeds(model)
         except (CannotRun, OutOfMemory) as error:
             self._obstacle = str(error)
             return None
@@ -201,7 +203,7 @@ class Pipeline:
         if self.samples is not None:
             return [sample.feed for sample in itertools.islice(self.samples, MAX_SAMPLE_FEEDS)], "samples"
         try:
-            return runtime.untried_feeds(model), "random inputs"
+            return execution.untried_feeds(model), "random inputs"
         except CannotRun as error:
             self._obstacle = str(error)
             return [], "none"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from onnxslim.errors import InputError
 
 if TYPE_CHECKING:
+    from onnxslim.evaluation import Parity
+    from onnxslim.execution import Latency
     from onnxslim.pipeline import Guilty, Step
     from onnxslim.report.facts import ModelFacts
-    from onnxslim.runtime import Latency, Parity
 
 
 @dataclass(frozen=True, slots=True)

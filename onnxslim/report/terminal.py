@@ -28,11 +28,12 @@ from onnxslim.report.wording import (
 )
 
 if TYPE_CHECKING:
+    from onnxslim.evaluation import Parity
+    from onnxslim.execution import Latency
     from onnxslim.packing import TensorFacts
     from onnxslim.pipeline import Action, Guilty, Step
     from onnxslim.report.facts import ModelFacts, PortFacts
     from onnxslim.report.report import Attempt, Report
-    from onnxslim.runtime import Latency, Parity
 
 PLAIN_WIDTH = 120
 """Columns of tables that go to a file or a pipe."""

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 if TYPE_CHECKING:
+    from onnxslim.evaluation import Parity
+    from onnxslim.evaluation.compare import Difference
+    from onnxslim.execution import Latency
     from onnxslim.report.facts import ModelFacts
     from onnxslim.report.report import Report
-    from onnxslim.runtime import Latency, Parity
-    from onnxslim.runtime.compare import Difference
 
 QDQ = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 """Operators that mark what runs in int8; onnxruntime fuses most of them away, so that they do not count as work."""

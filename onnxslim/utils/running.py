@@ -11,14 +11,14 @@ import onnx
 
 from onnxslim.api.arguments import check_feed
 from onnxslim.api.slim import logger
+from onnxslim.execution import open_session
 from onnxslim.graph import load, to_graphsurgeon
-from onnxslim.runtime import open_session
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
 RTOL, ATOL = 1e-3, 1e-4
-"""OnnxSlim's bounds; this project's own are tighter (`onnxslim.runtime.Reference`)."""
+"""OnnxSlim's bounds; this project's own are tighter (`onnxslim.evaluation.Reference`)."""
 
 
 def gen_onnxruntime_input_data(

@@ -14,10 +14,10 @@ import onnx_ir as ir
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import Channels, Group
 from onnxslim.analysis.cost import bound
+from onnxslim.execution import Feed, attribute, node_times
 from onnxslim.graph.edit import Names
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.channels import Ids
-from onnxslim.runtime import Feed, attribute, node_times
 
 from .importance import Ranking
 

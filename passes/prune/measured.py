@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
-from onnxslim.calibration import Gram, Request, Samples, collect_in_groups
+from onnxslim.calibration import Gram, Request, collect_in_groups
 from onnxslim.calibration.stream import WORKSPACE
+from onnxslim.samples import Samples
 
 from .reads import Moments
 

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from onnxslim.analysis.channels import find_channels
 from onnxslim.errors import CheckFailed, InputError
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import Feed
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Feed, Reference, Tier
 
 from .apply import Removal, remove_channels, silence_channels
 

@@ -11,10 +11,10 @@ import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.errors import InputError
+from onnxslim.evaluation import Tier
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult, values_of
-from onnxslim.runtime import Tier
 
 from .apply import constants_of, remove_channels
 from .budget import kept_of

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from onnxslim.execution import Feed
 from onnxslim.fitting import Problem, Sides, follow_each_other
 from onnxslim.graph.edit import constant_tensor, set_constant
-from onnxslim.runtime import Feed
 
 from .affine import refit_affine
 from .layers import Layer

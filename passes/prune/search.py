@@ -19,10 +19,12 @@ import onnx_ir as ir
 from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, HELD_OUT, Lengths, OutputNoise, first_feeds, typical
+from onnxslim.evaluation import Lengths, OutputNoise
+from onnxslim.execution import open_session, rank_latency
+from onnxslim.fitting import HELD_OUT
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.pipeline import Context
-from onnxslim.runtime import open_session, rank_latency
+from onnxslim.samples import FITTED, first_feeds, typical
 
 from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform

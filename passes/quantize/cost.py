@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onnxslim.runtime import NodeTime
+from onnxslim.execution import NodeTime
 
 NANOSECONDS = 0.4
 """For one element through a QuantizeLinear or DequantizeLinear, where none was there to measure."""

@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Histogram
+from onnxslim.evaluation import Noise
+from onnxslim.execution import Feed, NodeTime, attribute, node_times
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime import Feed, NodeTime, Noise, attribute, node_times
 
 from .cost import Costs, conversions
 from .grid import TINY

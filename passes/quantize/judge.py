@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.calibration import Metric, Samples
-from onnxslim.runtime import Feed, Reference, Tier, open_session, rank_latency
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import Feed, open_session, rank_latency
+from onnxslim.samples import Metric, Samples
 
 AIM = 30.0
 """dB of the outputs that the search aims at where no metric is given: nearest neighbours of embeddings, the labels of

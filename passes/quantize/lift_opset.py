@@ -16,10 +16,10 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, raise_ir_version, site
 from onnxslim.graph.walk import nodes
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 TARGET = 13
 OLDEST = 7

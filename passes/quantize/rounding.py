@@ -18,22 +18,14 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.calibration import (
-    Gram,
-    Range,
-    Request,
-    Sample,
-    Samples,
-    Unfold,
-    collect_in_groups,
-    unfold_of,
-)
-from onnxslim.calibration.sample import Indexed
+from onnxslim.calibration import Gram, Range, Request, Unfold, collect_in_groups, unfold_of
 from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.linalg import Project, compensate, output_errors
 from onnxslim.ops.int8 import CONTRACTIONS
 from onnxslim.pipeline import Context
+from onnxslim.samples import Sample, Samples
+from onnxslim.samples.sample import Indexed
 
 from .grid import Grid, weight_grid
 from .group import Group

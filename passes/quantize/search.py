@@ -17,11 +17,11 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Histogram, Statistics
-from onnxslim.fitting import Lengths
+from onnxslim.evaluation import Lengths, Noise
+from onnxslim.execution import Feed, host_target, optimized_graph
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Feed, Noise, host_target, optimized_graph
 
 from .bias import Means, means_of
 from .cost import Costs

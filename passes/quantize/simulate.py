@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.evaluation import Extents, Leaf, Measure, Noise, extents_of, leaves_of, shown
+from onnxslim.execution import Feed, Session, open_session
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor
 from onnxslim.ops.int8 import CONTRACTIONS
-from onnxslim.runtime import Extents, Feed, Leaf, Measure, Noise, Session, extents_of, leaves_of, open_session, shown
 
 from .grid import activation_grid, weight_grid
 from .group import Group

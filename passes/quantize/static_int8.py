@@ -17,13 +17,13 @@ import onnx_ir as ir
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
 from onnxslim.errors import InputError
-from onnxslim.fitting import Lengths
+from onnxslim.evaluation import Lengths, Reference, Tier
+from onnxslim.execution import Target, host_target
 from onnxslim.graph.edit import site
 from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.runtime import Reference, Target, Tier, host_target
 
 from .bias import Means, mean_request
 from .group import OPERATORS, Group, group_of, rebound

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, site
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.signature import attributes_key, tensor_key, tensor_sample
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .purity import deep_impurity, pure_functions
 from .remove_unused import detach

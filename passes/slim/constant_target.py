@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import Dim, Expr
 from onnxslim.analysis.dims import lower
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .rewriting import Place, Replacement, Rule
 

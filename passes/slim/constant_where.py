@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.identity import same_shape
-from onnxslim.runtime.tier import Tier
 
 from .rewriting import Place, Replacement, Rule
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.runtime.tier import Tier
 
 from .linear import MOVES, is_dead
 from .rewriting import Place, Replacement, Rule, remade

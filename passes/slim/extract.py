@@ -10,12 +10,12 @@ import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts, infer_shapes
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import subgraphs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 DTYPES = {
     "fp16": ir.DataType.FLOAT16,

@@ -8,11 +8,11 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import add_initializer, site
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .lift_constants import constant_tensor
 from .region import MAX_GROWTH, Budget, Region, find_region

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .fuse_conv_batchnorm import scaled_weights
 from .linear import (

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import DOMAIN
-from onnxslim.runtime.tier import Tier
 
 from .algebra import Gate, float_dtype, inputs
 from .fuse_gelu import gelu

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 from .size import node_bytes, tensor_bytes

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import ACTIVATIONS, DOMAIN
-from onnxslim.runtime.tier import Tier
 
 from .algebra import float_dtype, scalar
 from .rewriting import Place, Replacement, Rule

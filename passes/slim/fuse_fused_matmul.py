@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import DOMAIN
-from onnxslim.runtime.tier import Tier
 
 from .algebra import finite_float32, float_dtype, scalar
 from .merge_transposes import permutation

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .algebra import Gate, affine, float_dtype, gate, is_close, polynomial
 from .rewriting import Place, Replacement, Rule

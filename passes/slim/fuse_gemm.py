@@ -7,7 +7,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .linear import is_dead, number, one_use
 from .rewriting import Place, Replacement, Rule, remade

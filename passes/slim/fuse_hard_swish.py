@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .algebra import Affine, affine, finite_float32, float_dtype, gate, is_close, scalar
 from .rewriting import Place, Replacement, Rule

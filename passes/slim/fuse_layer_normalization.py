@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .algebra import confined, float_dtype, inputs, scalar
 from .reductions import axes_of, keeps_dims

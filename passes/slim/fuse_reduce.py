@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
-from onnxslim.runtime.tier import Tier
 
 from .linear import ints, is_dead, number
 from .rewriting import Place, Replacement, Rule, remade

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .algebra import float_dtype, is_close, operand
 from .reductions import axes_are_input, axes_of, keeps_dims

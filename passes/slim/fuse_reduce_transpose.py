@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
-from onnxslim.runtime.tier import Tier
 
 from .merge_transposes import permutation
 from .reductions import axes_are_input, axes_of, keeps_dims

@@ -8,12 +8,12 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import site
 from onnxslim.graph.walk import holds_graphs
 from onnxslim.ops.determinism import TOTAL
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .loops import Repeated, fewest_trips, repeated
 from .purity import deep_impurity, pure_functions

@@ -14,10 +14,10 @@ from typing import ClassVar
 import onnx
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.determinism import STANDARD_DOMAINS, schema
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .remove_unused import detach
 from .scopes import Scope, scopes

@@ -10,12 +10,12 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.signature import graph_key
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .scopes import Scope, scopes, versions_in
 from .shared_facts import shape_facts

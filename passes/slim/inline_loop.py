@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import add_initializer, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .loops import Repeated, repeated, starts
 from .remove_unused import detach

@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph import edit
 from onnxslim.graph.edit import add_initializer, site
 from onnxslim.graph.stored import stored
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
 from .size import listing_bytes, node_bytes, tensor_bytes

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis import Dim
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .constant_target import reshape_target
 from .merge_transposes import permutation

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import Dim
 from onnxslim.analysis.operator import broadcast_shapes
-from onnxslim.runtime.tier import Tier
+from onnxslim.evaluation.tier import Tier
 
 from .rewriting import Place, Replacement, Rule
 

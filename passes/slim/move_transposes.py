@@ -15,10 +15,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .layout_cut import MOST, Cost, placements, total
 from .layout_rebuild import Rebuild

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import site
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.determinism import removable_when_unused
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .scopes import annotated, scopes
 

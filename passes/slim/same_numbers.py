@@ -13,11 +13,11 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.analysis import Expr, ShapeFacts
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import site
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .scopes import Forwarding, Scope, scopes
 from .shared_facts import shape_facts

@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.walk import bodies
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import ClassVar, cast
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.elementwise import ELEMENTWISE
 from onnxslim.ops.signature import attributes_key
-from onnxslim.runtime.tier import Tier
 
 from .merge_concats import concat_axis
 from .merge_transposes import permutation

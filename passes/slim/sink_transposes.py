@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.elementwise import BROADCASTING, ELEMENTWISE
-from onnxslim.runtime.tier import Tier
 
 from .merge_transposes import composed, permutation
 from .rewriting import Place, Replacement, Rule, remade

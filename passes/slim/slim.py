@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 import onnx_ir as ir
 
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.walk import tensors
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.registry import pass_table
 from onnxslim.pipeline.rewrite import Declined, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .common_subexpressions import CommonSubexpressions
 from .fold_constants import FoldConstants

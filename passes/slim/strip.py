@@ -13,12 +13,12 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.serde import TensorProtoTensor
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.sidecar import EXTRAS, TYPE, Extras
 from onnxslim.graph.walk import Body, bodies
 from onnxslim.packing.decoder import PREFIX
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .scopes import ANNOTATION, annotated
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.calibration import Samples, Statistics, collect_in_groups
-from onnxslim.fitting import OutputNoise
+from onnxslim.calibration import Statistics, collect_in_groups
+from onnxslim.evaluation import OutputNoise
 from onnxslim.graph.edit import set_constant
+from onnxslim.samples import Samples
 
 from .fit import fit_alone
 from .sweep import Wanted

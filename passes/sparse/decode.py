@@ -8,11 +8,11 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.errors import OnnxSlimError
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import add_initializer, constant_tensor
 from onnxslim.graph.sparse import MARK
 from onnxslim.packing import behind, decoded_values, restored
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 from .encode import RECORD, drop_dead
 

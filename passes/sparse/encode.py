@@ -13,12 +13,12 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import OnnxSlimError
+from onnxslim.evaluation.tier import Tier
+from onnxslim.execution import optimized_graph
 from onnxslim.graph.edit import Names, constant_tensor, raise_ir_version
 from onnxslim.graph.sparse import MARK, Layout
 from onnxslim.packing import CAN_BE_PACKED, OPSET, PREFIX, Content, Kit, Packing, behind, restored, sizes, together
 from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
-from onnxslim.runtime import optimized_graph
-from onnxslim.runtime.tier import Tier
 
 Encoding = Literal["auto", "standard", "strict", "folded", "dense"]
 RECORD = "onnxslim.encoding"

@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from onnxslim import linalg
 from onnxslim.calibration import Gram, Statistics
+from onnxslim.execution import Feed
 from onnxslim.fitting import Problem, Sides, gains, gains_of
 from onnxslim.graph.edit import constant_tensor, set_constant
-from onnxslim.runtime import Feed
 
 from .grids import Levels, Matrix
 from .sweep import Made, Wanted, plain, swept

@@ -12,15 +12,15 @@ import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.calibration import Sample
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.fitting import FITTED, Lengths, OutputNoise, first_feeds, typical
+from onnxslim.evaluation import Lengths, OutputNoise
+from onnxslim.evaluation.tier import Tier
+from onnxslim.execution import open_session
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.runtime import open_session
-from onnxslim.runtime.tier import Tier
+from onnxslim.samples import FITTED, Sample, first_feeds, typical
 
 from .allocate import by_curves, curves_of, measured, probes, uniform
 from .fit import Fitted, fit_alone, fit_in_turn

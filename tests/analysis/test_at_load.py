@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from onnxslim.analysis.at_load import made_at_load
+from onnxslim.execution import lean_config, open_session
 from onnxslim.graph import parse
-from onnxslim.runtime import lean_config, open_session
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 EIGHTY_MB = f"""{HEADER} g (int64[1] i) => (float[1] y) <int64[1] s = {{20000000}}> {{
@@ -37,7 +37,7 @@ def test_small_constants_need_no_inference(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_sessions_that_compare_make_no_large_constants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxslim.runtime.session.FOLD_UP_TO", 1 << 20)
+    monkeypatch.setattr("onnxslim.execution.session.FOLD_UP_TO", 1 << 20)
     config = lean_config(parse(EIGHTY_MB))
     assert "ConstantFolding" in config.values()
     open_session(parse(EIGHTY_MB.replace("20000000", "300000")), config=config)

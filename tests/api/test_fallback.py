@@ -10,10 +10,11 @@ import pytest
 
 import onnxslim
 from onnxslim.api.fallback import Fallback
-from onnxslim.calibration import Sample, split
-from onnxslim.calibration.metrics import sqnr
+from onnxslim.evaluation import Tier
+from onnxslim.evaluation.metrics import sqnr
+from onnxslim.execution import Run, open_session
 from onnxslim.pipeline import Action, Pass, PassResult, Step
-from onnxslim.runtime import Run, Tier, open_session
+from onnxslim.samples import Sample, split
 from tests.passes.sparse.test_fit import NETS, correlated
 
 

@@ -13,13 +13,13 @@ import pytest
 
 import models_zoo
 import onnxslim
-from onnxslim.calibration import Sample, split
-from onnxslim.calibration.metrics import sqnr
 from onnxslim.errors import InputError
+from onnxslim.evaluation.metrics import sqnr
+from onnxslim.execution import Latency, Run, open_session
 from onnxslim.graph import load, to_bytes
 from onnxslim.passes.prune.search import Search
 from onnxslim.pipeline import get_pass, make_pass
-from onnxslim.runtime import Latency, Run, open_session
+from onnxslim.samples import Sample, split
 from tests.ops.channels.nets import model
 from tests.passes.prune.nets import samples
 
@@ -146,7 +146,7 @@ def test_int8_that_does_not_hold_leaves_the_pruned_model(monkeypatch: pytest.Mon
         ratio = 1.5 if slower else 0.7
         return Latency(ratio, ratio, ratio, "slower" if slower else "faster", 1.0, ratio, 0.01, 100, 10, 1)
 
-    monkeypatch.setattr("onnxslim.runtime.compare_latency", latency)
+    monkeypatch.setattr("onnxslim.execution.compare_latency", latency)
     options: dict[str, dict[str, Any]] = {
         "slim": {},
         "prune": {"ratio": 0.3, "refit": False},

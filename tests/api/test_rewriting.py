@@ -15,14 +15,15 @@ import pytest
 
 import models_zoo
 import onnxslim
-from onnxslim import runtime
+from onnxslim import execution
 from onnxslim.api.slim import simplify
-from onnxslim.calibration import Sample
 from onnxslim.errors import CheckFailed, InputError
+from onnxslim.evaluation import Tier
+from onnxslim.execution import Latency, open_session
 from onnxslim.graph import load, to_bytes
 from onnxslim.graph.edit import add_initializer
 from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
-from onnxslim.runtime import Latency, Tier, open_session
+from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import with_weights
 
 DIGITS = models_zoo.get("digits_cnn")
@@ -257,7 +258,7 @@ def test_a_larger_result_is_never_written(digits: Path, tmp_path: Path) -> None:
 
 
 def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(runtime, "compare_latency", lambda *args, **kwargs: faked(1.25))
+    monkeypatch.setattr(execution, "compare_latency", lambda *args, **kwargs: faked(1.25))
     result = onnxslim.quantize(DIGITS.path(), tmp_path / "out.onnx", samples=SAMPLES)
     assert result.report.decision == "kept float"
     assert "slower here: 0.80x" in result.report.reason
@@ -406,7 +407,7 @@ def test_another_machine_has_its_own_types_and_its_speed_is_not_claimed(
     monkeypatch: pytest.MonkeyPatch, target: str, activation: type, largest: int
 ) -> None:
     here = "x86-vnni" if target != "x86-vnni" else "arm64"
-    monkeypatch.setattr(runtime, "host_target", lambda: runtime.TARGETS[here])
+    monkeypatch.setattr(execution, "host_target", lambda: execution.TARGETS[here])
     result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, target=target)
     report = result.report
     assert report.decision == "quantized"
@@ -452,7 +453,7 @@ def test_what_is_slower_on_all_threads_is_dropped_too(monkeypatch: pytest.Monkey
     def fake(*args: Any, threads: int, **kwargs: Any) -> Latency:
         return dataclasses.replace(faked(0.5 if threads == 1 else 1.25), threads=threads)
 
-    monkeypatch.setattr(runtime, "compare_latency", fake)
+    monkeypatch.setattr(execution, "compare_latency", fake)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     report = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, search=False).report
     assert report.decision == "kept float"

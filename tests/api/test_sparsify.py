@@ -11,9 +11,9 @@ import pytest
 
 import onnxslim
 from onnxslim import Result
-from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
 from onnxslim.pipeline import get_pass, make_pass
+from onnxslim.samples import Sample
 from tests.documents import DIGITS, write_digit_samples
 from tests.passes.sparse.nets import digits
 

@@ -10,8 +10,8 @@ import pytest
 import models_zoo
 import onnxslim
 from onnxslim.errors import InputError
+from onnxslim.evaluation import Tier
 from onnxslim.graph import load
-from onnxslim.runtime import Tier
 
 DIGITS = models_zoo.get("digits_cnn")
 SAMPLES = DIGITS.samples("calibration").first(16)

@@ -10,7 +10,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from onnxslim.calibration import Sample
+from onnxslim.samples import Sample
 
 CONV = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,3,8,8] x) => (float[N,5] y) <float[4,3,3,3] w, float[4,5] v> {

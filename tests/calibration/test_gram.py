@@ -10,7 +10,7 @@ import pytest
 from onnxslim.calibration import Gram, Unfold, unfold_of
 from onnxslim.calibration.gram import CHUNK, WIDE
 from onnxslim.calibration.moments import Uneven
-from onnxslim.runtime import open_session
+from onnxslim.execution import open_session
 
 RNG = np.random.default_rng(0)
 

@@ -14,19 +14,18 @@ import pytest
 
 from onnxslim.calibration import (
     Request,
-    Sample,
     Statistics,
     Unfold,
     collect,
     collect_in_groups,
     fingerprints,
     percentile,
-    sample_set_hash,
     unfold_of,
 )
 from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.runtime import open_session
+from onnxslim.execution import open_session
+from onnxslim.samples import Sample, sample_set_hash
 from tests.calibration.nets import conv_model, images, value
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnxslim.cli import main
-from onnxslim.runtime import open_session
+from onnxslim.execution import open_session
 from tests.documents import DIGITS
 
 

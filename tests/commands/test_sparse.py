@@ -14,7 +14,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnxslim.cli import main
-from onnxslim.runtime import open_session, optimized_graph
+from onnxslim.execution import open_session, optimized_graph
 from tests.commands.test_verbs import Output, run_json, run_json_error
 from tests.documents import DIGITS, shorten_latency, write_digit_samples
 from tests.passes.sparse.nets import digits

@@ -15,9 +15,9 @@ import pytest
 from onnxslim.api.quality import MIN_SQNR
 from onnxslim.cli import main
 from onnxslim.commands.table import VERBS, group
+from onnxslim.execution import open_session
 from onnxslim.graph import load
 from onnxslim.pipeline import pass_table
-from onnxslim.runtime import open_session
 from tests.documents import DIGITS, shorten_latency, write_digit_samples
 
 Output = pytest.CaptureFixture[str]

@@ -13,9 +13,9 @@ import onnxslim
 from onnxslim import CheckFailed, InputError
 from onnxslim.api.arguments import OPTIMIZATIONS, PATTERNS, skipped
 from onnxslim.api.slim import simplify
+from onnxslim.evaluation import Tier
 from onnxslim.pipeline import get_pass, make_pass, pass_table
 from onnxslim.report import Report
-from onnxslim.runtime import Tier
 from tests.compat.models import COLUMNS, large, net, ops
 
 FLOAT, FLOAT16, INT32 = 1, 10, 6

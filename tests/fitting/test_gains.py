@@ -7,12 +7,12 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.calibration import collect
+from onnxslim.execution import Run, open_session
 from onnxslim.fitting import gains
 from onnxslim.fitting.gains import MOST
 from onnxslim.passes.sparse.fit import fit_alone, last
 from onnxslim.passes.sparse.masks import Pattern
 from onnxslim.passes.sparse.sweep import Wanted
-from onnxslim.runtime import Run, open_session
 from tests.passes.prune.nets import loaded
 from tests.passes.sparse.test_fit import NETS, correlated, in_turn, weights
 

@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 
 from onnxslim.errors import CannotRun, OnnxSlimError
+from onnxslim.evaluation.parity import Reference
+from onnxslim.evaluation.tier import Tier
+from onnxslim.execution.feeds import Feed
+from onnxslim.execution.session import open_session
 from onnxslim.graph import load, to_bytes, validate
 from onnxslim.passes.slim import Slim
 from onnxslim.pipeline.context import Context
-from onnxslim.runtime.feeds import Feed
-from onnxslim.runtime.parity import Reference
-from onnxslim.runtime.session import open_session
-from onnxslim.runtime.tier import Tier
 from tests.fuzz.truth import no_farther_from_the_truth
 
 MAX_PASSES = 400

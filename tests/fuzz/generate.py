@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnxslim.runtime.feeds import Feed
+from onnxslim.execution.feeds import Feed
 from tests.fuzz import arithmetic, control, layout, linear, regions, shapes
 from tests.fuzz.builder import ASSIGNMENTS, SYMBOLS, Builder
 

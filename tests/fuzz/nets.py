@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnxslim.runtime.feeds import Feed
+from onnxslim.execution.feeds import Feed
 from tests.fuzz.builder import ASSIGNMENTS, Builder, CannotAdd, Tensor
 from tests.fuzz.generate import feed
 

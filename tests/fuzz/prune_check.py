@@ -21,11 +21,11 @@ import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, Group, Site, find_channels
 from onnxslim.errors import CannotRun, OnnxSlimError
+from onnxslim.execution.feeds import Feed, Outputs
+from onnxslim.execution.session import open_session
 from onnxslim.graph import load, problems, to_bytes
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, set_constant
 from onnxslim.passes.prune.apply import Removal, remove_channels, silence_channels
-from onnxslim.runtime.feeds import Feed, Outputs
-from onnxslim.runtime.session import open_session
 
 TOLERANCE = 2e-4
 """Of the root mean square of an output."""

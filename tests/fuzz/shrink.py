@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxslim.errors import OnnxSlimError
-from onnxslim.runtime.session import open_session
+from onnxslim.execution.session import open_session
 from tests.fuzz.generate import Case
 
 Fails = Callable[[Case], bool]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxslim.runtime.feeds import Feed
+from onnxslim.execution.feeds import Feed
 from tests.fuzz.generate import FAMILIES, generate
 from tests.fuzz.truth import no_farther_from_the_truth
 from tools import fuzz_slim

@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxslim.runtime.feeds import Feed, Outputs
-from onnxslim.runtime.session import open_session
+from onnxslim.execution.feeds import Feed, Outputs
+from onnxslim.execution.session import open_session
 
 AS_FAR = 4.0
 """The slimmed model may be so many times as far from the truth as the original is."""

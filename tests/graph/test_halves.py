@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from onnxslim.execution import open_session
 from onnxslim.graph import load, to_bytes
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.halves import narrow, widen
-from onnxslim.runtime import open_session
 from tests.ops.channels.nets import feeds, model, node
 from tests.packing.arrays import weights
 

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from models_zoo import Entry, get
-from onnxslim.runtime import Run, open_session
+from onnxslim.execution import Run, open_session
 
 SCORED = [
     "ppocrv4_rec",

@@ -15,7 +15,7 @@ from models_zoo.seeds import generator
 from models_zoo.spectra import filters, hann, log_mel, power
 from models_zoo.speech import VOICES, _spoken, sentence, texts
 from models_zoo.tally import in_order
-from onnxslim.runtime import Feed, Outputs
+from onnxslim.execution import Feed, Outputs
 from tests.models_zoo.common import entry, session
 
 

@@ -6,8 +6,8 @@ import pytest
 from models_zoo import ratio
 from models_zoo.entries.ppocrv4_det import agreement, find_boxes, measure
 from models_zoo.pages import page
-from onnxslim.calibration import Sample
-from onnxslim.runtime import Feed, Outputs
+from onnxslim.execution import Feed, Outputs
+from onnxslim.samples import Sample
 
 
 def test_lines_of_a_page_lie_inside_it_and_do_not_overlap() -> None:

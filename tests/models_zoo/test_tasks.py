@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from models_zoo import SPLITS, paired_interval, ratio
-from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
-from onnxslim.runtime import Feed, Outputs
+from onnxslim.execution import Feed, Outputs
+from onnxslim.samples import Sample
 from tests.models_zoo.common import EVERY, entry, session
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Sample
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import open_session
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.passes.sparse.sparsify import Sparsify
 from onnxslim.pipeline import Context, Pass
-from onnxslim.runtime import Reference, Tier, open_session
+from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import with_weights
 
 TEXT = """

@@ -10,14 +10,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Sample, Statistics
+from onnxslim.calibration import Statistics
 from onnxslim.errors import CheckFailed, SetupError
+from onnxslim.evaluation import Tier
+from onnxslim.execution import open_session
+from onnxslim.execution.target import TARGETS
 from onnxslim.graph import parse, to_bytes
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.passes.slim import RemoveIdentity
 from onnxslim.pipeline import Action, Context, Pass, PassResult, Pipeline
-from onnxslim.runtime import Tier, open_session
-from onnxslim.runtime.target import TARGETS
+from onnxslim.samples import Sample
 
 SEVEN_ADDS = """
 <ir_version: 8, opset_import: ["" : 17]>

@@ -12,14 +12,15 @@ import pytest
 from rich.console import Console
 
 from onnxslim.errors import InputError
+from onnxslim.evaluation import Parity, Tier
+from onnxslim.evaluation.compare import Difference
+from onnxslim.evaluation.fidelity import Fidelity
+from onnxslim.execution import Latency
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
 from onnxslim.report.report import WrittenFile
 from onnxslim.report.terminal import TOP_REASONS, print_facts, print_parity, print_report
 from onnxslim.report.wording import latency_line, parity_line, size, speed
-from onnxslim.runtime import Latency, Parity, Tier
-from onnxslim.runtime.compare import Difference
-from onnxslim.runtime.metrics import Fidelity
 
 BEFORE = ModelFacts(
     path="in[red].onnx", bytes=10_900_000, nodes=860, ops={"Conv": 60, "BatchNormalization": 12}, opsets={"": 12},

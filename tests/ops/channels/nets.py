@@ -11,8 +11,8 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim.analysis.channels import Channels, find_channels
+from onnxslim.execution.feeds import Feed
 from onnxslim.graph import load
-from onnxslim.runtime.feeds import Feed
 from tests.fuzz.prune_check import check
 
 Node: TypeAlias = onnx.NodeProto

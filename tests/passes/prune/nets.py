@@ -9,10 +9,11 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels, find_channels
-from onnxslim.calibration import Request, Sample, collect
+from onnxslim.calibration import Request, collect
+from onnxslim.execution import Feed, open_session
 from onnxslim.graph import load
 from onnxslim.passes.prune.reads import Moments, Read, moments_of, reads_of
-from onnxslim.runtime import Feed, open_session
+from onnxslim.samples import Sample
 
 
 def loaded(proto: onnx.ModelProto) -> ir.Model:

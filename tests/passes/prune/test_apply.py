@@ -10,10 +10,10 @@ from onnx import helper, numpy_helper
 import onnxslim
 from models_zoo import get
 from onnxslim.analysis.channels import find_channels
+from onnxslim.execution.random import random_feeds
+from onnxslim.execution.session import open_session
 from onnxslim.graph import load, problems, to_bytes
 from onnxslim.passes.prune.apply import remove_channels, silence_channels
-from onnxslim.runtime.random import random_feeds
-from onnxslim.runtime.session import open_session
 from tests.fuzz.prune_check import difference, zero_atoms
 from tests.ops.channels.nets import STEM, Node, Weight, assert_removable, feeds, groups, model, node
 

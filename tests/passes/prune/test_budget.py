@@ -14,11 +14,11 @@ import models_zoo
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.channels import Group, find_channels
 from onnxslim.analysis.cost import bound
+from onnxslim.execution import Feed
 from onnxslim.graph import load
 from onnxslim.passes.prune.apply import kept_ids, remove_channels
 from onnxslim.passes.prune.budget import Costs, cheapest, kept_of, least_of, macs_of, steps_of, times_of, uniform
 from onnxslim.passes.prune.importance import Ranking
-from onnxslim.runtime import Feed
 from tests.ops.channels.nets import Node, Weight, model, node
 from tests.passes.prune.nets import feeds, loaded, samples
 

@@ -16,15 +16,15 @@ import models_zoo
 import onnxslim
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import Channels, find_channels
-from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
+from onnxslim.execution import open_session
 from onnxslim.graph import load, problems, save
 from onnxslim.passes.prune import apply, prune_channels
 from onnxslim.passes.prune.apply import Removal, constants_of
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.prune.search import Found, Search
 from onnxslim.pipeline import Action, Context, Pipeline
-from onnxslim.runtime import open_session
+from onnxslim.samples import Sample
 from tests.ops.channels.nets import Node, Weight, model, node
 from tests.passes.prune.nets import decibels, loaded, samples
 from tests.rewriting import assert_declines

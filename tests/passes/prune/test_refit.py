@@ -11,13 +11,13 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from onnxslim.errors import CannotRun
+from onnxslim.execution import open_session
 from onnxslim.fitting import Problem
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.passes.prune import refit as refitting
 from onnxslim.passes.prune.apply import constants_of, kept_ids, remove_channels
 from onnxslim.passes.prune.layers import Layer, layers_of
 from onnxslim.passes.prune.refit import refit
-from onnxslim.runtime import open_session
 from tests.ops.channels.nets import IMAGE, Node, Weight, model, node
 from tests.passes.prune.nets import decibels, feeds, loaded, measured, samples
 

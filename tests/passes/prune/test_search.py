@@ -10,14 +10,14 @@ import pytest
 import models_zoo
 from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import find_channels
-from onnxslim.calibration import Metric, Sample
-from onnxslim.fitting import OutputNoise
+from onnxslim.evaluation import OutputNoise
 from onnxslim.graph import load
 from onnxslim.passes.prune import apply, oracle, search
 from onnxslim.passes.prune.apply import Removal, constants_of
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.prune.search import Search
 from onnxslim.pipeline import Context
+from onnxslim.samples import Metric, Sample
 from tests.ops.channels.nets import Node, model, node
 from tests.passes.prune.nets import feeds, loaded, samples
 

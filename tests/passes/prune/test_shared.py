@@ -7,13 +7,14 @@ import pytest
 
 import onnxslim
 from onnxslim.analysis.channels import find_channels
-from onnxslim.calibration import Gram, Request, Sample, Statistics, collect
+from onnxslim.calibration import Gram, Request, Statistics, collect
 from onnxslim.graph import load
 from onnxslim.passes.prune import measured as measuring
 from onnxslim.passes.prune.measured import Measured
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.prune.reads import reads_of
 from onnxslim.pipeline import Context
+from onnxslim.samples import Sample
 from tests.passes.prune.nets import decibels, loaded
 from tools.unrolled import images, unrolled
 

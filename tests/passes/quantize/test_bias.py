@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from onnxslim.calibration import Sample
+from onnxslim.execution import TARGETS, open_session
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context
-from onnxslim.runtime import TARGETS, open_session
+from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import with_weights
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[N,32,6,6] x, %s) => (float[%s] y) { %s }'

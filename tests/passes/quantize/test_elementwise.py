@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Sample
+from onnxslim.execution import TARGETS, optimized_graph
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context
-from onnxslim.runtime import TARGETS, optimized_graph
+from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import kernels, quality, samples, with_weights
 
 NET = """

@@ -10,10 +10,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+from onnxslim.execution import open_session
 from onnxslim.graph import load, parse, to_bytes
 from onnxslim.passes.quantize.lift_opset import LiftOpset
 from onnxslim.pipeline import Context
-from onnxslim.runtime import open_session
 from tests.rewriting import assert_declines
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32)

@@ -7,11 +7,13 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.analysis import infer_shapes
-from onnxslim.calibration import Sample, collect
+from onnxslim.calibration import collect
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import open_session
 from onnxslim.passes.quantize.migrate import factors_of, migrate, migrations_of
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context
-from onnxslim.runtime import Reference, Tier, open_session
+from onnxslim.samples import Sample
 
 IMAGE, TABLE = (1, 4, 9, 9), (3, 8)
 """Shapes of the inputs."""

@@ -12,15 +12,17 @@ import onnx_ir as ir
 import pytest
 
 from models_zoo import get
-from onnxslim.calibration import Gram, Sample, Unfold
+from onnxslim.calibration import Gram, Unfold
 from onnxslim.calibration.stream import WORKSPACE
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import open_session
 from onnxslim.graph import load
 from onnxslim.linalg import compensate, output_errors
 from onnxslim.passes.quantize.grid import weight_grid
 from onnxslim.passes.quantize.rounding import Rounded, Rounding, round_for
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context, PassResult
-from onnxslim.runtime import Reference, Tier, open_session
+from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import with_weights
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[N,32,6,6] x, %s) => (%s) { %s }'

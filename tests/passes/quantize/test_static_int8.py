@@ -10,15 +10,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
+from onnxslim.evaluation.fidelity import sqnr_db
+from onnxslim.execution import TARGETS, open_session, optimized_graph
 from onnxslim.graph import parse, to_bytes
 from onnxslim.ops.int8 import CONTRACTIONS, Contraction
 from onnxslim.passes.quantize import group
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context, PassResult
-from onnxslim.runtime import TARGETS, open_session, optimized_graph
-from onnxslim.runtime.metrics import sqnr_db
+from onnxslim.samples import Sample
 
 RNG = np.random.default_rng(0)
 

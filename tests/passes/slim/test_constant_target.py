@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from onnxslim.execution.feeds import Feed
 from onnxslim.passes.slim.constant_target import ConstantTarget, reshape_target
 from onnxslim.passes.slim.plain_reshape import PlainReshape
-from onnxslim.runtime.feeds import Feed
 from tests.rewriting import assert_declines, assert_rewrites
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'

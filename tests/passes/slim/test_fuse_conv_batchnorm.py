@@ -2,10 +2,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.graph import parse, to_bytes
 from onnxslim.passes.slim import FuseConvBatchNorm
 from onnxslim.pipeline.context import Context
-from onnxslim.runtime.tier import Tier
 from tests.rewriting import assert_declines, assert_same_outputs
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim.execution.feeds import Feed
 from onnxslim.graph import parse
 from onnxslim.passes.slim import HoistInvariants, InlineLoop
 from onnxslim.pipeline.context import Context
-from onnxslim.runtime.feeds import Feed
 from tests.rewriting import assert_declines, assert_rewrites
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'

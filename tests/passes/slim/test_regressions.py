@@ -16,10 +16,10 @@ import onnx_ir as ir
 import pytest
 
 import onnxslim
+from onnxslim.execution.feeds import Feed
 from onnxslim.graph import load, parse, to_bytes, to_proto
 from onnxslim.passes.slim import Slim
 from onnxslim.pipeline.context import Context
-from onnxslim.runtime.feeds import Feed
 from tests.rewriting import assert_same_outputs
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.passes.slim import RemoveUnused
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Pass, PassResult
-from onnxslim.runtime.tier import Tier
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
+from onnxslim.execution import Feed, open_session, optimized_graph
 from onnxslim.graph import load, to_bytes
 from onnxslim.passes.sparse.encode import Encode, Encoding
 from onnxslim.pipeline import Context, PassResult
-from onnxslim.runtime import Feed, open_session, optimized_graph
 from tests.documents import DIGITS
 from tests.ops.channels.nets import feeds, model, node
 from tests.packing.arrays import weights

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.fitting import OutputNoise
+from onnxslim.evaluation import OutputNoise
 from onnxslim.graph.matcher import Matcher
 from onnxslim.passes.sparse.allocate import Curve, by_curves, curves_of, probes, uniform
 from onnxslim.passes.sparse.masks import Pattern

@@ -13,12 +13,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim.errors import CannotRun
+from onnxslim.execution import open_session
 from onnxslim.graph import load, save, to_bytes
 from onnxslim.packing import PREFIX, decoder
 from onnxslim.packing.packing import pack
 from onnxslim.passes.sparse.encode import RECORD, Encode, Encoding
 from onnxslim.pipeline import Context
-from onnxslim.runtime import open_session
 from tests.ops.channels.nets import feeds, model, node
 from tests.packing.arrays import weights
 from tests.passes.sparse.nets import (

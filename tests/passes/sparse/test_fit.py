@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Sample, collect
+from onnxslim.calibration import collect
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
 from onnxslim.passes.sparse.fit import Fitted, fit_alone, fit_in_turn
@@ -17,6 +17,7 @@ from onnxslim.passes.sparse.masks import Pattern
 from onnxslim.passes.sparse.sweep import Wanted
 from onnxslim.passes.sparse.weights import Weight, weights_of
 from onnxslim.pipeline import Context
+from onnxslim.samples import Sample
 from tests.ops.channels.nets import Node, model, node
 from tests.ops.channels.nets import Weight as Numbers
 from tests.passes.prune.nets import decibels, feeds, loaded

@@ -11,12 +11,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnxslim
-from onnxslim.calibration import Sample
 from onnxslim.graph import load, to_bytes
 from onnxslim.passes.sparse.decode import Decode
 from onnxslim.passes.sparse.grids import levels
 from onnxslim.passes.sparse.sparsify import HALVES, Sparsify
 from onnxslim.pipeline import Context, get_pass
+from onnxslim.samples import Sample
 from tests.documents import DIGITS
 from tests.ops.channels.nets import model, node
 from tests.passes.sparse.nets import assert_same_but_smaller, encoded

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxslim.calibration import Sample
 from onnxslim.errors import InputError
+from onnxslim.execution import optimized_graph
 from onnxslim.graph import load, to_bytes
 from onnxslim.passes.sparse.sparsify import Sparsify
 from onnxslim.pipeline import Context, PassResult
-from onnxslim.runtime import optimized_graph
+from onnxslim.samples import Sample
 from tests.ops.channels.nets import Node, feeds, model, node
 from tests.ops.channels.nets import Weight as Numbers
 from tests.packing.arrays import weights
