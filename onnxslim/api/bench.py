@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,8 +11,9 @@ from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import Crashed, InputError
 from onnxslim.execution import Latency, compare_latency, open_isolated, operators_from, random_feeds
 from onnxslim.execution.ort import Libraries
+from onnxslim.samples import feeds_of
+from onnxslim.samples.feeds import TIMED
 
-MAX_FEEDS = 8
 MAX_RUN = 300.0
 """Seconds that one run may take."""
 MAX_MADE = 1 << 30
@@ -71,10 +71,7 @@ def _bench(
     first = open_source(a, **how)
     second = first if b is None else open_source(b, **how)
     found = open_samples(samples, first.model)
-    if found is None:
-        feeds = random_feeds(first.model, enough=1)
-    else:
-        feeds = [sample.feed for sample in itertools.islice(found, MAX_FEEDS)]
+    feeds = random_feeds(first.model, enough=1) if found is None else feeds_of(found, TIMED)
     for source in (first, second):
         made = made_at_load(source.model, MAX_MADE)
         if made > MAX_MADE:

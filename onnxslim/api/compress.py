@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import Settings, divide
+from onnxslim.api.job import rewrite
+from onnxslim.api.task import divide
+from onnxslim.pipeline import RunConfig
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import Pass, get_pass, load_recipe, make_pass
 
@@ -26,7 +27,7 @@ def compress(
         model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
         output: Where to write the result; the input's own path needs ``in_place=True``.
         recipe: A TOML file or a list of passes to run instead of slim and quantize.
-        settings: Fields of `onnxslim.api.settings.Settings`; ``samples`` is needed where a pass needs them. Without a
+        settings: Fields of `onnxslim.pipeline.RunConfig`; ``samples`` is needed where a pass needs them. Without a
             recipe also the fields of the ``quantize`` pass.
 
     Returns:
@@ -46,4 +47,4 @@ def compress(
         settings["recipe_path"] = recipe
     else:
         passes = list(recipe)
-    return rewrite("compress", model, output, passes, Settings.of(settings))
+    return rewrite("compress", model, output, passes, RunConfig.of(settings))

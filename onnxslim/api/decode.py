@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import Settings
+from onnxslim.api.job import rewrite
+from onnxslim.pipeline import RunConfig
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import get_pass
 
@@ -20,7 +20,7 @@ def decode(model: AnyModel, output: str | os.PathLike[str] | None = None, **sett
     Args:
         model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
         output: Where to write the result; the input's own path needs ``in_place=True``.
-        settings: Fields of `onnxslim.api.settings.Settings`.
+        settings: Fields of `onnxslim.pipeline.RunConfig`.
 
     Returns:
         The model and the report.
@@ -29,4 +29,4 @@ def decode(model: AnyModel, output: str | os.PathLike[str] | None = None, **sett
         InputError: The model or an option cannot be used.
         CheckFailed: The outputs differ.
     """
-    return rewrite("decode", model, output, [get_pass("decode")()], Settings.of(settings), may_grow=True)
+    return rewrite("decode", model, output, [get_pass("decode")()], RunConfig.of(settings))

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import divide
+from onnxslim.api.job import rewrite
+from onnxslim.api.task import divide
 from onnxslim.api.source import AnyModel
 from onnxslim.pipeline import get_pass, make_pass
 
@@ -19,7 +19,7 @@ def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
         model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
         output: Where to write the result; the input's own path needs ``in_place=True``.
         options: ``samples`` (needed: a path, ``module:function`` or an iterable of ``Sample``), the other fields of
-            `onnxslim.api.settings.Settings`, and the fields of the ``quantize`` pass.
+            `onnxslim.pipeline.RunConfig`, and the fields of the ``quantize`` pass.
 
     Returns:
         The model and the report. Where int8 is wrong, larger or slower, the model is the slimmed float one and

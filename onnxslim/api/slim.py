@@ -22,8 +22,8 @@ from onnxslim.api.arguments import (
 )
 from onnxslim.api.inspect import inspect as facts_of
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import Settings
+from onnxslim.api.job import rewrite
+from onnxslim.pipeline import RunConfig
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.execution import operators_from
@@ -218,7 +218,7 @@ def simplify(
         size_threshold: Bytes of the largest value that is folded.
         target: ``any`` or ``onnxruntime``.
         model_check_inputs: What to compare outputs on.
-        settings: Fields of `onnxslim.api.settings.Settings`.
+        settings: Fields of `onnxslim.pipeline.RunConfig`.
 
     Raises:
         InputError: As ``slim``, or a recipe comes with what only the pass ``slim`` understands.
@@ -244,7 +244,7 @@ def simplify(
             raise InputError(f"the pass {each.name!r} does not belong into slim", mend="use compress with this recipe")
     wanted = as_dtype(dtype)
     asked = edits(inputs, input_shapes, outputs)
-    made = Settings(**settings)
+    made = RunConfig(**settings)
     verify = made.verify or model_check
 
     def prepare(loaded: Any) -> Conversion | None:
@@ -266,7 +266,7 @@ def simplify(
             settings["samples"] = [check_feed(edited, model_check_inputs)]
     settings |= {"verify": verify, "must_verify": model_check or made.must_verify}
     settings["prepare"] = prepare if asked or wanted is not None else None
-    return rewrite("slim", model, output, passes, Settings(**settings))
+    return rewrite("slim", model, output, passes, RunConfig(**settings))
 
 
 def show_models(

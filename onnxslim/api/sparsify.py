@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from onnxslim.api.result import Result
-from onnxslim.api.rewriting import rewrite
-from onnxslim.api.settings import divide
+from onnxslim.api.job import rewrite
+from onnxslim.api.task import divide
 from onnxslim.api.source import AnyModel
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pass, get_pass, make_pass
@@ -24,7 +24,7 @@ def sparsify(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
         model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
         output: Where to write the result; the input's own path needs ``in_place=True``.
         options: ``encoding`` (``auto``, ``standard``, ``strict``, ``folded`` or ``dense``), ``samples`` (a path,
-            ``module:function`` or an iterable of ``Sample``), the other fields of `onnxslim.api.settings.Settings`, and
+            ``module:function`` or an iterable of ``Sample``), the other fields of `onnxslim.pipeline.RunConfig`, and
             the fields of the ``sparsify`` pass.
 
     Returns:

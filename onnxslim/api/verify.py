@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.api.quality import MIN_SQNR, hold_to
 from onnxslim.api.source import AnyModel, AnySamples, Source, open_samples, open_source
 from onnxslim.errors import CannotRun, Crashed, InputError, did_you_mean
 from onnxslim.evaluation import Parity, Reference, Tier
+from onnxslim.evaluation.measurement import hold_to
 from onnxslim.execution import Feed, operators_from, random_feeds, untried_feeds
 from onnxslim.execution.ort import Libraries
 from onnxslim.graph.edit import constant_tensor
-
-MAX_SAMPLES = 64
+from onnxslim.pipeline.config import MIN_SQNR
+from onnxslim.samples import feeds_of
+from onnxslim.samples.feeds import HELD_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _reference(model: ir.Model, samples: AnySamples | None, tier: Tier, threads:
     """The side that is right, on the first samples, or on random inputs of several sizes."""
     found = open_samples(samples, model)
     if found is not None:
-        feeds = [sample.feed for sample in itertools.islice(found, MAX_SAMPLES)]
+        feeds = feeds_of(found, HELD_OUT)
         return Reference(model, feeds, tier=tier, threads=threads, evidence="samples")
     try:
         return Reference(model, untried_feeds(model), tier=tier, threads=threads)

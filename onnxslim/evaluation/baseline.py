@@ -19,6 +19,7 @@ from onnxslim import execution
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation.chance import chance_of, is_chance, shuffled
 from onnxslim.evaluation.metrics import LABELLED, RELATIVE, answers, load_metric
+from onnxslim.evaluation.scoring import score_of_run
 from onnxslim.graph.walk import holds_graphs
 from onnxslim.samples import Sample
 from onnxslim.samples.labels import class_labels, class_names
@@ -88,7 +89,7 @@ def evidence(
         InputError: The metric fails, or has nothing to score.
     """
     seen = _Seen(execution.open_session(model, threads=threads).run, parts, memory)
-    score = metric(seen.run, seen) if metric is not None else None
+    score = score_of_run(metric, seen.run, seen) if metric is not None else None
     seen.fill(COMPARED if metric is None else ENOUGH)
     found = _still(model, [seen.run(sample.feed) for sample in seen.held[:MOST_COMPARED]])
     if metric is None or score is None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxslim.errors import InputError
+from onnxslim.evaluation.scoring import score_of_run
 from onnxslim.samples import Sample
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def shuffled(metric: Metric, run: Run, samples: Sequence[Sample]) -> float | Non
         return None
     generator = np.random.default_rng(0)
     try:
-        whole = metric(run, samples)
-        scores = [metric(run, _dealt(samples, generator)) for _ in range(SHUFFLES)]
+        whole = score_of_run(metric, run, samples)
+        scores = [score_of_run(metric, run, _dealt(samples, generator)) for _ in range(SHUFFLES)]
     except InputError:
         return None  # each label is of its own sample's shape: they cannot be exchanged
     if all(score == whole for score in scores):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -41,6 +42,12 @@ class Parity:
     """Feeds that the original itself does not run."""
     notes: tuple[str, ...] = ()
     """What could not be compared, and flips that ties explain."""
+
+    @property
+    def worst_sqnr(self) -> float:
+        """Lossy: dB of the worst part, infinity where nothing was measured; minus infinity where the check failed."""
+        worst = min((each.sqnr_db for each in self.fidelity), default=math.inf)
+        return worst if self.passed and not math.isnan(worst) else -math.inf
 
     def __str__(self) -> str:
         if self.differences:

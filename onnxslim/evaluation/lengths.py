@@ -6,7 +6,6 @@ the durations that are rounded, the scores that are held against a threshold.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -19,10 +18,9 @@ from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation.compare import flatten
 from onnxslim.evaluation.views import exposed, named
 from onnxslim.execution import Feed, Outputs, Session, open_session
-from onnxslim.samples import Sample
+from onnxslim.samples import Sample, feeds_of
+from onnxslim.samples.feeds import LENGTHS
 
-FEEDS = 32
-"""Samples that lengths are compared on, at most."""
 RANKED = frozenset({"ArgMax", "ArgMin", "NonMaxSuppression", "TopK"})
 """Operators whose integers may change places while as many stay: of these the lengths alone count."""
 T = TypeVar("T")
@@ -53,9 +51,8 @@ class Lengths:
     def change(self, candidate: ir.Model) -> str:
         """How the lengths of the outputs, or what decides them, change on the samples; empty where they do not."""
         if not self._feeds:
-            each = FEEDS // max(len(self._samples), 1)
-            some = itertools.chain.from_iterable(itertools.islice(samples, each) for samples in self._samples)
-            self._feeds = [sample.feed for sample in some]
+            each = LENGTHS // max(len(self._samples), 1)
+            self._feeds = [feed for samples in self._samples for feed in feeds_of(samples, each)]
             self._decisions = self._deciding()
             session = self._session(self._model)
             self._before = [session.run(feed) for feed in self._feeds]

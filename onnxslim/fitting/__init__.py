@@ -9,11 +9,10 @@ from onnxslim.lazy import lazy_exports
 if TYPE_CHECKING:
     from onnxslim.fitting.bias import bias_of, biases_of, shift_bias
     from onnxslim.fitting.gains import gains, gains_of
-    from onnxslim.fitting.problem import HELD_OUT, Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
+    from onnxslim.fitting.problem import Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
     from onnxslim.fitting.sides import Sides, follow_each_other
 
 __all__ = [
-    "HELD_OUT",
     "Matrix",
     "Normal",
     "Problem",
@@ -41,7 +40,6 @@ _HOMES = {
         "gains_of",
     ),
     ".problem": (
-        "HELD_OUT",
         "Matrix",
         "Normal",
         "Problem",

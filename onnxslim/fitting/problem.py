@@ -19,10 +19,9 @@ from onnxslim.calibration import Unfold, unfold_of
 from onnxslim.calibration.gram import WIDE
 from onnxslim.fitting.bias import biases_of, shift_bias
 from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.samples import is_validation
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
-HELD_OUT = 4
-"""Every so manieth sample is not fitted, but judges."""
 ROWS = 16
 """Rows of X for each unknown of an output: more change nothing, and cost."""
 LEAST_ROWS = 4096
@@ -242,7 +241,7 @@ def posed_together(
                 targets = (targets if left is None else targets[:, left]) + shift
             if own is not None:
                 rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], axis=2)
-            side = judging if number % HELD_OUT == HELD_OUT - 1 else fitted
+            side = judging if is_validation(number) else fitted
             if large and not side.keeps(rows.shape[1]):
                 return "its Gram matrices do not fit into the memory"
             side.add(rows, targets.reshape(len(targets), unfold.groups, -1).transpose(1, 0, 2))

@@ -5,15 +5,20 @@ from typing import TYPE_CHECKING
 from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from onnxslim.pipeline.config import RUN_OPTIONS, RunConfig
     from onnxslim.pipeline.context import Context
     from onnxslim.pipeline.graphsurgeon import GraphSurgeonPass
     from onnxslim.pipeline.options import Option, make_pass, options_of, values_of
-    from onnxslim.pipeline.pipeline import Guilty, Outcome, Pipeline, Step
+    from onnxslim.pipeline.outcome import Guilty, Outcome, Step
+    from onnxslim.pipeline.pipeline import Pipeline
+    from onnxslim.pipeline.plan import Plan
     from onnxslim.pipeline.recipe import dump_recipe, load_recipe, parse_recipe
     from onnxslim.pipeline.registry import get_pass, pass_table
     from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
+    from onnxslim.pipeline.store import Store
 
 __all__ = [
+    "RUN_OPTIONS",
     "Action",
     "Context",
     "Declined",
@@ -24,7 +29,10 @@ __all__ = [
     "Pass",
     "PassResult",
     "Pipeline",
+    "Plan",
+    "RunConfig",
     "Step",
+    "Store",
     "dump_recipe",
     "get_pass",
     "load_recipe",
@@ -42,13 +50,17 @@ __getattr__ = lazy_exports(
         "Context": ".context",
         "Declined": ".rewrite",
         "GraphSurgeonPass": ".graphsurgeon",
-        "Guilty": ".pipeline",
+        "Guilty": ".outcome",
         "Option": ".options",
-        "Outcome": ".pipeline",
+        "Outcome": ".outcome",
         "Pass": ".rewrite",
         "PassResult": ".rewrite",
         "Pipeline": ".pipeline",
-        "Step": ".pipeline",
+        "Plan": ".plan",
+        "RUN_OPTIONS": ".config",
+        "RunConfig": ".config",
+        "Step": ".outcome",
+        "Store": ".store",
         "dump_recipe": ".recipe",
         "get_pass": ".registry",
         "load_recipe": ".recipe",

@@ -1,13 +1,17 @@
-"""What a pass is given beside the model: permission for each rewrite, samples, and where to say what it did."""
+"""What a pass is given beside the model: how the verb runs, samples, permission for each rewrite, and a record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from onnxslim.calibration import model_digest
+from onnxslim.evaluation.scoring import score_of
+from onnxslim.pipeline.config import RUN_OPTIONS, Progress, RunConfig
+from onnxslim.pipeline.plan import Plan
 from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
+from onnxslim.pipeline.store import Store
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -18,8 +22,6 @@ if TYPE_CHECKING:
 
 MAX_DECLINED = 10_000
 """Reasons kept of one pass; what comes after is counted in ``declined_beyond`` only, so that memory stays bounded."""
-_NO_CONDITIONS = frozenset({"limit", "progress", "cache", "actions", "declined", "declined_beyond", "stages"})
-"""Fields of a context that no decision may depend on; whatever else is added to it is part of every key."""
 T = TypeVar("T")
 
 
@@ -28,40 +30,74 @@ class Context:
     """One run of one pass.
 
     Args:
+        config: How the verb runs.
         samples: Representative inputs, where the user gave any.
         selection: More of them, for choices: a pass that measures by ``samples`` what is best for them fools itself.
         statistics: What was measured before; a pass measures by ``samples`` only what these do not hold.
-        metric: The user's score, where there is one; ``max_drop`` is how much of it may be lost.
-        max_drop: In units of the metric.
-        min_sqnr: dB of the outputs that a lossy result must keep.
-        bench: Whether the pass may choose by the time that it measures on this machine.
-        target: The machine that the result is for; None means this one.
-        memory: Bytes that a streaming run may hold at once, and a pass in values that it computes.
-        threads: Threads of onnxruntime sessions; fixed, so that statistics are reproducible.
         refused: Keys of actions that were found guilty and must not happen again.
         limit: How many actions are allowed; None means all. The pipeline bisects with it (cf. LLVM's opt-bisect-limit).
-        progress: Called with a short text before a long step.
-        cache: Shared by the runs of one pipeline. Passes use it through `recall`, which builds the keys.
+        store: Plans and measurements of the run; passes use it through `planned` and `recall`.
     """
 
+    config: RunConfig = field(default_factory=RunConfig)
     samples: Samples | None = None
     selection: Samples | None = None
     statistics: Sequence[Statistics] = ()
-    metric: Metric | None = None
-    max_drop: float = 0.01
-    min_sqnr: float = 5.0
-    bench: bool = True
-    target: Target | None = None
-    memory: int = 1 << 30
-    threads: int = 1
     refused: frozenset[str] = frozenset()
     limit: int | None = None
-    progress: Callable[[str], None] = lambda _: None
-    cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    store: Store = field(default_factory=Store, repr=False)
     actions: list[Action] = field(default_factory=list, init=False)
     declined: list[Declined] = field(default_factory=list, init=False)
     declined_beyond: int = field(default=0, init=False)
     stages: list[Pass] = field(default_factory=list, init=False, repr=False)
+    scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """What the passes of this run share, such as inferred shapes."""
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """A context from its own fields and those of a `RunConfig`, named side by side."""
+        config = RunConfig(**{name: value for name, value in given.items() if name in RUN_OPTIONS - {"samples"}})
+        return cls(config, **{name: value for name, value in given.items() if name not in RUN_OPTIONS - {"samples"}})
+
+    @property
+    def metric(self) -> Metric | None:
+        """The user's score, where there is one."""
+        return self.config.score
+
+    @property
+    def max_drop(self) -> float:
+        """How much of the metric a choice may lose."""
+        return self.config.allowed_drop
+
+    @property
+    def min_sqnr(self) -> float:
+        """DB of the outputs that a lossy result must keep."""
+        return self.config.min_sqnr
+
+    @property
+    def bench(self) -> bool:
+        """Whether the pass may choose by the time that it measures on this machine."""
+        return self.config.timed
+
+    @property
+    def target(self) -> Target:
+        """The machine that the result is for."""
+        return self.config.machine
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a streaming run may hold at once, and a pass in values that it computes."""
+        return self.config.memory
+
+    @property
+    def threads(self) -> int:
+        """Threads of onnxruntime sessions; fixed, so that statistics are reproducible."""
+        return self.config.threads
+
+    @property
+    def progress(self) -> Progress:
+        """Called with a short text before a long step."""
+        return self.config.progress
 
     def allow(self, action: Action) -> bool:
         """Whether the rewrite may happen. If so it is on record, and the caller must carry it out."""
@@ -73,25 +109,48 @@ class Context:
         self.actions.append(action)
         return True
 
-    def recall(self, what: str, model: ir.Model, make: Callable[[], T], *options: Hashable) -> T:
-        """The result of ``make()``, or what it was when this pipeline last asked for it under the same conditions.
+    def score(self, model: ir.Model, config: Mapping[str, str] | None = None) -> float:
+        """The metric of a model on the samples to choose by; of those to measure by, where there are no others.
 
-        A replay of a pass must come to the same choice, whatever the clock says, and need not measure again. The key
-        covers the whole model (all outputs, names and weights), all that the context holds (samples, metric, target,
-        refused actions, ...) and ``options``.
+        Args:
+            model: What is scored.
+            config: Session config entries.
+        """
+        assert self.metric is not None, "a pass asks only where there is a metric"
+        samples = self.samples if self.selection is None else self.selection
+        return score_of(self.metric, model, samples or (), threads=self.threads, config=config)
+
+    def planned(self, of: Pass, model: ir.Model) -> Any:
+        """What a pass decides about the model: kept from when it was asked before, else decided now.
+
+        What it left alone is put on record each time.
+        """
+
+        def make() -> Plan:
+            own = Context(self.config, self.samples, self.selection, self.statistics, self.refused, store=self.store)
+            decided = of.plan(model, own)
+            return Plan(decided, tuple(own.declined), own.declined_beyond)
+
+        plan = self.store.plan(of, model, self.refused, make)
+        for each in plan.declined:
+            self.decline(each.rule, each.site, each.reason)
+        self.declined_beyond += plan.declined_beyond
+        return plan.decided
+
+    def recall(self, what: str, model: ir.Model, make: Callable[[], T], *options: Any) -> T:
+        """The result of ``make()``, or what it was when this run last asked for it under the same conditions.
+
+        The key covers the whole model (all outputs, names and weights), all that the pass may decide by (samples,
+        metric, target, refused actions, ...) and ``options``.
 
         Args:
             what: Name of the result.
             model: That the result depends on.
             make: Computes it.
-            options: Whatever else it depends on: the pass itself, since its fields are its options.
+            options: Whatever else it depends on.
         """
-        conditions = (_Same.of(getattr(self, each.name)) for each in fields(self) if each.name not in _NO_CONDITIONS)
-        key = (what, model_digest(model), options, *conditions)
-        if key not in self.cache:
-            self.cache[key] = make()
-        found: T = self.cache[key]
-        return found
+        conditions = (self.config.conditions, self.samples, self.selection, self.statistics, self.refused)
+        return self.store.recall(make, what, model_digest(model), options, conditions)
 
     def decline(self, rule: str, site: str, reason: str) -> None:
         """Puts on record that ``rule`` left ``site`` alone, and why."""
@@ -110,25 +169,3 @@ class Context:
     def result(self) -> PassResult:
         """What has been put on record so far, as the result of the pass."""
         return PassResult(bool(self.actions), tuple(self.actions), tuple(self.declined), self.declined_beyond)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Same:
-    """Stands in a key for what cannot be hashed, such as a list of samples: equal to itself alone, and kept alive."""
-
-    value: Any
-
-    @classmethod
-    def of(cls, value: Any) -> Hashable:
-        """``value`` itself where it can be hashed."""
-        try:
-            hash(value)
-        except TypeError:
-            return cls(value)
-        return value  # type: ignore[no-any-return]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
-
-    def __hash__(self) -> int:
-        return id(self.value)

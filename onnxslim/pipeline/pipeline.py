@@ -1,25 +1,28 @@
 """Running passes so that a wrong rewrite never survives.
 
 After every pass the model is validated. Where the passes' tier changes, and at the end, the outputs are compared with
-those from before. When a check fails, the passes since the last good check are replayed on a clone with fewer and
-fewer actions allowed until the guilty one is found; it is refused by its key from then on, and reported.
+those from before. When a check fails, the guilty rewrite is found and refused (`onnxslim.pipeline.bisection`).
 """
 
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from onnxslim import evaluation, execution
-from onnxslim.errors import CannotRun, CheckFailed, Crashed, OnnxSlimError, OutOfMemory, out_of_memory
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, OutOfMemory
 from onnxslim.evaluation.tier import Tier
-from onnxslim.graph import problems
+from onnxslim.pipeline.bisection import Stage, first_difference
+from onnxslim.pipeline.config import RunConfig
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.options import values_of
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.outcome import Guilty, Outcome, Step
+from onnxslim.pipeline.rewrite import Pass
+from onnxslim.pipeline.store import Store
+from onnxslim.samples import feeds_of
+from onnxslim.samples.feeds import COMPARED
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -27,61 +30,8 @@ if TYPE_CHECKING:
     from onnxslim.calibration import Statistics
     from onnxslim.evaluation import Parity, Reference
     from onnxslim.evaluation.findings import Evidence
-    from onnxslim.execution import Feed, Target
-    from onnxslim.samples import Metric, Samples
-
-MAX_REFUSALS = 32
-"""Guilty rewrites looked for in one stage before the whole stage is given up."""
-MAX_SAMPLE_FEEDS = 4
-"""Samples that parity of the exact and numeric tiers runs on; a reordering shows on the first, or hardly ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one pass of the pipeline did.
-
-    ``stages`` are passes that do a part of it each, from the least, and in the end all of it (`Context.offer`).
-    """
-
-    name: str
-    options: dict[str, Any]
-    result: PassResult
-    seconds: float
-    stages: tuple[Pass, ...] = field(default=(), repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """What a report shows."""
-        return {"name": self.name, "options": self.options, "result": self.result, "seconds": self.seconds}
-
-
-@dataclass(frozen=True, slots=True)
-class Guilty:
-    """A rewrite that was reverted because a check failed with it and passed without."""
-
-    action: Action
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The rewritten model and the evidence.
-
-    ``parity`` compares the result with the original model at the loosest tier that was used; None without verification.
-    ``evidence`` is ``samples`` or ``random inputs`` or ``none``; ``unverified`` says why there is none although it was
-    asked for: onnxruntime cannot run the original.
-    """
-
-    model: ir.Model
-    steps: tuple[Step, ...]
-    parity: Parity | None
-    guilty: tuple[Guilty, ...]
-    evidence: str
-    unverified: str = ""
-
-    @property
-    def modified(self) -> bool:
-        """Whether any pass changed the model."""
-        return any(step.result.modified for step in self.steps)
+    from onnxslim.execution import Feed
+    from onnxslim.samples import Samples
 
 
 @dataclass
@@ -90,38 +40,19 @@ class Pipeline:
 
     Args:
         passes: What to run.
-        verify: Whether to compare outputs in onnxruntime. Validation of the graph is always done.
+        config: How.
         samples: Representative inputs; without them parity stands on random inputs.
         selection: More of them, which passes choose by.
         statistics: What was measured before, of this model.
-        metric: The user's score, which passes choose by.
-        max_drop: How much of the score may be lost.
-        min_sqnr: dB of the outputs that a lossy pass must keep.
-        bench: Whether passes may choose by the time that they measure.
-        target: The machine that the result is for; None means this one.
-        memory: Bytes that a streaming run may hold, and that constants may take half of while they are folded.
-        threads: Threads of the sessions.
-        progress: Called with a short text before a long step.
+        store: Where plans are kept; one of its own for each run where none is given.
     """
 
     passes: Sequence[Pass]
-    verify: bool = True
+    config: RunConfig = field(default_factory=RunConfig)
     samples: Samples | None = None
     selection: Samples | None = None
     statistics: Sequence[Statistics] = ()
-    metric: Metric | None = None
-    max_drop: float = 0.01
-    min_sqnr: float = 5.0
-    bench: bool = True
-    target: Target | None = None
-    memory: int = 1 << 30
-    threads: int = 1
-    progress: Callable[[str], None] = lambda _: None
-    _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
-    _obstacle: str = field(default="", init=False, repr=False)
-    """Why outputs cannot be compared."""
-    _tried: bool = field(default=False, init=False, repr=False)
-    """Whether random feeds have been replaced by those that the model runs."""
+    store: Store | None = None
 
     def run(self, model: ir.Model) -> Outcome:
         """Runs the passes.
@@ -133,190 +64,87 @@ class Pipeline:
             CheckFailed: The model is invalid, or its outputs are wrong, and no rewrites could be found whose refusal
                 mends it. Nothing should be written then.
         """
-        self._cache, self._obstacle, self._tried = {}, "", False
-        feeds, evidence = self._evidence(model)
+        evidence = _Evidence(self.config, self.samples, model)
+        store = Store() if self.store is None else self.store
+        verify = self.config.verify
         original, model = model, model.clone()
         steps: list[Step] = []
         guilty: list[Guilty] = []
         parity: Parity | None = None
         for tier, group in itertools.groupby(self.passes, key=lambda p: p.tier):
-            stage = _Stage(self, list(group), tier, feeds)
+            stage = Stage(
+                list(group),
+                partial(self._context, store),
+                partial(evidence.reference, tier=tier),
+                self.config.progress,
+                verify,
+            )
             model, done, bad, parity = stage.run(model)
             steps += done
             guilty += bad
-        if self.verify and len({p.tier for p in self.passes}) > 1:
-            loosest = max(p.tier for p in self.passes)
-            self.progress("compare the result with the original")
-            reference = self.reference(original, feeds, loosest)
+        if verify and len({p.tier for p in self.passes}) > 1:
+            self.config.progress("compare the result with the original")
+            reference = evidence.reference(original, tier=max(p.tier for p in self.passes))
             if reference is not None:
                 parity = reference.check(model)
                 if not parity.passed:
-                    raise CheckFailed("the result differs from the original model", where=_first_difference(parity))
-        evidence = "none" if self._obstacle else evidence
-        return Outcome(model, tuple(steps), parity, tuple(guilty), evidence, self._obstacle)
+                    raise CheckFailed("the result differs from the original model", where=first_difference(parity))
+        return Outcome(model, tuple(steps), parity, tuple(guilty), evidence.kind, evidence.obstacle)
 
-    def context(self, refused: frozenset[str], limit: int | None) -> Context:
-        """The context of one run of one pass."""
-        return Context(
-            samples=self.samples,
-            selection=self.selection,
-            statistics=self.statistics,
-            metric=self.metric,
-            max_drop=self.max_drop,
-            min_sqnr=self.min_sqnr,
-            bench=self.bench,
-            target=self.target,
-            memory=self.memory,
-            threads=self.threads,
-            refused=refused,
-            limit=limit,
-            progress=self.progress,
-            cache=self._cache,
-        )
+    def _context(self, store: Store, refused: frozenset[str], limit: int | None) -> Context:
+        return Context(self.config, self.samples, self.selection, self.statistics, refused, limit, store)
 
-    def reference(self, model: ir.Model, feeds: list[Feed], tier: Tier) -> Reference | None:
-        """The side of a comparison that is right; None where onnxruntime cannot run it, which is no fault of a pass."""
-        if self._obstacle:
-            return None
-        evidence: Evidence = "random inputs" if self.samples is None else "samples"
+
+class _Evidence:
+    """The inputs that outputs are compared on, and why they cannot be.
+
+    Args:
+        config: Whether they are compared at all.
+        samples: Representative inputs; None stands for random ones.
+        model: The original.
+    """
+
+    def __init__(self, config: RunConfig, samples: Samples | None, model: ir.Model) -> None:
+        self._config, self._samples = config, samples
+        self.obstacle = ""
+        self._feeds: list[Feed] = []
+        self._tried = False
+        if not config.verify:
+            return
+        if samples is not None:
+            self._feeds = feeds_of(samples, COMPARED)
+            return
         try:
-            return evaluation.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
+            self._feeds = execution.untried_feeds(model)
+        except CannotRun as error:
+            self.obstacle = str(error)
+
+    @property
+    def kind(self) -> str:
+        """What parity stands on."""
+        if not self._config.verify or self.obstacle:
+            return "none"
+        return "random inputs" if self._samples is None else "samples"
+
+    def reference(self, model: ir.Model, *, tier: Tier) -> Reference | None:
+        """The side of a comparison that is right; None where onnxruntime cannot run it, which is no fault of a pass."""
+        if self.obstacle:
+            return None
+        kind: Evidence = "random inputs" if self._samples is None else "samples"
+        try:
+            return evaluation.Reference(model, self._feeds, tier=tier, threads=self._config.threads, evidence=kind)
         except (CannotRun, OutOfMemory) as error:
-            if self.samples is None and not self._tried and not isinstance(error, Crashed):
-                return self._reference_at_other_sizes(model, feeds, tier)
-            self._obstacle = str(error)
+            if self._samples is None and not self._tried and not isinstance(error, Crashed):
+                return self._at_other_sizes(model, tier)
+            self.obstacle = str(error)
             return None
 
-    def _reference_at_other_sizes(self, model: ir.Model, feeds: list[Feed], tier: Tier) -> Reference | None:
-        """The same where the model runs at none of the usual sizes: ``feeds`` become what it does run."""
+    def _at_other_sizes(self, model: ir.Model, tier: Tier) -> Reference | None:
+        """The same where the model runs at none of the usual sizes, on inputs that it does run."""
         self._tried = True
         try:
-            feeds[:] = execution.random_feeds(model)
+            self._feeds = execution.random_feeds(model)
         except (CannotRun, OutOfMemory) as error:
-            self._obstacle = str(error)
+            self.obstacle = str(error)
             return None
-        return self.reference(model, feeds, tier)
-
-    def _evidence(self, model: ir.Model) -> tuple[list[Feed], str]:
-        if not self.verify:
-            return [], "none"
-        if self.samples is not None:
-            return [sample.feed for sample in itertools.islice(self.samples, MAX_SAMPLE_FEEDS)], "samples"
-        try:
-            return execution.untried_feeds(model), "random inputs"
-        except CannotRun as error:
-            self._obstacle = str(error)
-            return [], "none"
-
-
-@dataclass
-class _Stage:
-    """Consecutive passes of one tier: the unit that is checked and, where a check fails, bisected."""
-
-    pipeline: Pipeline
-    passes: list[Pass]
-    tier: Tier
-    feeds: list[Feed]
-
-    def run(self, model: ir.Model) -> tuple[ir.Model, list[Step], list[Guilty], Parity | None]:
-        if not self.pipeline.verify:
-            steps, problem = self._replay(model, frozenset(), None)
-            if problem:
-                raise CheckFailed("a pass broke the model", where=problem)
-            return model, steps, [], None
-        before = model
-        model = before.clone()
-        reference: Reference | None = None  # made when first needed: many stages change nothing
-        guilty: list[Guilty] = []
-        while True:
-            refused = frozenset(g.action.key for g in guilty)
-            steps, problem = self._replay(model, refused, None)
-            parity = None
-            if not problem and any(step.result.modified for step in steps):
-                reference = reference or self._reference(before)
-                problem, parity = _compare(reference, model)
-            if not problem:
-                return model, steps, guilty, parity
-            count = sum(len(step.result.actions) for step in steps)
-            if count == 0 or len(guilty) >= MAX_REFUSALS:
-                raise CheckFailed(
-                    "the passes break the model, and no single rewrite is to blame",
-                    where=", ".join(p.name for p in self.passes),
-                    why=problem,
-                    mend="leave the pass out, and report the model",
-                )
-            reference = reference or self._reference(before)
-            guilty.append(self._bisect(before, reference, refused, count, problem))
-            self.pipeline.progress(f"revert {guilty[-1].action.key}")
-            model = before.clone()
-
-    def _reference(self, before: ir.Model) -> Reference | None:
-        self.pipeline.progress("compare outputs")
-        return self.pipeline.reference(before, self.feeds, self.tier)
-
-    def _replay(self, model: ir.Model, refused: frozenset[str], limit: int | None) -> tuple[list[Step], str]:
-        """Runs the passes on ``model`` with at most ``limit`` actions; returns the steps and the first problem."""
-        steps: list[Step] = []
-        for instance in self.passes:
-            context = self.pipeline.context(refused, limit)
-            self.pipeline.progress(instance.name)
-            started = time.perf_counter()
-            try:
-                result = instance.run(model, context)
-            except OnnxSlimError:
-                raise
-            except Exception as error:
-                exhausted = out_of_memory(error, where=f"the pass {instance.name!r}")
-                if exhausted is not None:
-                    raise exhausted from error
-                # Not swallowed: a pass that crashes has a bug, and the model it worked on is unusable.
-                raise CheckFailed(
-                    f"the pass {instance.name!r} crashed",
-                    why=f"{type(error).__name__}: {error}",
-                    mend="leave the pass out, and report the model with the traceback that ONNXSLIM_DEBUG=1 shows",
-                ) from error
-            seconds = time.perf_counter() - started
-            steps.append(Step(instance.name, values_of(instance), result, seconds, tuple(context.stages)))
-            if limit is not None:
-                limit -= len(result.actions)
-            found = problems(model) if result.modified else []
-            if found:
-                return steps, f"after {instance.name}: {found[0]}"
-        return steps, ""
-
-    def _bisect(
-        self, before: ir.Model, reference: Reference | None, refused: frozenset[str], count: int, problem: str
-    ) -> Guilty:
-        """The first action with which the check fails.
-
-        Invariant: the check passes with ``good`` actions and fails with ``bad``.
-        """
-        good, bad = 0, count
-        at_bad, reason = _all_actions(self._replay(before.clone(), refused, count)[0]), problem
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            candidate = before.clone()
-            steps, found = self._replay(candidate, refused, middle)
-            if not found:
-                found, _ = _compare(reference, candidate)
-            if found:
-                bad, at_bad, reason = middle, _all_actions(steps), found
-            else:
-                good = middle
-        return Guilty(at_bad[bad - 1], reason)
-
-
-def _compare(reference: Reference | None, candidate: ir.Model) -> tuple[str, Parity | None]:
-    """The first difference, empty where there is none, and all that was found; nothing without a reference."""
-    if reference is None:
-        return "", None
-    parity = reference.check(candidate)
-    return "" if parity.passed else _first_difference(parity), parity
-
-
-def _all_actions(steps: Iterable[Step]) -> list[Action]:
-    return [action for step in steps for action in step.result.actions]
-
-
-def _first_difference(parity: Parity) -> str:
-    return str(parity.differences[0]) if parity.differences else "the outputs differ"
+        return self.reference(model, tier=tier)

@@ -66,6 +66,9 @@ class Pass:
 
     ``run`` edits the model in place. Before every single rewrite it asks ``context.allow(action)``, and it tells
     ``context.decline(...)`` why a rule that could have fired did not.
+
+    A pass that measures before it rewrites has ``plan`` and ``apply`` instead: ``plan`` takes its time and changes
+    nothing, ``apply`` does what was planned. Replays apply the same plan, whatever the clock says.
     """
 
     name: ClassVar[str]
@@ -75,9 +78,40 @@ class Pass:
     needs_samples: ClassVar[bool] = False
     """Whether the pass cannot run without samples."""
 
+    removes_work: ClassVar[bool] = False
+    """Whether the pass takes multiply-accumulates out of the model: the report counts them then."""
+    for_size: ClassVar[bool] = False
+    """Whether a lossy result is worth nothing unless its file is smaller."""
+    encodes: ClassVar[bool] = False
+    """Whether the pass is about how the file holds tensors."""
+    plan_types: ClassVar[tuple[type, ...]] = ()
+    """Dataclasses that a plan of the pass is made of; a file of plans is read with them."""
+
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Rewrites ``model`` in place and says what was done."""
-        raise NotImplementedError(f"{type(self).__name__}.run")
+        return self.apply(model, context.planned(self, model), context)
+
+    def plan(self, model: ir.Model, context: Context) -> Any:
+        """Decides what to do with ``model``, which stays as it is; reasons against go to ``context.decline``.
+
+        Returns:
+            The decision: dataclasses of `plan_types`, names, numbers and arrays. No node and no value of the model.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.plan")
+
+    def apply(self, model: ir.Model, plan: Any, context: Context) -> PassResult:
+        """Does in place what was decided, as far as the context allows it, and says what was done."""
+        raise NotImplementedError(f"{type(self).__name__}.apply")
+
+    @property
+    def packs(self) -> bool:
+        """Whether passes behind it do not see the weights, since it stores them packed."""
+        return False
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it makes plain weights of packed ones, for the passes behind it."""
+        return False
 
     @classmethod
     def requests(cls, model: ir.Model) -> Sequence[Request]:

@@ -11,7 +11,7 @@ from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from onnxslim.samples.check import check_samples
-    from onnxslim.samples.feeds import FITTED, first_feeds, typical
+    from onnxslim.samples.feeds import feeds_of, is_validation, typical
     from onnxslim.samples.identity import sample_set_hash
     from onnxslim.samples.images import ImageOptions
     from onnxslim.samples.sample import Metric, Sample, Samples
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from onnxslim.samples.splits import Split, split
 
 __all__ = [
-    "FITTED",
     "ImageOptions",
     "Metric",
     "Sample",
     "Samples",
     "Split",
     "check_samples",
-    "first_feeds",
+    "feeds_of",
+    "is_validation",
     "load_samples",
     "sample_set_hash",
     "split",
@@ -36,8 +36,8 @@ __all__ = [
 _HOMES = {
     ".check": ("check_samples",),
     ".feeds": (
-        "FITTED",
-        "first_feeds",
+        "feeds_of",
+        "is_validation",
         "typical",
     ),
     ".identity": ("sample_set_hash",),

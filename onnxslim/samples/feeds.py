@@ -1,4 +1,7 @@
-"""The samples that weights are fitted on, as long as they fit into memory."""
+"""Inputs taken from samples: how many of them each purpose sees, and how much memory they may take.
+
+Every cap on samples stands here. Which part of the samples is seen is said by the split (`onnxslim.samples.splits`).
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,54 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from onnxslim.execution import Feed
-from onnxslim.samples import Sample
+from onnxslim.samples.sample import Sample
 
+COMPARED = 4
+"""Samples that outputs are compared on where floats are only reordered or converted: a fault shows on the first, or
+hardly ever."""
+HELD_OUT = 64
+"""Held-out samples that the outputs of a lossy result are compared on."""
+TIMED = 8
+"""Samples that latencies are measured with, of those that are as full as any."""
+LENGTHS = 32
+"""Samples that the lengths of outputs are compared on."""
 FITTED = 256
-"""Samples that layers are fitted on, at most."""
+"""Samples that weights are fitted on."""
+FOLD = 4
+"""One in so many of these is not fitted, and validates."""
+LEAST_FITTED = 8
+"""Samples below which nothing is fitted."""
+PROBED = 8
+"""Samples that the effect of one weight, one tensor or one group on the outputs is measured with."""
+JUDGED = 16
+"""Samples that whole candidates of a quick choice are compared on."""
+PROFILED = 2
+"""Samples that nodes are profiled with."""
 
 
-def first_feeds(samples: Iterable[Sample], count: int, memory: int) -> list[Feed]:
-    """Inputs of at most so many samples and bytes, but of one at least."""
+def is_validation(place: int) -> bool:
+    """Whether the sample at a place validates a fit, and is not fitted.
+
+    >>> [place for place in range(9) if is_validation(place)]
+    [3, 7]
+    """
+    return place % FOLD == FOLD - 1
+
+
+def feeds_of(samples: Iterable[Sample], count: int, memory: int | None = None) -> list[Feed]:
+    """Inputs of the first samples: at most so many, and so many bytes, but of one at least.
+
+    Args:
+        samples: Read from the start.
+        count: How many, at most.
+        memory: Bytes that the inputs may take; None means any.
+    """
     found: list[Feed] = []
     for sample in itertools.islice(samples, count):
-        memory -= sum(np.asarray(array).nbytes for array in sample.feed.values())
-        if found and memory < 0:
-            break
+        if memory is not None:
+            memory -= sum(np.asarray(array).nbytes for array in sample.feed.values())
+            if found and memory < 0:
+                break
         found.append(sample.feed)
     return found
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxslim.fitting import HELD_OUT
 from onnxslim.graph.edit import constant_tensor, read_once, set_constant
+from onnxslim.samples import is_validation
+from onnxslim.samples.feeds import FOLD
 
 Vector = npt.NDArray[np.float64]
 PENALTY = 1e-3
@@ -81,7 +82,7 @@ def refit_affine(
         Whether anything changed.
     """
     values = parameters_of(node)
-    if values is None or len(inputs) < HELD_OUT:
+    if values is None or len(inputs) < FOLD:
         return False
     tensors = [constant_tensor(value) for value in values]
     scale, shift, mean, variance = (np.asarray(t.numpy(), np.float64) for t in tensors if t is not None)
@@ -91,8 +92,8 @@ def refit_affine(
         for x, y in zip(inputs, outputs, strict=True)
         if (x.shape[0], *x.shape[2:]) == (y.shape[0], *y.shape[2:])  # values may decide other lengths
     ]
-    judging = _Sums.of(pairs[HELD_OUT - 1 :: HELD_OUT], len(scale))
-    fitted = _Sums.of((pair for i, pair in enumerate(pairs) if i % HELD_OUT != HELD_OUT - 1), len(scale))
+    judging = _Sums.of((pair for i, pair in enumerate(pairs) if is_validation(i)), len(scale))
+    fitted = _Sums.of((pair for i, pair in enumerate(pairs) if not is_validation(i)), len(scale))
     if not fitted.count or not judging.count:
         return False
     slope = scale / deviation

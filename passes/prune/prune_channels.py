@@ -33,6 +33,8 @@ class PruneChannels(Pass):
     name: ClassVar[str] = "prune"
     tier: ClassVar[Tier] = Tier.LOSSY
     needs_samples: ClassVar[bool] = True
+    removes_work: ClassVar[bool] = True
+    plan_types: ClassVar[tuple[type, ...]] = (Found,)
 
     ratio: float | None = field(
         default=None,
@@ -64,42 +66,46 @@ class PruneChannels(Pass):
     )
 
     @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
-    def run(self, model: ir.Model, context: Context) -> PassResult:
-        """Prunes ``model`` in place.
+    def plan(self, model: ir.Model, context: Context) -> Found | None:
+        """Decides which channels go, and what the weights of the others become.
 
         Raises:
             InputError: There are no samples, or an option is wrong.
         """
         self.check(context)
-        channels = find_channels(model)
-        groups = self.eligible(model, channels, context)
+        groups = self.eligible(model, find_channels(model), context)
         if not groups:
             context.decline("prune", "model", "no channels can be removed")
-            return context.result()
-        found = context.recall("prune", model, lambda: self.found(model, groups, context), self)
+            return None
+        found = self.search(model, groups, context).run()
         if not found.removal:
             context.decline("prune", "model", self.why_none(groups))
+        return found
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def apply(self, model: ir.Model, plan: Found | None, context: Context) -> PassResult:
+        """Removes the channels. Where only some groups may lose theirs, the others are fitted to that anew."""
+        if plan is None:
             return context.result()
-        by_key = {group.key: group for group in groups}
+        channels = find_channels(model)
+        by_key = {group.key: group for group in channels.groups}
         allowed = {
             name: atoms
-            for name, atoms in found.removal.items()
+            for name, atoms in plan.removal.items()
             if context.allow(Action("prune", (name,), name, f"{len(atoms)} of {len(by_key[name])} channels"))
         }
-        if allowed:
-            if len(allowed) < len(found.removal):
-                only = partial(self.search(model, groups, context).only, allowed)
-                found = context.recall("prune only", model, only, self, tuple(allowed))
-            remove_channels(model, channels, allowed)
-            for name, value in constants_of(model).items():
-                if name in found.weights:
-                    set_constant(value, found.weights[name])
-            context.offer(*(PruneStage(self, replace(each, earlier=())) for each in (*found.earlier, found)))
+        if not allowed:
+            return context.result()
+        found = plan
+        if len(allowed) < len(plan.removal):
+            only = partial(self.search(model, [by_key[name] for name in allowed], context).only, allowed)
+            found = context.recall("prune only", model, only, self, tuple(allowed))
+        remove_channels(model, channels, allowed)
+        for name, value in constants_of(model).items():
+            if name in found.weights:
+                set_constant(value, found.weights[name])
+        context.offer(*(PruneStage(self, replace(each, earlier=())) for each in (*found.earlier, found)))
         return context.result()
-
-    def found(self, model: ir.Model, groups: list[Group], context: Context) -> Found:
-        """What goes."""
-        return self.search(model, groups, context).run()
 
     def search(self, model: ir.Model, groups: list[Group], context: Context) -> Search:
         """The search for what goes."""
@@ -167,21 +173,26 @@ class PruneStage(PruneChannels):
 
     Args:
         whole: The pass that searched.
-        plan: What goes.
+        found: What goes.
     """
 
-    plan: Found
-    __eq__ = object.__eq__  # the plan is no field: no recipe holds it, and two stages are never the same
+    found: Found
+    __eq__ = object.__eq__  # what was found is no field: no recipe holds it, and two stages are never the same
     __hash__ = object.__hash__
 
-    def __init__(self, whole: PruneChannels, plan: Found) -> None:
+    def __init__(self, whole: PruneChannels, found: Found) -> None:
         super().__init__(**values_of(whole))
-        object.__setattr__(self, "plan", plan)
+        object.__setattr__(self, "found", found)
 
-    def found(self, model: ir.Model, groups: list[Group], context: Context) -> Found:
-        """The plan; without groups that were refused since, it is built anew."""
+    def run(self, model: ir.Model, context: Context) -> PassResult:
+        """Removes what was found before."""
+        return self.apply(model, self.plan(model, context), context)
+
+    def plan(self, model: ir.Model, context: Context) -> Found:
+        """What was found; without groups that were refused since, it is fitted anew."""
+        groups = self.eligible(model, find_channels(model), context)
         allowed = {group.key for group in groups}
-        if all(key in allowed for key in self.plan.removal):
-            return self.plan
-        removal = {key: atoms for key, atoms in self.plan.removal.items() if key in allowed}
+        if all(key in allowed for key in self.found.removal):
+            return self.found
+        removal = {key: atoms for key, atoms in self.found.removal.items() if key in allowed}
         return self.search(model, groups, context).only(removal)

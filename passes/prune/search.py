@@ -20,11 +20,11 @@ from onnxslim.analysis.channels import Channels, Group, find_channels
 from onnxslim.calibration import Request
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation import Lengths, OutputNoise
-from onnxslim.execution import open_session, rank_latency
-from onnxslim.fitting import HELD_OUT
+from onnxslim.execution import rank_latency
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.pipeline import Context
-from onnxslim.samples import FITTED, first_feeds, typical
+from onnxslim.samples import feeds_of, is_validation, typical
+from onnxslim.samples.feeds import FITTED, FOLD, LEAST_FITTED, PROBED
 
 from .apply import Removal, constants_of, kept_ids, remove_channels
 from .budget import Costs, cheapest, macs_of, times_of, uniform
@@ -43,14 +43,10 @@ STAGE = 0.6
 FINEST = 0.85
 """The same of the last stages, which the score allows."""
 STAGES = 16
-PROBED = 8
-"""Samples that a group's effect on the outputs is measured with."""
 SCORING = 120.0
 """Seconds that scores of single groups may take in a stage; the groups after that are chosen by noise alone."""
 STEERED = 4.0
 """The score makes a group this much dearer or cheaper, at most."""
-LEAST_FITTED = 8
-"""Samples under which nothing is refitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +140,9 @@ class Search:
         assert context.samples is not None
         self.model, self.keys, self.context, self.budget = model, keys, context, budget
         self.criterion, self.refitting = criterion, refitting
-        self.feeds = first_feeds(context.samples, FITTED, context.memory // 4)
-        chosen = first_feeds(context.selection or (), FITTED // HELD_OUT, context.memory // 8)
-        self.judging = chosen or self.feeds[HELD_OUT - 1 :: HELD_OUT] or self.feeds
+        self.feeds = feeds_of(context.samples, FITTED, context.memory // 4)
+        chosen = feeds_of(context.selection or (), FITTED // FOLD, context.memory // 8)
+        self.judging = chosen or [feed for place, feed in enumerate(self.feeds) if is_validation(place)] or self.feeds
         self.channels = find_channels(model)
 
     def run(self) -> Found:
@@ -380,9 +376,7 @@ class Search:
         return OutputNoise(self.model, self.judging, self.context.threads, self.context.memory // 4)
 
     def _score(self, state: _State) -> float:
-        assert self.context.metric is not None
-        assert self.context.selection is not None
-        return self.context.metric(open_session(state.model, threads=self.context.threads).run, self.context.selection)
+        return self.context.score(state.model)
 
     # -- building --------------------------------------------------------------------------------------------------
 

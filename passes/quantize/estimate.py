@@ -12,6 +12,7 @@ from onnxslim.calibration import Histogram
 from onnxslim.evaluation import Noise
 from onnxslim.execution import Feed, NodeTime, attribute, node_times
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.samples.feeds import PROBED
 
 from .cost import Costs, conversions
 from .grid import TINY
@@ -21,8 +22,6 @@ from .select import Errors
 from .simulate import Simulator
 from .tensors import Span, Tensor, spans_of
 
-FEEDS = 8
-"""Samples that errors are judged by, where the model is fast."""
 SECONDS = 40.0
 """Spent on the errors of single tensors; slow models are judged by fewer samples."""
 GAIN = 0.9
@@ -74,7 +73,7 @@ def affordable(simulate: Callable[[Sequence[Feed]], Simulator], feeds: Sequence[
     simulator.noise({})
     each = time.perf_counter() - started
     # The first range and about one other for each tensor.
-    count = min(int(SECONDS / (2 * max(tensors, 1) * max(each, 1e-6))), FEEDS, len(feeds))
+    count = min(int(SECONDS / (2 * max(tensors, 1) * max(each, 1e-6))), PROBED, len(feeds))
     return simulate(feeds[:count]) if count > 1 else simulator
 
 

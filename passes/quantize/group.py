@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,21 @@ Operand = tuple[int, ir.Value]
 
 OPERATORS = frozenset((*CONTRACTIONS, *ELEMENTWISE, *MOVERS))
 """Operators that may run in int8."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNames:
+    """A group by the names of its values: what a plan holds of it."""
+
+    key: str
+    op_type: str
+    activations: tuple[tuple[int, str], ...]
+    constants: tuple[tuple[int, str], ...] = ()
+    weight: str | None = None
+    bias: str | None = None
+    output: str | None = None
+    absorbed: tuple[str, ...] = ()
+    """Names of the first outputs of these nodes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +56,20 @@ class Group:
     def key(self) -> str:
         """Name of the node's output: the same on a clone of the model."""
         return self.node.outputs[0].name or ""
+
+    @property
+    def names(self) -> GroupNames:
+        """The group by the names of its values."""
+        return GroupNames(
+            self.key,
+            self.node.op_type,
+            tuple((place, value.name or "") for place, value in self.activations),
+            tuple((place, value.name or "") for place, value in self.constants),
+            None if self.weight is None else self.weight.name,
+            None if self.bias is None else self.bias.name,
+            None if self.output is None else self.output.name,
+            tuple(node.outputs[0].name or "" for node in self.absorbed),
+        )
 
     @property
     def is_contraction(self) -> bool:
@@ -216,7 +245,7 @@ def constants_of(group: Group) -> Iterator[np.ndarray]:
             yield tensor.numpy()
 
 
-def rebound(model: ir.Model, groups: Sequence[Group]) -> list[Group]:
+def rebound(model: ir.Model, groups: Iterable[Group | GroupNames]) -> list[Group]:
     """The same groups in a clone of their model, or in what raising its opset made of it.
 
     A group whose node became several is left out.
@@ -227,24 +256,25 @@ def rebound(model: ir.Model, groups: Sequence[Group]) -> list[Group]:
         for value in node.outputs:
             values[value.name] = value
             nodes[value.name] = node
+    named = (group.names if isinstance(group, Group) else group for group in groups)
     return [
         Group(
             nodes[group.key],
-            tuple((index, values[value.name]) for index, value in group.activations),
-            tuple((index, values[value.name]) for index, value in group.constants),
-            values[group.weight.name] if group.weight is not None else None,
-            values[group.bias.name] if group.bias is not None else None,
-            values[group.output.name] if group.output is not None else None,
-            tuple(nodes[node.outputs[0].name] for node in group.absorbed),
+            tuple((place, values[name]) for place, name in group.activations),
+            tuple((place, values[name]) for place, name in group.constants),
+            values[group.weight] if group.weight is not None else None,
+            values[group.bias] if group.bias is not None else None,
+            values[group.output] if group.output is not None else None,
+            tuple(nodes[name] for name in group.absorbed),
         )
-        for group in groups
+        for group in named
         if _is_same(nodes[group.key], group)
     ]
 
 
-def _is_same(node: ir.Node, group: Group) -> bool:
+def _is_same(node: ir.Node, group: GroupNames) -> bool:
     operands = (*group.activations, *group.constants)
-    return node.op_type == group.node.op_type and all(
-        index < len(node.inputs) and (found := node.inputs[index]) is not None and found.name == value.name
-        for index, value in operands
+    return node.op_type == group.op_type and all(
+        place < len(node.inputs) and (found := node.inputs[place]) is not None and found.name == name
+        for place, name in operands
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxslim.evaluation import Reference, Tier
-from onnxslim.execution import Feed, open_session, rank_latency
-from onnxslim.samples import Metric, Samples
+from onnxslim.execution import Feed, rank_latency
+from onnxslim.pipeline import Context
 
 AIM = 30.0
 """dB of the outputs that the search aims at where no metric is given: nearest neighbours of embeddings, the labels of
@@ -43,42 +43,35 @@ class Judge:
 
     Args:
         model: The float model.
-        samples: Of the selection part.
-        feeds: The first of them, to time with.
-        metric: The user's; None judges by SQNR.
-        threads: Of the sessions.
-        config: Session config entries.
+        context: Its metric is asked, on samples to choose by.
+        feeds: The first of these samples, to compare outputs and to time with.
     """
 
     model: ir.Model
-    samples: Samples
+    context: Context
     feeds: Sequence[Feed]
-    metric: Metric | None
-    threads: int
-    config: Mapping[str, str]
 
     def speeds(self, models: Sequence[ir.Model]) -> list[float]:
         """Time of each as a multiple of the float model's."""
         seconds = min(10.0, 1.2 * (1 + len(models)))
         return rank_latency(
-            [self.model, *models], self.feeds[:4], seconds=seconds, threads=self.threads, config=self.config
+            [self.model, *models],
+            self.feeds[:4],
+            seconds=seconds,
+            threads=self.context.threads,
+            config=self.context.target.session_config,
         )[1:]
 
     def fidelities(self, models: Iterable[ir.Model]) -> list[float]:
         """SQNR of the worst output of each, in dB; minus infinity where a model fails."""
         reference = Reference(self.model, list(self.feeds), tier=Tier.LOSSY, threads=os.cpu_count() or 1)
-        found = []
-        for model in models:
-            parity = reference.check(model)
-            worst = min((each.sqnr_db for each in parity.fidelity), default=math.inf)
-            found.append(worst if parity.passed and not math.isnan(worst) else -math.inf)
-        return found
+        return [reference.check(model).worst_sqnr for model in models]
 
     def score(self, model: ir.Model) -> float | None:
-        """The metric of a model."""
-        if self.metric is None:
+        """The metric of a model; None where there is none."""
+        if self.context.metric is None:
             return None
-        return self.metric(open_session(model, threads=self.threads, config=self.config).run, self.samples)
+        return self.context.score(model, self.context.target.session_config)
 
 
 def best_of(

@@ -6,11 +6,10 @@ outputs and its speed are measured as a whole before it is chosen.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,14 +21,17 @@ from onnxslim.execution import Feed, host_target, optimized_graph
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
+from onnxslim.samples import feeds_of
+from onnxslim.samples.feeds import PROBED, PROFILED
 
-from .bias import Means, means_of
+from .bias import means_of
 from .cost import Costs
-from .estimate import FEEDS, SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
+from .estimate import SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
 from .group import Group, rebound, with_bias
 from .judge import SIZE_WORTH, Judge, Scored, best_of
+from .plan import Chosen
 from .qdq import Built, unfused
-from .rounding import NEAREST, Rounding, compensated
+from .rounding import NEAREST, compensated
 from .select import Choice, choices
 from .simulate import Simulator, rounded_weight
 from .table import Table
@@ -44,24 +46,6 @@ STAGES = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.65, 0.5)
 """Shares of the time that could be saved at most: for each, the most accurate estimate that saves it is built."""
 SEARCH_UP_TO = 1 << 30
 """Bytes of weights beyond which no candidates are built beside each other: nodes are chosen by rule."""
-TIMED = 2
-"""Samples that nodes are profiled with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What the search decided.
-
-    ``details`` says of each chosen group what it brings, by key; ``declined`` of the others (site, reason).
-    """
-
-    groups: tuple[Group, ...] = ()
-    tables: tuple[Table, ...] = ()
-    spans: Mapping[str, Span] = field(default_factory=dict)
-    means: Means = field(default_factory=dict)
-    rounding: Rounding = NEAREST
-    details: Mapping[str, str] = field(default_factory=dict)
-    declined: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(eq=False)
@@ -85,7 +69,7 @@ class Search:
     context: Context
 
     def __post_init__(self) -> None:
-        self.target = self.context.target or host_target()
+        self.target = self.context.target
         self.reasons: dict[str, str] = {}
         self.declined: list[tuple[str, str]] = []
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
@@ -114,7 +98,7 @@ class Search:
             return self._chosen(legal, by_value(tensors, spans))
         around = {value.name for group in legal for value in group.measured}
         tensors = [each for each in tensors if not around.isdisjoint(each.values)]
-        feeds = [sample.feed for sample in itertools.islice(self.context.samples or (), FEEDS)]
+        feeds = feeds_of(self.context.samples or (), PROBED)
         self.context.progress(f"measure what each of {len(tensors)} tensors does to the outputs")
         tried = ranges_to_try(tensors, histograms)
         if self.options.ranges != "auto":
@@ -126,9 +110,9 @@ class Search:
         if not timed:
             return self._chosen(legal, values)
         self.context.progress(f"measure the time of {len(legal)} nodes in float and in int8")
-        count = len(self.context.samples) if hasattr(self.context.samples, "__len__") else FEEDS  # type: ignore[arg-type]
+        count = len(self.context.samples) if hasattr(self.context.samples, "__len__") else PROBED  # type: ignore[arg-type]
         sizes = {name: self._histogram(name).total / max(1, count) for each in tensors for name in each.values}
-        self.costs = measure_costs(self.model, built, feeds[:TIMED], sizes, self.target.session_config)
+        self.costs = measure_costs(self.model, built, feeds[:PROFILED], sizes, self.target.session_config)
         errors = errors_of(simulator, legal, tensors, spans, self.noise, histograms, round_weight=self._rounded)
         valued = self._with_bytes(legal)
         found = choices(legal, tensors, valued, errors)
@@ -151,10 +135,8 @@ class Search:
                 groups.setdefault(keys, kept)  # which neighbours are in int8 decides whether a bias must be
         samples = self.context.selection or self.context.samples
         assert samples is not None
-        unseen = [sample.feed for sample in itertools.islice(samples, FEEDS)] or feeds
-        judge = Judge(
-            self.model, samples, unseen, self.context.metric, self.context.threads, self.target.session_config
-        )
+        unseen = feeds_of(samples, PROBED) or feeds
+        judge = Judge(self.model, self.context, unseen)
         models = list(built.values())
         scored = [
             Scored(
@@ -292,10 +274,11 @@ class Search:
         declined += self.declined
         if not keys and "" in self.reasons:
             declined.insert(0, ("model", self.reasons[""]))
-        tables = tuple(self.tables) if keys else ()
+        tables = tuple(table.key for table in self.tables) if keys else ()
         return Chosen(
-            tuple(groups),
+            tuple(group.names for group in groups),
             tables,
+            self.target.name,
             spans,
             self.means,
             self.rounding,

@@ -6,7 +6,6 @@ Integer-Arithmetic-Only Inference (CVPR 2018), section 2.1. Which groups become 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,8 @@ import onnx_ir as ir
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
 from onnxslim.errors import InputError
-from onnxslim.evaluation import Lengths, Reference, Tier
-from onnxslim.execution import Target, host_target
+from onnxslim.evaluation import Lengths, Tier
+from onnxslim.execution import TARGETS, Target
 from onnxslim.graph.edit import site
 from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
@@ -26,19 +25,19 @@ from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 
 from .bias import Means, mean_request
-from .group import OPERATORS, Group, group_of, rebound
+from .grid import Grid
+from .group import OPERATORS, Group, GroupNames, group_of, rebound
 from .lift_opset import TARGET as QDQ_OPSET
 from .lift_opset import lift, obstacle, raise_opset
-from .migrate import WORTH_DB, Factors, best_exponent, migrate, migrations_of
+from .migrate import WORTH_DB, best_exponent, migrate, migrations_of
+from .plan import Chosen, Migrated, QuantizePlan
 from .qdq import Built, insert
-from .rounding import NEAREST, Rounding, compensated
-from .search import Chosen, Search
+from .quality import Quality
+from .rounding import NEAREST, Rounded, Rounding, compensated
+from .search import Search
 from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, merged, span_of
 from .weights_only import is_large, store_weights
-
-JUDGED = 16
-"""Samples that migrations are judged by."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class QuantizeStatic(Pass):
     name: ClassVar[str] = "quantize"
     tier: ClassVar[Tier] = Tier.LOSSY
     needs_samples: ClassVar[bool] = True
+    plan_types: ClassVar[tuple[type, ...]] = (QuantizePlan, Migrated, Chosen, GroupNames, Rounding, Rounded, Grid)
 
     ranges: Literal["auto", "min-max", "mse", "percentile", "entropy"] = field(
         default="auto",
@@ -99,8 +99,8 @@ class QuantizeStatic(Pass):
         metadata={"help": "quantize all that has a kernel, also where that is slower than float; no search"},
     )
 
-    def run(self, model: ir.Model, context: Context) -> PassResult:
-        """Quantizes ``model`` in place.
+    def plan(self, model: ir.Model, context: Context) -> QuantizePlan:
+        """Measures, and decides what becomes int8.
 
         Raises:
             InputError: There are no samples, or an option is wrong.
@@ -109,83 +109,102 @@ class QuantizeStatic(Pass):
             raise InputError("static quantization needs samples", mend="give --samples, or samples= in Python")
         if not 50 < self.percentile <= 100:
             raise InputError(f"a percentile of {self.percentile} is no share to keep", mend="give one in (50, 100]")
+        migrated = Migrated()
         if self.migrate and self.search and not self.weights_only and not self.keep_slow:
-            self.migrate_scales(model, context)
+            migrated = self.plan_migration(model, context)
+        if migrated.factors:
+            model = model.clone()
+            for each in migrations_of(model, infer_shapes(model))[0]:
+                if each.key in migrated.factors:
+                    migrate(each, migrated.factors[each.key])
+        return QuantizePlan(migrated, self.plan_int8(model, context))
+
+    def plan_int8(self, model: ir.Model, context: Context) -> Chosen:
+        """What becomes int8 in a model whose scales are as they shall be."""
         candidates, tables = self.candidates(model, context)
         if not candidates and not tables:
-            return context.result()
+            return Chosen()
         if self.weights_only:
-            return self.store(model, candidates, tables, context)
+            return self.plan_storage(model, candidates, tables, context)
         lifted = model
         if model.opset_imports.get("", 0) < QDQ_OPSET:
             reason = obstacle(model)
             if reason:
                 context.decline("lift-opset", "model", reason)
-                return context.result()
+                return Chosen()
             lifted = model.clone()
             raise_opset(lifted)
-
-        def search() -> Chosen:
-            statistics = self.measure(model, candidates, context)
-            return Search(self, lifted, candidates, tables, statistics, context).run()
-
-        chosen = context.recall("quantize", model, search, self)
+        statistics = self.measure(model, candidates, context)
+        chosen = Search(self, lifted, candidates, tables, statistics, context).run()
         for where, reason in chosen.declined:
             context.decline("quantize", where, reason)
+        return chosen
+
+    def apply(self, model: ir.Model, plan: QuantizePlan, context: Context) -> PassResult:
+        """Does in place what was planned."""
+        migrated, chosen = plan.migrated, plan.chosen
+        for each in migrations_of(model, infer_shapes(model))[0] if migrated.factors else ():
+            if each.key in migrated.factors and context.allow(migrated.action(each.key)):
+                migrate(each, migrated.factors[each.key])
         # Only now, since a model in which nothing can be quantized shall keep its opset.
-        if not (chosen.groups or chosen.tables) or not lift(model, context):
+        if not (chosen.groups or chosen.tables) or not (self.weights_only or lift(model, context)):
             return context.result()
         allowed = [
             group
             for group in rebound(model, chosen.groups)
             if context.allow(Action("quantize", (group.key,), site(group.node), chosen.details[group.key]))
         ]
-        allowed_tables = [
+        nodes = {node.outputs[0].name: node for node in model.graph}
+        tables = [
             table
-            for table in chosen.tables
+            for table in (Table(nodes[key]) for key in chosen.tables)
             if context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
         ]
-        target = context.target or host_target()
         chosen.rounding.explain(allowed, context)
-        self.build(allowed, allowed_tables, model, chosen.spans, chosen.means, chosen.rounding, target)
+        if self.weights_only:
+            store_weights(model, allowed, 8, not self.per_tensor, chosen.rounding)
+            insert_tables(model, {table.key for table in tables}, 8)
+        else:
+            self.build(allowed, tables, model, chosen.spans, chosen.means, chosen.rounding, TARGETS[chosen.target])
         return context.result()
 
-    def migrate_scales(self, model: ir.Model, context: Context) -> None:
-        """Migrates scales where the model that is quantized by rule is better for it, on samples of the selection."""
+    def plan_migration(self, model: ir.Model, context: Context) -> Migrated:
+        """Which scales migrate: where the model that is quantized by rule is better for it, on the selection part."""
         if context.statistics:
             context.decline("migrate", "activations", "the statistics that are given are of the channels as they are")
-            return
+            return Migrated()
         migrations, reasons = migrations_of(model, infer_shapes(model))
         for name, reason in reasons.items():
             context.decline("migrate", name, reason)
+        refused = [each for each in migrations if Migrated().action(each.key).key in context.refused]
+        for each in refused:
+            context.decline("migrate", each.key, "a check failed with this rewrite")
+        migrations = [each for each in migrations if each not in refused]
         if not migrations:
-            return
+            return Migrated()
+        assert context.samples is not None
+        context.progress(f"try to migrate the scales of {len(migrations)} activations")
+        requests = [each.request for each in migrations]
+        ranges = collect(
+            model,
+            context.samples,
+            requests,
+            memory=context.memory,
+            threads=context.threads,
+            progress=context.progress,
+        )
+        by_rule = replace(self, migrate=False, search=False)
+        quality = Quality(lambda trial, own: by_rule.apply(trial, by_rule.plan(trial, own), own), model, context)
+        found = Migrated(*best_exponent(migrations, ranges, quality))
+        if not found.factors and math.isfinite(found.before):
+            reason = f"no exponent brings {WORTH_DB:g} dB over {found.before:.1f} dB"
+            context.decline("migrate", "activations", reason)
+        return found
 
-        def choose() -> tuple[dict[str, Factors], float, float, float]:
-            assert context.samples is not None
-            context.progress(f"try to migrate the scales of {len(migrations)} activations")
-            requests = [each.request for each in migrations]
-            ranges = collect(
-                model,
-                context.samples,
-                requests,
-                memory=context.memory,
-                threads=context.threads,
-                progress=context.progress,
-            )
-            quality = Quality(replace(self, migrate=False, search=False), model, context)
-            return best_exponent(migrations, ranges, quality)
-
-        factors, exponent, before, after = context.recall("migrate", model, choose, self)
-        if not factors and math.isfinite(before):
-            context.decline("migrate", "activations", f"no exponent brings {WORTH_DB:g} dB over {before:.1f} dB")
-        for each in migrations:
-            detail = f"exponent {exponent:g}, all together {before:.1f} -> {after:.1f} dB"
-            if each.key in factors and context.allow(Action("migrate", (each.key,), each.key, detail)):
-                migrate(each, factors[each.key])
-
-    def store(self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context) -> PassResult:
-        """Stores weights and tables in int8; nothing is computed in int8."""
+    def plan_storage(
+        self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context
+    ) -> Chosen:
+        """Which weights and tables are stored in int8; nothing is computed in int8."""
         large, per_channel, rounding = [group for group in groups if is_large(group)], not self.per_tensor, NEAREST
         if self.rounding == "compensated":
             rounding = compensated(model, large, context, bits=8, per_channel=per_channel)
@@ -204,24 +223,13 @@ class QuantizeStatic(Pass):
         for each in chosen:
             if each not in kept:
                 context.decline("quantize", site(each.node), f"its values decide a length: {reason}")
-        stored = [
-            group
-            for group in large
-            if group in kept
-            and context.allow(
-                Action("quantize", (group.key,), site(group.node), rounding.detail(group, "weights only"))
-            )
-        ]
-        kept_tables = [
-            table
-            for table in tables
-            if table in kept
-            and context.allow(Action("quantize", (table.key,), site(table.node), f"{table.size:,} weights"))
-        ]
-        rounding.explain(stored, context)
-        store_weights(model, stored, 8, per_channel, rounding)
-        insert_tables(model, {table.key for table in kept_tables}, 8)
-        return context.result()
+        stored = [group for group in large if group in kept]
+        return Chosen(
+            tuple(group.names for group in stored),
+            tuple(table.key for table in tables if table in kept),
+            rounding=rounding,
+            details={group.key: rounding.detail(group, "weights only") for group in stored},
+        )
 
     def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:
         """The groups and tables worth trying, in graph order; what is left out is on record with its reason."""
@@ -327,34 +335,6 @@ class QuantizeStatic(Pass):
         )
         insert_tables(model, {table.key for table in tables}, bits)
         return built
-
-
-class Quality:
-    """dB of the outputs of a model that is quantized by rule, once some scales are migrated.
-
-    Args:
-        options: The pass that quantizes.
-        model: The float model; not changed.
-        context: Of the pass that asks.
-    """
-
-    def __init__(self, options: QuantizeStatic, model: ir.Model, context: Context) -> None:
-        self._options, self._model, self._context = options, model, context
-        samples = context.selection if context.selection is not None else context.samples
-        feeds = [sample.feed for sample in itertools.islice(samples or (), JUDGED)]
-        self._reference = Reference(model, feeds, tier=Tier.LOSSY, threads=context.threads)
-
-    def __call__(self, factors: Mapping[str, Factors]) -> float:
-        """Of the worst output; minus infinity where the model fails."""
-        model, given = self._model.clone(), self._context
-        for each in migrations_of(model, infer_shapes(model))[0] if factors else ():
-            if each.key in factors:
-                migrate(each, factors[each.key])
-        # The cache and all conditions are shared: what is measured of the model as it is is not measured again.
-        self._options.run(model, replace(given, limit=None, progress=lambda _: None))
-        parity = self._reference.check(model)
-        worst = min((each.sqnr_db for each in parity.fidelity), default=math.inf)
-        return worst if parity.passed and not math.isnan(worst) else -math.inf
 
 
 def requests_of(groups: Sequence[Group], means: bool) -> list[Request]:

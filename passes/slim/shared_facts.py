@@ -17,7 +17,7 @@ _HARMLESS = frozenset(
 
 def shape_facts(model: ir.Model, context: Context) -> ShapeFacts:
     """``infer_shapes(model)``, or what it gave before, where this run's passes only removed or merged since."""
-    known = context.cache.get(_KEY)
+    known = context.scratch.get(_KEY)
     if known is not None:
         of, actions, count, facts = known
         since = context.actions[count:]
@@ -25,10 +25,10 @@ def shape_facts(model: ir.Model, context: Context) -> ShapeFacts:
             found: ShapeFacts = facts
             return found
     facts = infer_shapes(model)
-    context.cache[_KEY] = (model, context.actions, len(context.actions), facts)
+    context.scratch[_KEY] = (model, context.actions, len(context.actions), facts)
     return facts
 
 
 def forget_shape_facts(context: Context) -> None:
     """Lets go of the model and its facts."""
-    context.cache.pop(_KEY, None)
+    context.scratch.pop(_KEY, None)

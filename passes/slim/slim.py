@@ -215,7 +215,7 @@ def inlined_is_smaller(steps: Sequence[Pass], model: ir.Model, context: Context,
 
     Found out on a copy.
     """
-    trial, scratch = model.clone(), Context(target=context.target, refused=context.refused, memory=context.memory)
+    trial, scratch = model.clone(), Context(context.config, refused=context.refused)
     names = [(tensor, tensor.name) for tensor in tensors(model)]  # tensors are shared, and named as in the copy
     inline_functions(trial, scratch, growth=trial_growth(model))
     acted = bool(scratch.actions)

@@ -48,6 +48,7 @@ class Encode(Pass):
     name: ClassVar[str] = "encode"
     tier: ClassVar[Tier] = Tier.NUMERIC
     """Of the outputs: a kernel may take a weight that is computed in another order than one that is there."""
+    encodes: ClassVar[bool] = True
 
     encoding: Encoding = field(
         default="auto",
@@ -56,6 +57,16 @@ class Encode(Pass):
             "folded is unpacked by onnxruntime when it loads, auto is the smallest of them"
         },
     )
+
+    @property
+    def packs(self) -> bool:
+        """Whether passes behind it do not see the weights."""
+        return self.encoding != "dense"
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it makes plain weights of packed ones."""
+        return self.encoding == "dense"
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Encodes the tensors of the main graph and of the bodies below it."""

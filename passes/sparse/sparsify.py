@@ -15,25 +15,21 @@ from onnxslim.analysis.cost import bound
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation import Lengths, OutputNoise
 from onnxslim.evaluation.tier import Tier
-from onnxslim.execution import open_session
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.samples import FITTED, Sample, first_feeds, typical
+from onnxslim.samples import Sample, feeds_of, typical
+from onnxslim.samples.feeds import FITTED, LEAST_FITTED, PROBED
 
 from .allocate import by_curves, curves_of, measured, probes, uniform
 from .fit import Fitted, fit_alone, fit_in_turn
-from .grids import Values
+from .grids import Levels, Values
 from .masks import Pattern
 from .store import store
 from .sweep import HALF, Wanted
 from .weights import Weight, weights_of
 
-PROBED = 8
-"""Samples that the effect of a weight on the outputs is measured with."""
-LEAST_FITTED = 8
-"""Samples under which weights are not fitted to what the original computes."""
 MACS, FEWEST = 1 << 32, 24
 """Multiply-accumulates of the runs that weights are compared by, and the fewest samples for that."""
 HALVES = "its weights are float16 already: values float16 changes nothing"
@@ -43,6 +39,19 @@ RANGE = (0.2, 0.95)
 """The least and the largest of them."""
 BELOW = (0.2, 0.4)
 """Shares that the metric allows where it allows more: the verdict may fall back on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparsePlan:
+    """What weights become.
+
+    Attributes:
+        weights: Name -> the weight.
+        shares: Shares of zeros that the metric allowed, the least first; empty where the share was given.
+    """
+
+    weights: Mapping[str, Fitted]
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class Sparsify(Pass):
 
     name: ClassVar[str] = "sparsify"
     tier: ClassVar[Tier] = Tier.LOSSY
+    for_size: ClassVar[bool] = True
+    plan_types: ClassVar[tuple[type, ...]] = (SparsePlan, Fitted, Levels)
 
     sparsity: float | None = field(
         default=None,
@@ -84,8 +95,8 @@ class Sparsify(Pass):
     protect: tuple[str, ...] = field(default=(), metadata={"help": 'nodes whose weights stay: names, or "re:PATTERN"'})
 
     @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
-    def run(self, model: ir.Model, context: Context) -> PassResult:
-        """Changes the weights of ``model`` in place.
+    def plan(self, model: ir.Model, context: Context) -> SparsePlan:
+        """Decides what the weights become.
 
         Raises:
             InputError: An option is wrong.
@@ -95,21 +106,18 @@ class Sparsify(Pass):
         searching = share is None and self.values == "float" and context.metric is not None
         if not share and self.values == "float" and not searching:
             context.decline("sparsify", "model", "no zeros and no few values were asked for")
-            return context.result()
+            return SparsePlan({})
+        search = Search(self, model, pattern, context)
+        return search.best() if searching else SparsePlan(search.at(share or 0.0)[1])
 
-        def fit() -> tuple[Mapping[str, Fitted], list[float]]:
-            search = Search(self, model, pattern, context)
-            return search.best() if searching else (search.at(share or 0.0)[1], [])
-
-        found: Mapping[str, Fitted]
-        shares: list[float]
-        found, shares = context.recall("sparsify", model, fit, self)
-        context.offer(*(replace(self, sparsity=each) for each in shares))
+    def apply(self, model: ir.Model, plan: SparsePlan, context: Context) -> PassResult:
+        """Changes the weights of ``model`` in place."""
+        context.offer(*(replace(self, sparsity=each) for each in plan.shares))
         for weight in list(weights_of(model, self.matcher(), Context())):
-            made = found.get(weight.name)
+            made = plan.weights.get(weight.name)
             values = values_of(weight, self.values)
             if made is not None and context.allow(action(weight, made, values)):
-                apply(model, weight, made, values)
+                change(model, weight, made, values)
         return context.result()
 
     def matcher(self) -> Matcher:
@@ -155,7 +163,7 @@ def action(weight: Weight, made: Fitted, values: Values) -> Action:
     return Action("sparsify", (weight.name,), weight.name, ", ".join(what))
 
 
-def apply(model: ir.Model, weight: Weight, made: Fitted, values: Values) -> None:
+def change(model: ir.Model, weight: Weight, made: Fitted, values: Values) -> None:
     """Gives the model a weight that was fitted, and the bias that goes with it."""
     if made.bias is not None:
         name, array = made.bias
@@ -189,8 +197,8 @@ class Search:
         ]
         if not self.weights and any(each.reason == HALVES for each in context.declined):
             context.decline("sparsify", "model", HALVES)
-        self.feeds = first_feeds(context.samples or (), FITTED, context.memory // 4)
-        chosen = first_feeds(context.selection or (), PROBED, context.memory // 8)
+        self.feeds = feeds_of(context.samples or (), FITTED, context.memory // 4)
+        chosen = feeds_of(context.selection or (), PROBED, context.memory // 8)
         self.judging = chosen or self.feeds[:PROBED]
         self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
 
@@ -205,25 +213,21 @@ class Search:
             self.context.decline("sparsify", weight.name, f"float16 ends at {HALF:,.0f}")
         return fits
 
-    def best(self) -> tuple[Mapping[str, Fitted], list[float]]:
-        """With as many zeros as the metric allows on the selection part; nothing where that is none.
-
-        Returns:
-            The weights, and the shares of zeros that it allowed, the least first.
-        """
+    def best(self) -> SparsePlan:
+        """With as many zeros as the metric allows on the selection part; nothing where that is none."""
         context = self.context
         assert context.metric is not None
         if context.selection is None:
             context.decline("sparsify", "model", "there are too few samples to choose by the metric")
-            return {}, []
-        least = self._score(self.model) - context.max_drop
+            return SparsePlan({})
+        least = self.context.score(self.model) - context.max_drop
         low, high = RANGE
         found: Mapping[str, Fitted] = {}
         shares: list[float] = []
         share = 0.6
         for _ in range(STEPS):
             model, made = self.at(share)
-            if self._score(model) >= least:
+            if self.context.score(model) >= least:
                 found, low = made, share
                 shares.append(share)
             else:
@@ -232,13 +236,7 @@ class Search:
             share = (low + high) / 2
         if not found:
             context.decline("sparsify", "model", "no share of zeros keeps the metric")
-        return found, [each for each in BELOW if shares and each < shares[0]] + shares
-
-    def _score(self, model: ir.Model) -> float:
-        context = self.context
-        assert context.metric is not None
-        assert context.selection is not None
-        return context.metric(open_session(model, threads=context.threads).run, context.selection)
+        return SparsePlan(found, (*(each for each in BELOW if shares and each < shares[0]), *shares))
 
     def at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
         """A model with that share of zeros, and what its weights became; weights that change lengths stay."""

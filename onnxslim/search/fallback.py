@@ -16,92 +16,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
 
 from onnxslim.evaluation.tier import Tier
-from onnxslim.pipeline import Pass, Step
-
-
-class Tried(Protocol):
-    """A result that was judged."""
-
-    @property
-    def steps(self) -> Sequence[Step]:
-        """What the passes did."""
-        ...
-
-    @property
-    def veto(self) -> str:
-        """Why it must not be the output; empty where it may."""
-        ...
-
-    @property
-    def poor(self) -> bool:
-        """Whether it is the outputs or the score that speak against it, and not size or speed."""
-        ...
-
-    def because(self, reason: str) -> Self:
-        """The same, with the reason why it is not all that was asked for."""
-        ...
-
-
-T = TypeVar("T", bound=Tried)
+from onnxslim.pipeline.outcome import Step
+from onnxslim.pipeline.rewrite import Pass
+from onnxslim.search.candidate import Candidate
 
 
 @dataclass(frozen=True)
-class Fallback(Generic[T]):
+class Fallback:
     """Judges passes, and less of them where they do not hold.
 
     Attributes:
         judge: Runs passes, and compares outputs and scores on the report part.
-        time: Adds the latency; what is slower gets a veto.
+        time: Adds the latency; what is slower is rejected.
     """
 
-    judge: Callable[[Sequence[Pass]], T]
-    time: Callable[[T, Sequence[Pass]], T]
+    judge: Callable[[Sequence[Pass]], Candidate]
+    time: Callable[[Candidate, Sequence[Pass]], Candidate]
 
-    def best(self, passes: Sequence[Pass]) -> tuple[T, T | None]:
+    def best(self, passes: Sequence[Pass]) -> tuple[Candidate, Candidate | None]:
         """What is kept, and the whole where that was dropped for it.
 
-        Where nothing holds, what is kept has the whole's veto.
+        Where nothing holds, what is kept has the whole's rejection.
         """
         whole = tried = self.time(self.judge(passes), passes)
-        if not whole.veto:
+        if whole.rejection is None:
             return whole, None
         left: Sequence[Pass] = _acting(passes, tried.steps)
-        while len(lossy := _lossy(left)) > 1:
+        while len(lossy := lossy_of(left)) > 1:
             gone = lossy[-1]
             left = [_again(each, tried.steps) for each in left if each is not gone]
             tried = self.time(self.judge(left), left)
-            if not tried.veto:
-                return tried.because(f"{gone.name} was left out: {whole.veto}"), whole
+            if tried.rejection is None:
+                return tried.because(f"{gone.name} was left out: {whole.rejection.reason}"), whole
             left = _acting(left, tried.steps)
-        found = self._stage(left, tried) if tried.poor else None
+        found = self._stage(left, tried)
         return (whole, None) if found is None else (found, whole)
 
-    def _stage(self, passes: Sequence[Pass], tried: T) -> T | None:
+    def _stage(self, passes: Sequence[Pass], tried: Candidate) -> Candidate | None:
         """The last of the stages before the first that does not hold."""
+        if tried.rejection is None or not tried.rejection.poor:
+            return None
         stages = next((step.stages for step in tried.steps if step.stages), ())
-        kept: tuple[int, T, Sequence[Pass]] | None = None
+        kept: tuple[int, Candidate, Sequence[Pass]] | None = None
         for count, stage in enumerate(stages[:-1], 1):
             some: Sequence[Pass] = [stage if each.name == stage.name else each for each in passes]
             judged = self.judge(some)
-            if judged.veto and judged.poor:
-                break
-            if not judged.veto:  # what is too large says nothing of those behind it
+            if judged.rejection is None:
                 kept = count, judged, some
+            elif judged.rejection.poor:  # what is too large says nothing of those behind it
+                break
         if kept is None:
             return None
         count, judged, some = kept
         judged = self.time(judged, some)
-        if judged.veto:
+        if judged.rejection is not None:
             return None
-        return judged.because(
-            f"stage {count} of {len(stages)} was kept, because a later one does not hold: {tried.veto}"
-        )
+        why = tried.rejection.reason
+        return judged.because(f"stage {count} of {len(stages)} was kept, because a later one does not hold: {why}")
 
 
-def _lossy(passes: Sequence[Pass]) -> list[Pass]:
+def lossy_of(passes: Sequence[Pass]) -> list[Pass]:
+    """Those that change what is computed."""
     return [each for each in passes if each.tier is Tier.LOSSY]
 
 

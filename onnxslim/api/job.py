@@ -1,0 +1,215 @@
+"""What the verbs share: run passes, weigh the result, keep it or not, write it, report."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from onnxslim.api.lossless import compared, finished, lossless, widened_for_lossy
+from onnxslim.api.lossy import Lossy
+from onnxslim.api.output import size_of, time_sessions, weigh, write, written
+from onnxslim.api.result import Result
+from onnxslim.api.source import AnyModel, open_statistics
+from onnxslim.api.task import Task, open_task
+from onnxslim.errors import FIX, CheckFailed
+from onnxslim.evaluation.baseline import is_labelled
+from onnxslim.evaluation.tier import Tier
+from onnxslim.execution import operators_from
+from onnxslim.graph.listed import defaults
+from onnxslim.packing import ledger
+from onnxslim.pipeline import Pass, RunConfig, dump_recipe
+from onnxslim.report import Attempt, Report, describe, versions
+from onnxslim.report.words import verb_named
+from onnxslim.search import Candidate
+from onnxslim.search.fallback import lossy_of
+
+if TYPE_CHECKING:
+    from onnxslim.report import ModelFacts
+
+COMPARABLE = "give inputs that the model takes, or load its operators with custom_op_library"
+
+
+def rewrite(
+    command: str,
+    model: AnyModel,
+    output: str | os.PathLike[str] | None,
+    passes: Sequence[Pass],
+    config: RunConfig,
+) -> Result:
+    """Runs passes on a model and returns the best result that may be trusted.
+
+    The lossless passes come first, then the lossy ones. A lossy result that is wrong, larger or slower is dropped for
+    the part of it that is not (`onnxslim.search.fallback`), at last for the lossless one; a lossless one that is
+    larger, for the model as it came. The report says so. Lossless passes that come after the lossy ones, such as
+    encodings, are run on what is left too.
+
+    Args:
+        command: The verb.
+        model: A path, bytes, a ModelProto or an ``onnx_ir.Model``; the caller's object is not changed.
+        output: Where to write the result.
+        passes: In their order.
+        config: How.
+
+    Raises:
+        InputError: The model, the samples, the output or a combination of options cannot be used.
+        CheckFailed: A check failed, and no rewrite could be found whose refusal mends it. Nothing is written.
+    """
+    with operators_from(config.custom_op_library):
+        started = time.perf_counter()
+        task = open_task(verb_named(command), model, output, passes, config)
+        made = Job(task).run()
+        return _delivered(task, made, output, started)
+
+
+class Made:
+    """The result of a job, and what a report says besides.
+
+    Attributes:
+        kept: What becomes the output.
+        dropped: The lossy result that was dropped for it; None where none was.
+        warnings: What makes the samples, the labels or the original doubtful.
+    """
+
+    def __init__(self, kept: Candidate, dropped: Candidate | None = None, warnings: Sequence[str] = ()) -> None:
+        self.kept, self.dropped, self.warnings = kept, dropped, warnings
+
+
+class Job:
+    """One run of a verb's passes.
+
+    Args:
+        task: What it works on.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.first = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, task.passes))
+        self.rest = list(task.passes[len(self.first) :])
+
+    def run(self) -> Made:
+        """The best result that may be trusted."""
+        task, config = self.task, self.task.config
+        base = compared(task, lossless(task, task.source, self.first))
+        if config.must_verify and base.unverified:
+            why = base.unverified.partition(FIX)[0]
+            raise CheckFailed("the outputs cannot be compared", why=why, mend=COMPARABLE)
+        return self._lossy(base) if self.rest else Made(base)
+
+    def _lossy(self, base: Candidate) -> Made:
+        task, config, evaluator = self.task, self.task.config, self.task.evaluator
+        parts = evaluator.parts
+        judging = [] if parts is None or task.samples is None else [task.samples, parts.selection, parts.report]
+        statistics = open_statistics(config.stats, judging)
+        labelled = is_labelled(task.metric or config.metric)
+        warnings = evaluator.baseline(labelled=labelled, max_drop=config.max_drop)  # what fails shall do so before the work
+        start = widened_for_lossy(task, base, self.first)
+        tried, dropped = Lossy(task, start, statistics).best(self.rest)
+        if tried.rejection is None:
+            kept = tried.after(start)
+        else:
+            dropped = tried
+            kept = replace(start, decision=task.verb.kept, reason=tried.rejection.reason, notes=tried.notes)
+            kept = finished(task, kept, self.rest)
+        if not kept.found.scores:
+            kept = replace(kept, found=replace(kept.found, scores=evaluator.scores(kept.model)))
+        return Made(kept, dropped, warnings)
+
+
+def _delivered(task: Task, made: Made, output: str | os.PathLike[str] | None, started: float) -> Result:
+    """Writes the result, and reports on it."""
+    config, source, kept, lossy = task.config, task.source, made.kept, lossy_of(task.passes)
+    notes = list(_notes(task))
+    if task.packed is not source.model and kept.model is source.model:  # unpacked for nothing: it would be larger
+        kept = replace(kept, model=task.packed)
+        notes.append(
+            "its packed weights stay as they are, for plain ones take more bytes; onnxslim decode makes them plain"
+        )
+    elif task.packed is not source.model:
+        notes.append("its packed weights were unpacked first: the sizes of before are those of the packed file")
+    macs: dict[str, int | None] = {}
+    if task.samples is not None and any(each.removes_work for each in lossy):
+        macs = {"input": task.evaluator.macs(source.model), "output": task.evaluator.macs(kept.model)}
+    session_seconds: dict[str, float] = {}
+    if config.time_sessions and not kept.unverified:  # what cannot be opened takes its time, too
+        config.progress("measure how long sessions take to open")
+        session_seconds = time_sessions(source, kept.model, kept.encoded, config.threads)
+    recipe = dump_recipe(task.passes)
+    if config.record:
+        kept.model.metadata_props["onnxslim.recipe"] = recipe
+        kept = replace(kept, encoded=None, untouched=False)
+    files: dict[str, Any] = {}
+    if output is None:
+        size = size_of(kept.encoded or weigh(kept.model))
+    else:
+        config.progress(f"write {os.fspath(output)}")
+        original = source.original() if kept.untouched else None
+        saved = write(kept.model, output, external_data=config.external_data, encoded=kept.encoded, original=original)
+        size, files = saved.bytes, written(saved, output)
+    parts = task.evaluator.parts if lossy else None
+    report = Report(
+        command=task.verb.name,
+        decision=kept.decision,
+        reason=kept.reason,
+        input=task.facts,
+        output=_facts_of(task, kept, output, size),
+        steps=kept.steps,
+        guilty=kept.guilty,
+        parity=kept.found.parity,
+        latency=kept.found.latency,
+        parallel=kept.found.parallel,
+        scores=kept.found.scores,
+        evidence=kept.evidence,
+        verified=config.verify and not kept.unverified,
+        attempt=_attempt(made.dropped),
+        calibrated=0 if parts is None else len(parts.calibration),
+        held_back=0 if parts is None else len(task.evaluator.feeds),
+        held_out=0 if parts is None else len(parts.report),
+        notes=(*notes, *kept.notes),
+        warnings=made.warnings,
+        metric=task.metric,
+        macs=macs,
+        session_seconds=session_seconds,
+        target=config.elsewhere if lossy else "",
+        seconds=time.perf_counter() - started,
+        versions=versions(),
+        recipe=recipe,
+        **files,
+    )
+    return Result(kept.model, report)
+
+
+def _attempt(dropped: Candidate | None) -> Attempt | None:
+    if dropped is None:
+        return None
+    found = dropped.found
+    return Attempt(
+        steps=dropped.steps,
+        guilty=dropped.guilty,
+        parity=found.parity,
+        latency=found.latency,
+        parallel=found.parallel,
+        scores=found.scores,
+    )
+
+
+def _notes(task: Task) -> Sequence[str]:
+    """What to say of the model and the passes, whatever came of them."""
+    notes = []
+    if replaceable := len(defaults(task.source.model)):
+        notes.append(
+            f"{replaceable} of the initializers are inputs too, so that a caller may replace them: they are not taken "
+            "for constants; --freeze-initializers (freeze_initializers=True) says that nobody does"
+        )
+    sparse = [each.name for each in task.passes if each.for_size]
+    if sparse and not any(each.encodes for each in task.passes):
+        notes.append(f"no pass stores the zeros and few values in fewer bytes: encode behind {sparse[0]} does")
+    return notes
+
+
+def _facts_of(task: Task, kept: Candidate, path: str | os.PathLike[str] | None, size: int | None) -> ModelFacts:
+    facts = describe(kept.model, path, size)
+    return replace(facts, tensors=tuple(ledger(kept.model))) if task.verb.lists_weights else facts

@@ -1,0 +1,141 @@
+"""Passes that change what is computed: their result, measured on samples that nothing was chosen by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from onnxslim import execution
+from onnxslim.api.output import size_of, weigh
+from onnxslim.api.task import Task
+from onnxslim.api.widening import run_narrowing
+from onnxslim.evaluation.measurement import Constraints, Rejection
+from onnxslim.pipeline import Outcome, Pass, Step
+from onnxslim.report.words import VERBS, verb_named
+from onnxslim.report.wording import common, kind_of
+from onnxslim.search import Candidate, Fallback
+from onnxslim.search.fallback import lossy_of
+
+if TYPE_CHECKING:
+    from onnxslim.calibration import Statistics
+
+LEAST_GAIN = 0.001
+"""Share of the bytes that zeros and few values must save."""
+LONG_REASON = 100
+"""Characters of a reason beyond which only its first clause is repeated for the whole model."""
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """The lossy passes of a verb, on its lossless result.
+
+    Attributes:
+        task: What the verb works on.
+        base: The lossless result.
+        statistics: What was measured before.
+    """
+
+    task: Task
+    base: Candidate
+    statistics: Sequence[Statistics]
+
+    def best(self, passes: Sequence[Pass]) -> tuple[Candidate, Candidate | None]:
+        """As much of the lossy result as holds, and all of it where that does not; see `Fallback.best`."""
+
+        def judge(some: Sequence[Pass]) -> Candidate:
+            made = self._judged(some)
+            left = [each.name for each in lossy_of(some)]
+            gone = any(each.name not in left for each in lossy_of(passes))
+            words = VERBS.get(left[-1]) if gone and left else None
+            return made if words is None else replace(made, decision=words.done)
+
+        kept, dropped = Fallback(judge, self._timed).best(passes)
+        # What the stages hold would outlive the run in its report.
+        bare = [
+            replace(each, steps=tuple(replace(step, stages=()) for step in each.steps))
+            for each in (kept, dropped)
+            if each is not None
+        ]
+        return bare[0], bare[1] if len(bare) > 1 else None
+
+    def _judged(self, passes: Sequence[Pass]) -> Candidate:
+        """Runs the passes, and compares outputs and scores on the report part."""
+        task, config, parts = self.task, self.task.config, self.task.evaluator.parts
+        outcome, beyond = self._run(passes)
+        made = Candidate.of(outcome, weigh(outcome.model) if outcome.modified else None, task.verb.done)
+        made = replace(made, notes=self.base.notes + (parts.notes if parts is not None else ()), unverified="")
+        made = replace(made, found=replace(made.found, parity=None))
+        if not any(outcome.acted(each.name) for each in lossy_of(passes)):
+            return replace(made, rejection=Rejection(why_nothing(outcome.steps, task.verb.nothing)))
+        if parts is None:
+            made = made.noting("there were no samples: what this does to the outputs was not measured")
+        if beyond:
+            much = f"{len(beyond)} weights were stored in half precision and are float32 now"
+            made = made.noting(f"{much}: they are beyond its range")
+        if config.elsewhere:
+            here = execution.host_target().name
+            target = f"the result is for {config.elsewhere}, and this machine is {here}"
+            made = made.noting(f"the speed is not measured: {target}")
+        drop = config.max_drop or 0
+        found, rejection = task.evaluator.measure(made.model, size_of(made.encoded), self._limits(passes))
+        if config.score is not None and parts is not None and 0 < drop * len(parts.report) < 1:
+            few = f"a drop of {drop:g} is less than one of the {len(parts.report)} held-out samples"
+            made = made.noting(f"{few} that the metric is taken on: more samples are needed to show it")
+        return replace(made, found=found, rejection=rejection)
+
+    def _run(self, passes: Sequence[Pass]) -> tuple[Outcome, list[str]]:
+        """The outcome, and the names of constants that left half precision."""
+        task, parts, base = self.task, self.task.evaluator.parts, self.base
+        calibration = None if parts is None else parts.calibration
+        selection = parts.selection if parts is not None and len(parts.selection) else None
+
+        def run(some: Sequence[Pass], model: object) -> Outcome:
+            return task.pipeline(some, calibration, selection, self.statistics, task.store).run(model)  # type: ignore[arg-type]
+
+        if base.halves:
+            return run_narrowing(base.model, passes, base.halves, run)
+        return run(passes, base.model), []
+
+    def _timed(self, made: Candidate, passes: Sequence[Pass]) -> Candidate:
+        """Adds the latency, unless the candidate is rejected already."""
+        if made.rejection is not None:
+            return made
+        found, rejection = self.task.evaluator.time(made.model, made.found, self._limits(passes))
+        return replace(made, found=found, rejection=rejection)
+
+    def _limits(self, passes: Sequence[Pass]) -> Constraints:
+        """What a result of these passes must keep."""
+        task, lossy = self.task, lossy_of(passes)
+        for_size = len(lossy) == 1 and lossy[0].for_size and any(each.packs for each in passes)
+        return Constraints(
+            most_bytes=task.source.bytes,
+            least_gain=LEAST_GAIN,
+            gain_over=(size_of(self.base.encoded) or task.source.bytes) if for_size else None,
+            min_sqnr=task.config.min_sqnr,
+            max_drop=task.config.max_drop,
+            what=verb_named(lossy[-1].name).result if lossy else task.verb.result,
+        )
+
+
+def why_nothing(steps: Sequence[Step], what: str) -> str:
+    """Why lossy passes did nothing: what is wrong with the whole model, or else why most places were skipped.
+
+    Args:
+        steps: What the passes did.
+        what: What is said first where no reason is of the whole model, such as ``"nothing could be quantized"``.
+    """
+    declined = [(step.name, each) for step in steps for each in step.result.declined]
+    whole = [each.reason for _, each in declined if each.site == "model"]
+    if whole:
+        return whole[0]
+    # What an option matches is no place; what another rule of the pass skipped is no reason of this one.
+    own = [each.reason for name, each in declined if each.rule == name and not each.site.startswith("--")]
+    if not own:
+        return what
+    (most, count), *_ = Counter(map(kind_of, own)).most_common(1)
+    reason = common(each for each in own if kind_of(each) == most)
+    if len(reason) > LONG_REASON:
+        reason = reason.partition(": ")[0]
+    return f"{what}: {reason} ({count} of {len(own)})"
