@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import onnx
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import Symbols
-from onnxslim.analysis.facts import UNKNOWN, Fact, ShapeFacts
+from onnxslim.analysis.facts import UNKNOWN, Contradiction, Fact, ShapeFacts
 from onnxslim.analysis.fallback import infer_by_onnx
 from onnxslim.analysis.fit import CHECKS, unfit
 from onnxslim.analysis.operator import Operator
@@ -45,8 +46,26 @@ UNASKED = STRICT.union(ELEMENTWISE, BROADCASTING)
 """Operators about which onnx is only asked where a rule of ours finds a fault: it has none to add to those."""
 
 
+class Examination(NamedTuple):
+    """What was found of a model before work on it begins."""
+
+    fault: Fault | None
+    """Why it is broken; None where no reason was found."""
+    false_claims: tuple[Contradiction, ...] = ()
+    """Shapes that the file declares and that cannot be true, of values and of outputs."""
+
+
 def first_fault(model: ir.Model) -> Fault | None:
     """The first reason why ``model`` is broken; None where none was found.
+
+    Args:
+        model: A model whose structure is sound; not changed.
+    """
+    return examine(model).fault
+
+
+def examine(model: ir.Model) -> Examination:
+    """Whether ``model`` is broken, and which of its declarations are false.
 
     Args:
         model: A model whose structure is sound; not changed.
@@ -54,9 +73,10 @@ def first_fault(model: ir.Model) -> Fault | None:
     every = list(_nodes(model))
     fault = next(_of_interface(model), None) or next(faults_of_nodes(every, model), None)
     if fault is not None:
-        return fault
+        return Examination(fault)
     facts = infer_shapes(model)
-    return next(_of_types(every, model, facts), None) or next(_of_shapes(every, model, facts), None)
+    fault = next(_of_types(every, model, facts), None) or next(_of_shapes(every, model, facts), None)
+    return Examination(fault, facts.contradictions)
 
 
 def _nodes(model: ir.Model) -> Iterator[Use]:

@@ -6,10 +6,12 @@ import onnx
 import pytest
 from onnx import helper
 
+import onnxslim
 from onnxslim.analysis.validity import first_fault
 from onnxslim.api.source import refuse_broken
 from onnxslim.errors import InputError
 from onnxslim.graph import load
+from onnxslim.passes.slim import Slim
 from tests.api.broken_files import broken_files, model
 
 BROKEN = broken_files()
@@ -77,3 +79,9 @@ def test_an_equation_on_which_onnx_never_ends_is_not_asked_about() -> None:
     fault = first_fault(load(made))
     assert fault is not None
     assert "'i!j->' is malformed" in fault.why
+
+
+def test_a_false_shape_that_onnxruntime_tolerates_is_named_in_the_report() -> None:
+    made = model("g (float[2,3] x) => (float[6] y) { a = Relu(x) y = Neg(a) }")
+    notes = onnxslim.compress(made, recipe=[Slim()], bench=False).report.notes
+    assert any("'y' as FLOAT[6], and it is FLOAT[2, 3]" in note for note in notes)
