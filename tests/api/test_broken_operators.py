@@ -85,3 +85,16 @@ def test_a_false_shape_that_onnxruntime_tolerates_is_named_in_the_report() -> No
     made = model("g (float[2,3] x) => (float[6] y) { a = Relu(x) y = Neg(a) }")
     notes = onnxslim.compress(made, recipe=[Slim()], bench=False).report.notes
     assert any("'y' as FLOAT[6], and it is FLOAT[2, 3]" in note for note in notes)
+
+
+def test_a_graph_that_a_function_gets_as_an_attribute_is_refused() -> None:
+    made = model(
+        'g (float[2,3] x, bool c) => (float y) { y = my.f(c) } <domain: "my", opset_import: ["" : 17]>'
+        " f <k> (c) => (b) { b = Identity(c) }"
+    )
+    node = made.functions[0].node[0]
+    node.op_type = "If"
+    for name in ("then_branch", "else_branch"):
+        node.attribute.add(name=name, type=onnx.AttributeProto.GRAPH, ref_attr_name="k")
+    with pytest.raises(InputError, match="not supported"):
+        load(made)
