@@ -25,7 +25,7 @@ def bias_of_conv(op: Operator) -> str:
         return f"{w[0]} maps are computed in {group} groups"
     if b is not None and (len(b) != 1 or differ(b[0], w[0])):
         return f"the bias has the dims {_dims(b)}, and must have [{w[0]}]"
-    if x is None or len(x) != len(w) or op.text("auto_pad", "NOTSET") not in ("", "NOTSET", "VALID"):
+    if x is None or len(x) != len(w) or 0 in x or op.text("auto_pad", "NOTSET") not in ("", "NOTSET", "VALID"):
         return ""
     count = len(x) - 2
     pads = list(op.get("pads") or [0] * 2 * count)
