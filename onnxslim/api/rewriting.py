@@ -208,6 +208,12 @@ def _rewrite(
             f"{replaceable} of the initializers are inputs too, so that a caller may replace them: they are not taken "
             "for constants; --freeze-initializers (freeze_initializers=True) says that nobody does"
         )
+    if source.false_claims:
+        name, declared, inferred = source.false_claims[0]
+        more = f" (and {len(source.false_claims) - 1} more)" if len(source.false_claims) > 1 else ""
+        notes.append(
+            f"the file declares {name!r} as {declared}, and it is {inferred}{more}: such shapes are not believed"
+        )
     if "sparsify" in names and "encode" not in names:
         notes.append("no pass stores the zeros and few values in fewer bytes: encode behind sparsify does")
     if packed is not source.model and trial.model is source.model:  # unpacked for nothing: it would be larger
