@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import models_zoo
-from onnxslim.api.quality import MIN_SQNR
 from onnxslim.execution import compare_latency, open_session
+from onnxslim.pipeline.config import MIN_SQNR
 from onnxslim.samples import Sample
 from tools.quantize_runs import brief
 from tools.slim_runs import OURS, run

@@ -49,7 +49,7 @@ def infer_by_onnx(op: Operator, opsets: Mapping[str, int]) -> Sequence[Fact] | N
     imports = [onnx.helper.make_opsetid(name, version) for name, version in opsets.items()]
     try:
         found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=imports)
-    except (onnx.shape_inference.InferenceError, RuntimeError, KeyError, ValueError) as refused:
+    except (*_REFUSALS, RuntimeError, KeyError, ValueError) as refused:
         # onnx refuses a node that is invalid as well as forms that it does not know; nothing is known of either.
         raise ValueError(f"onnx cannot infer {node.op_type}: {str(refused)[:200]}") from refused
     # onnx 1.23 multiplies symbolic dims to 0 (Attention): believe no 0 that symbols may have led to.
@@ -57,6 +57,7 @@ def infer_by_onnx(op: Operator, opsets: Mapping[str, int]) -> Sequence[Fact] | N
     return [_fact(found.get(f"o{i}"), names, op.symbols, least) for i in range(len(node.outputs))]
 
 
+_REFUSALS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 

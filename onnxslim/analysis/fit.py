@@ -10,11 +10,46 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from onnxslim.analysis import fit_indices, fit_sizes
 from onnxslim.analysis.facts import Shape
-from onnxslim.analysis.operator import Operator
+from onnxslim.analysis.fit_recurrent import recurrent
+from onnxslim.analysis.operator import Operator, differ
 
 Check = Callable[[Operator], str]
-CHECKS: Final[dict[str, Check]] = {}
+CHECKS: Final[dict[str, Check]] = {
+    "Clip": fit_sizes.clip,
+    "ConstantOfShape": fit_indices.fill,
+    "ConvTranspose": fit_sizes.conv_transpose,
+    "CumSum": fit_indices.cum_sum,
+    "DepthToSpace": fit_sizes.depth_to_space,
+    "DequantizeLinear": fit_sizes.quantization,
+    "Einsum": fit_sizes.einsum,
+    "GRU": recurrent,
+    "GlobalAveragePool": fit_sizes.global_pooling,
+    "GlobalMaxPool": fit_sizes.global_pooling,
+    "GatherElements": fit_indices.gather_elements,
+    "GatherND": fit_indices.gather_nd,
+    "GroupNormalization": fit_sizes.group_normalization,
+    "If": fit_sizes.one_number,
+    "InstanceNormalization": fit_sizes.instance_normalization,
+    "LRN": fit_sizes.local_response,
+    "LSTM": recurrent,
+    "LayerNormalization": fit_sizes.layer_normalization,
+    "Loop": fit_sizes.one_number,
+    "NonMaxSuppression": fit_sizes.boxes,
+    "PRelu": fit_sizes.p_relu,
+    "QuantizeLinear": fit_sizes.quantization,
+    "RNN": recurrent,
+    "Range": fit_indices.steps,
+    "RoiAlign": fit_sizes.regions,
+    "ReverseSequence": fit_indices.reverse_sequence,
+    "Scan": fit_sizes.scanned,
+    "ScatterElements": fit_indices.gather_elements,
+    "ScatterND": fit_indices.scatter_nd,
+    "Slice": fit_indices.slices,
+    "SpaceToDepth": fit_sizes.space_to_depth,
+}
+"""Why an operator fails on its inputs, by its name; the rules below join those of other files."""
 _PAD_MODES = ("constant", "reflect", "edge", "wrap")
 _PADDINGS = ("", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
@@ -36,10 +71,6 @@ def unfit(op: Operator) -> str:
     return "" if found is None else found(op)
 
 
-def _differ(a: object, b: object) -> bool:
-    return isinstance(a, int) and isinstance(b, int) and a != b
-
-
 @check("Concat")
 def _concat(op: Operator) -> str:
     shapes = [fact.shape for fact in op.inputs if fact is not None and fact.shape is not None]
@@ -49,7 +80,7 @@ def _concat(op: Operator) -> str:
         if len(shape) != len(first):
             return f"inputs of {len(first)} and of {len(shape)} dims are joined"
         for at, (a, b) in enumerate(zip(first, shape, strict=True)):
-            if at != axis % len(first) and _differ(a, b):
+            if at != axis % len(first) and differ(a, b):
                 return f"inputs that are joined along axis {axis} differ in axis {at}: {a} and {b}"
     return ""
 
@@ -57,10 +88,19 @@ def _concat(op: Operator) -> str:
 @check("Reshape")
 def _reshape(op: Operator) -> str:
     shape, target = op.shape(0), op.integers(1) if op.version >= 5 else op.get("shape")
-    if shape is None or target is None or not all(isinstance(dim, int) for dim in shape) or 0 in (*shape, *target):
+    if shape is None or target is None:
         return ""
-    held, wanted = math.prod(dim for dim in shape if isinstance(dim, int)), math.prod(map(abs, target))
-    fits = held % wanted == 0 if -1 in target else held == wanted
+    if any(dim < -1 for dim in target):
+        return f"the shape is {list(target)}"
+    wanted = list(target)
+    if not op.get("allowzero", 0):
+        if any(dim == 0 and at >= len(shape) for at, dim in enumerate(wanted)):
+            return f"the shape {list(target)} keeps a dim that data of {len(shape)} dims does not have"
+        wanted = [shape[at] if dim == 0 else dim for at, dim in enumerate(wanted)]
+    if not all(isinstance(dim, int) for dim in (*shape, *wanted)) or 0 in (*shape, *wanted):
+        return ""
+    held, needed = math.prod(dim for dim in shape if isinstance(dim, int)), math.prod(map(abs, wanted))
+    fits = held % needed == 0 if -1 in wanted else held == needed
     return "" if fits else f"{held:,} elements are given the shape {list(target)}"
 
 
@@ -73,7 +113,9 @@ def _gemm(op: Operator) -> str:
     if a is None or b is None:
         return ""
     left, right = a[0 if op.get("transA", 0) else 1], b[1 if op.get("transB", 0) else 0]
-    return f"matrices are multiplied over {left} and {right} elements" if _differ(left, right) else ""
+    if differ(left, right):
+        return f"matrices are multiplied over {left} and {right} elements"
+    return fit_sizes.bias_of_gemm(op)
 
 
 @check("Softmax", "LogSoftmax", "Hardmax")
@@ -90,9 +132,11 @@ def _split(op: Operator) -> str:
     sizes = op.integers(1) if op.version >= 13 else op.get("split")
     if shape is None or not sizes or not -len(shape) <= axis < len(shape):
         return ""
+    if min(sizes) < 0:
+        return f"a size is {min(sizes)}"
     if len(sizes) != len(op.node.outputs):
         return f"{len(sizes)} sizes are given for {len(op.node.outputs)} outputs"
-    return f"sizes {list(sizes)} are not those of {shape[axis]} elements" if _differ(shape[axis], sum(sizes)) else ""
+    return f"sizes {list(sizes)} are not those of {shape[axis]} elements" if differ(shape[axis], sum(sizes)) else ""
 
 
 @check("BatchNormalization")
@@ -102,7 +146,7 @@ def _batch_normalization(op: Operator) -> str:
         given = op.shape(index)
         if shape is None or len(shape) < 2 or given is None or len(given) != 1 or op.version < 7:
             continue
-        if _differ(shape[1], given[0]):
+        if differ(shape[1], given[0]):
             return f"input {index} has {given[0]} elements for {shape[1]} channels"
     return ""
 
@@ -115,7 +159,12 @@ def _pad(op: Operator) -> str:
     shape, pads = op.shape(0), op.integers(1) if op.version >= 11 else op.get("pads")
     if shape is None or pads is None or (op.version >= 18 and op.has(3)):
         return ""
-    return f"{len(pads)} pads are given for {len(shape)} dims" if len(pads) != 2 * len(shape) else ""
+    if len(pads) != 2 * len(shape):
+        return f"{len(pads)} pads are given for {len(shape)} dims"
+    for dim, before, after in zip(shape, pads, pads[len(shape) :], strict=False):
+        if isinstance(dim, int) and dim + before + after < 0:
+            return f"{-before - after} elements are cut off {dim}"
+    return ""
 
 
 @check("Gather")
@@ -134,6 +183,8 @@ def _top_k(op: Operator) -> str:
     if shape is None or not count or not -len(shape) <= axis < len(shape):
         return ""
     size = shape[axis]
+    if count[0] < 0:
+        return f"{count[0]} elements are asked for"
     return f"{count[0]} elements are asked of {size}" if isinstance(size, int) and count[0] > size else ""
 
 
@@ -143,12 +194,11 @@ def _resize(op: Operator) -> str:
         return "neither scales nor sizes are given"
     scales, sizes = op.shape(2), op.shape(3)
     both = op.version >= 11 and scales not in (None, (0,)) and sizes not in (None, (0,)) and op.has(2) and op.has(3)
-    return "scales and sizes are both given" if both else ""
-
-
-@check("Slice")
-def _slice(op: Operator) -> str:
-    return "a step is 0" if op.version >= 10 and 0 in (op.integers(4) or ()) else ""
+    if both:
+        return "scales and sizes are both given"
+    known = op.elements(2 if op.version >= 11 else 1) or ()
+    wrong = [scale for scale in known if isinstance(scale, int | float) and scale <= 0]
+    return f"a scale is {wrong[0]}" if wrong else ""
 
 
 @check("Dropout")
@@ -158,6 +208,10 @@ def _dropout(op: Operator) -> str:
 
 
 @check("MaxPool", "AveragePool", "LpPool")
+def _pool(op: Operator) -> str:
+    return _window(op) or fit_sizes.pooling(op)
+
+
 def _window(op: Operator) -> str:
     for name in ("strides", "dilations", "kernel_shape"):
         if any(step < 1 for step in op.get(name) or ()):
@@ -176,9 +230,9 @@ def _conv(op: Operator) -> str:
         return f"group is {group}"
     if len(x) < 3 or len(x) != len(w):
         return f"data of {len(x)} dims and weights of {len(w)}"
-    if isinstance(w[1], int) and _differ(x[1], w[1] * group):
+    if isinstance(w[1], int) and differ(x[1], w[1] * group):
         return f"the data has {x[1]} channels, the weights take {w[1] * group}"
     kernel = op.get("kernel_shape")
-    if kernel is not None and any(_differ(a, b) for a, b in zip(kernel, w[2:], strict=False)):
+    if kernel is not None and any(differ(a, b) for a, b in zip(kernel, w[2:], strict=False)):
         return f"kernel_shape is {list(kernel)}, and the weights have the dims {[str(dim) for dim in w]}"
-    return ""
+    return fit_sizes.bias_of_conv(op)

@@ -106,6 +106,11 @@ def tensor(elements: Iterable[Any], shape: Sequence[int]) -> Array:
     return array.reshape(tuple(shape))
 
 
+def differ(a: object, b: object) -> bool:
+    """Whether two dims are numbers, and not the same; what is not known may agree."""
+    return isinstance(a, int) and isinstance(b, int) and a != b
+
+
 def axis_of(axis: int, rank: int) -> int:
     """The axis counted from the front.
 

@@ -12,7 +12,7 @@ from onnxslim.calibration import Statistics
 from onnxslim.errors import InputError
 from onnxslim.execution import operators_from
 from onnxslim.execution.ort import Libraries
-from onnxslim.pipeline import Pipeline, get_pass
+from onnxslim.pipeline import Pipeline, RunConfig, get_pass
 from onnxslim.samples import split
 
 
@@ -71,7 +71,7 @@ def _calibrate(
     assert found is not None
     part = found if all_samples else split(found).calibration
     progress("slim")
-    slimming = Pipeline([get_pass("slim")()], samples=found, threads=threads)
+    slimming = Pipeline([get_pass("slim")()], RunConfig(threads=threads), found)
     slimmed, _ = widened(slimming.run(source.model).model, slimming.run)
     requests = get_pass("quantize").requests(slimmed)
     if not requests:

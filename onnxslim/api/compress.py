@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from onnxslim.api.result import Result
 from onnxslim.api.job import rewrite
-from onnxslim.api.task import divide
-from onnxslim.pipeline import RunConfig
+from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
-from onnxslim.pipeline import Pass, get_pass, load_recipe, make_pass
+from onnxslim.api.task import divide
+from onnxslim.pipeline import Pass, RunConfig, get_pass, load_recipe, make_pass
 
 
 def compress(

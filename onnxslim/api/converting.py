@@ -14,7 +14,7 @@ from onnxslim.evaluation import Measure, Parity, Part, Tier
 from onnxslim.evaluation.compare import max_error
 from onnxslim.evaluation.findings import Evidence
 from onnxslim.execution import Feed, open_isolated, random_feeds
-from onnxslim.pipeline import Context, Pass, Pipeline, get_pass, make_pass
+from onnxslim.pipeline import Context, Pass, Pipeline, RunConfig, get_pass, make_pass
 
 MIN_SQNR = 30.0
 """Decibels that a float16 model keeps: float16 itself has 73 dB, and a deep net loses some of them."""
@@ -37,7 +37,7 @@ def convert(model: ir.Model, dtype: str, *, before: Sequence[Pass], threads: int
     """
     conversion = Conversion(model.clone(), dtype, threads)
     if dtype == "fp16":
-        slimmed = Pipeline(before, verify=False, threads=threads).run(model).model
+        slimmed = Pipeline(before, RunConfig(verify=False, threads=threads)).run(model).model
         model.graph = slimmed.graph
         model.functions.clear()
         model.functions.update(slimmed.functions)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from onnxslim.api.result import Result
 from onnxslim.api.job import rewrite
-from onnxslim.pipeline import RunConfig
+from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
-from onnxslim.pipeline import get_pass
+from onnxslim.pipeline import RunConfig, get_pass
 
 
 def decode(model: AnyModel, output: str | os.PathLike[str] | None = None, **settings: Any) -> Result:

@@ -105,7 +105,9 @@ class Job:
         judging = [] if parts is None or task.samples is None else [task.samples, parts.selection, parts.report]
         statistics = open_statistics(config.stats, judging)
         labelled = is_labelled(task.metric or config.metric)
-        warnings = evaluator.baseline(labelled=labelled, max_drop=config.max_drop)  # what fails shall do so before the work
+        warnings = evaluator.baseline(
+            labelled=labelled, max_drop=config.max_drop
+        )  # what fails shall do so before the work
         start = widened_for_lossy(task, base, self.first)
         tried, dropped = Lossy(task, start, statistics).best(self.rest)
         if tried.rejection is None:
@@ -203,6 +205,13 @@ def _notes(task: Task) -> Sequence[str]:
         notes.append(
             f"{replaceable} of the initializers are inputs too, so that a caller may replace them: they are not taken "
             "for constants; --freeze-initializers (freeze_initializers=True) says that nobody does"
+        )
+    claims = task.source.false_claims
+    if claims:
+        name, declared, inferred = claims[0]
+        more = f" (and {len(claims) - 1} more)" if len(claims) > 1 else ""
+        notes.append(
+            f"the file declares {name!r} as {declared}, and it is {inferred}{more}: such shapes are not believed"
         )
     sparse = [each.name for each in task.passes if each.for_size]
     if sparse and not any(each.encodes for each in task.passes):

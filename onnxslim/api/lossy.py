@@ -13,8 +13,8 @@ from onnxslim.api.task import Task
 from onnxslim.api.widening import run_narrowing
 from onnxslim.evaluation.measurement import Constraints, Rejection
 from onnxslim.pipeline import Outcome, Pass, Step
-from onnxslim.report.words import VERBS, verb_named
 from onnxslim.report.wording import common, kind_of
+from onnxslim.report.words import VERBS, verb_named
 from onnxslim.search import Candidate, Fallback
 from onnxslim.search.fallback import lossy_of
 

@@ -21,16 +21,15 @@ from onnxslim.api.arguments import (
     skipped,
 )
 from onnxslim.api.inspect import inspect as facts_of
-from onnxslim.api.result import Result
 from onnxslim.api.job import rewrite
-from onnxslim.pipeline import RunConfig
+from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel, AnySamples, open_source
 from onnxslim.errors import InputError
 from onnxslim.execution import operators_from
 from onnxslim.execution.ort import Libraries
 from onnxslim.graph import to_proto
 from onnxslim.graph.atomic import check_writable
-from onnxslim.pipeline import Context, Pass, get_pass, make_pass
+from onnxslim.pipeline import Context, Pass, RunConfig, get_pass, make_pass
 
 if TYPE_CHECKING:
     from onnxslim.api.converting import Conversion

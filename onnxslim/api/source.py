@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim import execution
-from onnxslim.analysis.validity import first_fault
+from onnxslim.analysis.facts import Contradiction
+from onnxslim.analysis.validity import examine
 from onnxslim.calibration import Statistics
 from onnxslim.errors import CannotRun, InputError
 from onnxslim.execution import Port
@@ -46,6 +47,8 @@ class Source:
     path: str | None
     bytes: int | None
     given: AnyModel
+    false_claims: tuple[Contradiction, ...] = ()
+    """Shapes that the file declares and that cannot be true."""
 
     def original(self) -> Bytes | None:
         """The very bytes that came in; None for an ``onnx_ir.Model``, and where they are no single file."""
@@ -85,21 +88,21 @@ def open_source(
     frozen = freeze_initializers and bool(defaults(loaded))
     if freeze_initializers or loaded.ir_version < DEFAULTS_IR:
         make_constants(loaded)
-    refuse_broken(loaded, os.fspath(model) if isinstance(model, str | os.PathLike) else "")
+    claims = refuse_broken(loaded, os.fspath(model) if isinstance(model, str | os.PathLike) else "")
     given = loaded if frozen else model  # the very bytes that came in still list them
     if isinstance(model, ir.Model):
-        return Source(loaded, None, None, given)
+        return Source(loaded, None, None, given, claims)
     if isinstance(model, bytes):
-        return Source(loaded, None, len(model), given)
+        return Source(loaded, None, len(model), given, claims)
     if isinstance(model, onnx.ModelProto):
-        return Source(loaded, None, proto_bytes(model), given)
+        return Source(loaded, None, proto_bytes(model), given, claims)
     found = source_of(loaded)
     files = () if found is None else {os.path.realpath(model), *map(str, found.data_files)}
-    return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), given)
+    return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), given, claims)
 
 
-def refuse_broken(model: ir.Model, path: str = "") -> None:
-    """Refuses a model that no runtime could run, whatever it knows.
+def refuse_broken(model: ir.Model, path: str = "") -> tuple[Contradiction, ...]:
+    """Refuses a model that no runtime could run, whatever it knows; returns the shapes that it declares falsely.
 
     Args:
         model: The model.
@@ -108,10 +111,11 @@ def refuse_broken(model: ir.Model, path: str = "") -> None:
     Raises:
         InputError: The model uses a standard operator in a way that onnx does not define.
     """
-    fault = first_fault(model)
+    fault, claims = examine(model)
     if fault is not None:
         place = f"{path}: {fault.where}" if path else fault.where
         raise InputError(f"the model is broken: {fault.what}", where=place, why=fault.why, mend=fault.mend)
+    return claims
 
 
 def open_samples(

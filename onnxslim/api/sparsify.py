@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from onnxslim.api.result import Result
 from onnxslim.api.job import rewrite
-from onnxslim.api.task import divide
+from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
+from onnxslim.api.task import divide
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pass, get_pass, make_pass
 

@@ -12,8 +12,8 @@ from onnxslim.api.source import AnyModel, Source, check_output, open_samples, op
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.evaluation.baseline import named_metric
 from onnxslim.evaluation.evaluator import Evaluator
-from onnxslim.pipeline import RUN_OPTIONS, Context, Pass, Pipeline, RunConfig, Store, get_pass
 from onnxslim.packing import decoded_values
+from onnxslim.pipeline import RUN_OPTIONS, Context, Pass, Pipeline, RunConfig, Store, get_pass
 from onnxslim.pipeline.config import MIN_SQNR
 from onnxslim.report.words import Verb
 from onnxslim.search.fallback import lossy_of

@@ -208,6 +208,13 @@ def _check_attributes(attributes: Iterable[onnx.AttributeProto], where: str, dat
         expected = _VALUE_FIELD.get(attribute.type)
         if (attribute.ref_attr_name and filled) or (not attribute.ref_attr_name and expected is None):
             raise InputError("an attribute has no value, or both a value and a reference", where=place, mend=AGAIN)
+        if attribute.ref_attr_name and attribute.type in (_A.GRAPH, _A.GRAPHS):
+            raise InputError(
+                "a graph that a function gets as an attribute is not supported",
+                where=place,
+                why="onnxruntime opens no such model either",
+                mend="inline the function",
+            )
         if any(field != expected for field in filled):
             raise InputError(f"an attribute of type {expected} holds {' and '.join(filled)}", where=place, mend=AGAIN)
         if not attribute.ref_attr_name:

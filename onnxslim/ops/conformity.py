@@ -7,13 +7,14 @@ held to what the model says of them. Names that runtimes define in the default d
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import onnx
 import onnx_ir as ir
 
+from onnxslim.ops.choices import unknown_choice
 from onnxslim.ops.determinism import schema
 
 RUNTIME_OPERATORS = frozenset(
@@ -45,9 +46,21 @@ class Fault(NamedTuple):
     mend: str = "export the model again, or report it to its exporter"
 
 
+class Use(NamedTuple):
+    """A node and what its place says of it."""
+
+    node: ir.Node
+    version: int
+    """Of its domain."""
+    graph: str
+    """The graph that it stands in, in words."""
+    parameters: Container[str] | None
+    """Names of the attributes of the function that it stands in; None where it stands in none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An input of an operator."""
+    """An input or output of an operator."""
 
     label: str
     """Inputs with the same one have the same type; empty where the type is its own."""
@@ -70,6 +83,7 @@ class Signature:
     """Type of each."""
     required: frozenset[str]
     parameters: tuple[Parameter, ...]
+    results: tuple[Parameter, ...]
 
     def parameter(self, index: int) -> Parameter:
         """That of an input; the last one may stand for many."""
@@ -82,16 +96,6 @@ def signature(op_type: str, version: int, domain: str) -> Signature | None:
     found = schema(op_type, version, domain)
     if found is None:
         return None
-    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
-    single = onnx.defs.OpSchema.FormalParameterOption.Single
-    parameters = tuple(
-        Parameter(
-            "" if each.option == variadic and not each.is_homogeneous else each.type_str,
-            frozenset(each.types),
-            each.option == single,
-        )
-        for each in found.inputs
-    )
     return Signature(
         found.since_version,
         found.deprecated,
@@ -101,8 +105,15 @@ def signature(op_type: str, version: int, domain: str) -> Signature | None:
         found.max_output,
         {name: int(attribute.type) for name, attribute in found.attributes.items()},  # type: ignore[call-overload]
         frozenset(name for name, attribute in found.attributes.items() if attribute.required),
-        parameters,
+        tuple(map(_parameter, found.inputs)),
+        tuple(map(_parameter, found.outputs)),
     )
+
+
+def _parameter(formal: onnx.defs.OpSchema.FormalParameter) -> Parameter:
+    options = onnx.defs.OpSchema.FormalParameterOption
+    own = formal.option == options.Variadic and not formal.is_homogeneous
+    return Parameter("" if own else formal.type_str, frozenset(formal.types), formal.option == options.Single)
 
 
 def type_name(dtype: ir.DataType) -> str:
@@ -171,6 +182,9 @@ def _against(node: ir.Node, found: Signature) -> tuple[str, str] | None:
     for index, value in enumerate(node.inputs):
         if value is None and found.parameter(index).single:
             return f"{node.op_type} lacks an input", f"input {index} may not be left out"
+    for index, result in enumerate(node.outputs):
+        if not result.name and index < len(found.results) and found.results[index].single:
+            return f"output {index} of {node.op_type} has no name", "it may not be left out"
     for name, attribute in node.attributes.items():
         kind = found.attributes.get(name)
         if kind is None:
@@ -182,7 +196,7 @@ def _against(node: ir.Node, found: Signature) -> tuple[str, str] | None:
     for name in found.required:
         if name not in node.attributes:
             return f"{node.op_type} lacks the attribute {name!r}", "it has no default"
-    return _one_value(node)
+    return _one_value(node) or (unknown_choice(node) if node.domain in ("", "ai.onnx") else None)
 
 
 def _one_value(node: ir.Node) -> tuple[str, str] | None:
@@ -209,10 +223,38 @@ def _against_function(node: ir.Node, function: ir.Function) -> tuple[str, str] |
     ):
         if given > known:
             return f"a call of the function {node.op_type} has {given} {word}", f"the function has {known}"
+    for inner in function:
+        found = signature(inner.op_type, function.opset_imports.get(inner.domain, 1), inner.domain)
+        for name in found.required if found is not None else ():
+            attribute = inner.attributes.get(name)
+            source = attribute.ref_attr_name if attribute is not None and attribute.is_ref() else None
+            if source is None or source in node.attributes:
+                continue
+            default = function.attributes.get(source)
+            if default is None or default.value is None:
+                return (
+                    f"a call of the function {node.op_type} lacks the attribute {source!r}",
+                    f"{inner.op_type} in it needs it",
+                )
     return None
 
 
-def misfit(node: ir.Node) -> tuple[str, str] | None:
+def loose_reference(node: ir.Node, parameters: Container[str] | None) -> tuple[str, str] | None:
+    """Which attribute refers to one of a function that there is not, and why; None where none does.
+
+    Args:
+        node: The node.
+        parameters: Names of the attributes of the function that it stands in; None where it stands in none.
+    """
+    for name, attribute in node.attributes.items():
+        if attribute.is_ref() and (parameters is None or attribute.ref_attr_name not in parameters):
+            what = f"the attribute {name!r} of {node.op_type} refers to an attribute {attribute.ref_attr_name!r}"
+            why = "it stands in no function" if parameters is None else "the function has none of that name"
+            return what, why
+    return None
+
+
+def misfit(node: ir.Node, version: int) -> tuple[str, str] | None:
     """What is wrong between a node of control flow and the graphs that it holds, and why; None if nothing is."""
     if node.domain not in ("", "ai.onnx"):
         return None
@@ -230,25 +272,49 @@ def misfit(node: ir.Node) -> tuple[str, str] | None:
         body, states = node.attributes["body"].as_graph(), max(len(node.inputs) - 2, 0)
         if len(body.inputs) != states + 2:
             return f"the body of a Loop has {len(body.inputs)} inputs", f"the node makes {states + 2} of them"
-        if len(body.outputs) < max(len(node.outputs), states) + 1:
-            least = max(len(node.outputs), states) + 1
-            return f"the body of a Loop gives {len(body.outputs)} outputs", f"the node needs {least}"
+        wanted = max(len(node.outputs), states) + 1
+        if len(body.outputs) != wanted:
+            return f"the body of a Loop gives {len(body.outputs)} outputs", f"the node needs {wanted}"
+    return _misfit_of_scan(node) if node.op_type == "Scan" and version >= 9 else None
+
+
+def _misfit_of_scan(node: ir.Node) -> tuple[str, str] | None:
+    body, scans = node.attributes["body"].as_graph(), node.attributes["num_scan_inputs"]
+    count = 1 if scans.is_ref() else scans.as_int()
+    given = len(node.inputs)
+    if not 1 <= count <= given:
+        return f"num_scan_inputs of a Scan is {count}", f"the node has {given} inputs"
+    if len(body.inputs) != given:
+        return f"the body of a Scan has {len(body.inputs)} inputs", f"the node makes {given} of them"
+    if len(body.outputs) != len(node.outputs):
+        return f"the body of a Scan gives {len(body.outputs)} outputs", f"the node has {len(node.outputs)}"
+    results = len(body.outputs) - (given - count)
+    if results < 0:
+        return f"the body of a Scan gives {len(body.outputs)} outputs", f"the node has {given - count} states"
+    for kind, number in (("input", count), ("output", results)):
+        for word, allowed in (("axes", None), ("directions", (0, 1))):
+            attribute = node.attributes.get(f"scan_{kind}_{word}")
+            values = () if attribute is None or attribute.is_ref() else attribute.as_ints()
+            if values and len(values) != number:
+                return f"a Scan has {len(values)} scan_{kind}_{word}", f"it scans {number} {kind}s"
+            if allowed and any(value not in allowed for value in values):
+                return f"scan_{kind}_{word} of a Scan are {list(values)}", "each must be 0 or 1"
     return None
 
 
-def wrong_types(node: ir.Node, found: Signature, dtypes: list[ir.DataType | None]) -> tuple[str, str] | None:
+def wrong_types(node: ir.Node, found: Signature, types: list[str | None]) -> tuple[str, str] | None:
     """How the types of a node's inputs contradict its operator, and why; None where they do not, as far as is known.
 
     Args:
         node: The node.
         found: Its signature.
-        dtypes: Element types of the inputs; None where one is unknown, left out, or no tensor.
+        types: Types of the inputs as schemas write them; None where one is unknown or left out.
     """
     bound: dict[str, tuple[int, str]] = {}
-    for index, dtype in enumerate(dtypes):
-        if dtype is None or not found.parameters:
+    for index, name in enumerate(types):
+        if name is None or not found.parameters:
             continue
-        parameter, name = found.parameter(index), type_name(dtype)
+        parameter = found.parameter(index)
         if name not in parameter.types:
             return f"input {index} of {node.op_type} is a {name}", f"version {found.since} of it takes no such type"
         if not parameter.label:
@@ -262,10 +328,25 @@ def wrong_types(node: ir.Node, found: Signature, dtypes: list[ir.DataType | None
     return None
 
 
-def faults_of_nodes(nodes: Iterator[tuple[ir.Node, int, str]], model: ir.Model) -> Iterator[Fault]:
-    """Faults of nodes, given with the version of their domain and a text that names their graph."""
-    for node, version, graph in nodes:
-        found = misuse(node, version, model) or (misfit(node) if node.attributes else None)
+def kind_of(result: int, found: Signature) -> str:
+    """What an output is before the brackets of its type, such as tensor or seq; empty where types of both are given.
+
+    >>> found = signature("SequenceConstruct", 17, "")
+    >>> kind_of(0, found) if found else None
+    'seq'
+    """
+    if not found.results:
+        return ""
+    kinds = {name.partition("(")[0] for name in found.results[min(result, len(found.results) - 1)].types}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def faults_of_nodes(uses: Iterable[Use], model: ir.Model) -> Iterator[Fault]:
+    """Faults of nodes against what their operators define."""
+    for node, version, graph, parameters in uses:
+        found = misuse(node, version, model)
+        if found is None and node.attributes:
+            found = misfit(node, version) or loose_reference(node, parameters)
         if found is not None:
             yield Fault(found[0], f"{place(node)} in {graph}", found[1])
 

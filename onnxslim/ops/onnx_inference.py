@@ -6,10 +6,14 @@ Nothing can be caught there. These were found by asking it about random nodes of
 
 from __future__ import annotations
 
+import re
+
 import onnx_ir as ir
 
 _COUNTS = ("batch_dims", "num_outputs")
 """Attributes that it uses as numbers of elements without a look at what is there."""
+_EQUATION = re.compile(r"[a-zA-Z,.\s]*(->[a-zA-Z.\s]*)?")
+"""Any other character in the equation of an Einsum makes it loop forever (onnx 1.23)."""
 
 
 def aborts_onnx(node: ir.Node) -> str:
@@ -22,4 +26,9 @@ def aborts_onnx(node: ir.Node) -> str:
             return f"{name} is no count"
         if name == "num_outputs" and count.as_int() != len(node.outputs):
             return "num_outputs is not the number of outputs"
+    equation = node.attributes.get("equation")
+    if equation is not None and equation.type == ir.AttributeType.STRING and not equation.is_ref():
+        text = equation.as_string()
+        if not _EQUATION.fullmatch(text):
+            return f"the equation {text!r} is malformed"
     return ""

@@ -37,6 +37,10 @@ class Store:
         self._results: dict[str, Any] = {}
         self._keys = Keys()
 
+    def __len__(self) -> int:
+        """Plans and results that are kept."""
+        return len(self._plans) + len(self._results)
+
     def recall(self, make: Callable[[], T], *conditions: Any) -> T:
         """The result of ``make()``, or what it was when it was last asked for under the same conditions."""
         key = self._keys.of(*conditions)

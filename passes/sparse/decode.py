@@ -29,6 +29,11 @@ class Decode(Pass):
     tier: ClassVar[Tier] = Tier.NUMERIC
     """Of the outputs, as for `Encode`."""
 
+    @property
+    def unpacks(self) -> bool:
+        """Whether it makes plain weights of packed ones."""
+        return True
+
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Decodes all graphs in place."""
         for graph in list(model.graphs()):

@@ -291,7 +291,7 @@ def test_without_verification_the_report_still_tells_before_from_after() -> None
     assert (unverified.input, unverified.output) == (verified.input, verified.output)
     model = load(DIGITS.path())
     before = to_bytes(model)
-    onnxslim.Pipeline([get_pass("slim")()], verify=False).run(model)
+    onnxslim.Pipeline([get_pass("slim")()], RunConfig(verify=False)).run(model)
     assert to_bytes(model) == before
 
 

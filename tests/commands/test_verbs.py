@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxslim.api.quality import MIN_SQNR
 from onnxslim.cli import main
 from onnxslim.commands.table import VERBS, group
 from onnxslim.execution import open_session
 from onnxslim.graph import load
 from onnxslim.pipeline import pass_table
+from onnxslim.pipeline.config import MIN_SQNR
 from tests.documents import DIGITS, shorten_latency, write_digit_samples
 
 Output = pytest.CaptureFixture[str]

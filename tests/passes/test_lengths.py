@@ -64,7 +64,7 @@ def model() -> ir.Model:
 def test_what_decides_a_length_stays_and_the_rest_does_not(options: Pass) -> None:
     before, after = model(), model()
     set_like(after, before)
-    context = Context(samples=data(1), selection=data(2, 8), bench=False)
+    context = Context.of(samples=data(1), selection=data(2, 8), bench=False)
     outcome = options.run(after, context)
     assert outcome.modified
     reasons = [each for each in outcome.declined if "its values decide a length: " in each.reason]

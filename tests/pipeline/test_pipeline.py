@@ -98,11 +98,11 @@ def test_the_given_model_is_left_as_it_was() -> None:
 
 
 def test_without_verification_a_wrong_rewrite_stays_but_an_invalid_graph_raises() -> None:
-    outcome = Pipeline([SwapAddends(("a",))], verify=False).run(parse(SEVEN_ADDS))
+    outcome = Pipeline([SwapAddends(("a",))], RunConfig(verify=False)).run(parse(SEVEN_ADDS))
     assert outcome.parity is None
     assert outcome.evidence == "none"
     with pytest.raises(CheckFailed, match="nowhere"):
-        Pipeline([SwapAddends(dangle=("a",))], verify=False).run(parse(SEVEN_ADDS))
+        Pipeline([SwapAddends(dangle=("a",))], RunConfig(verify=False)).run(parse(SEVEN_ADDS))
 
 
 def test_a_crashing_pass_is_named() -> None:
@@ -213,7 +213,7 @@ def asked_twice(first: Context, second: Context, change: Callable[[ir.Model], No
     """Whether the second question is answered without computing again."""
     model, asked = parse(TWO_OUTPUTS), list[int]()
     first = replace(first, cache={})
-    second = replace(second, cache=first.cache)
+    second = replace(second, store=first.store)
     first.recall("it", model, lambda: asked.append(1), "options")
     change(model)
     second.recall("it", model, lambda: asked.append(2), "options")

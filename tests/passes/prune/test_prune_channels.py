@@ -23,7 +23,7 @@ from onnxslim.passes.prune import apply, prune_channels
 from onnxslim.passes.prune.apply import Removal, constants_of
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.prune.search import Found, Search
-from onnxslim.pipeline import Action, Context, Pipeline
+from onnxslim.pipeline import Action, Context, Pipeline, Store
 from onnxslim.samples import Sample
 from tests.ops.channels.nets import Node, Weight, model, node
 from tests.passes.prune.nets import decibels, loaded, samples
@@ -91,7 +91,7 @@ def test_samples_are_needed() -> None:
 
 def test_a_speed_cannot_be_reached_unmeasured() -> None:
     with pytest.raises(InputError, match="speedup needs measurements, which are switched off"):
-        PruneChannels(speedup=1.5).run(loaded(SMALL), Context(samples=samples(SMALL), bench=False))
+        PruneChannels(speedup=1.5).run(loaded(SMALL), Context.of(samples=samples(SMALL), bench=False))
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_a_replay_with_fewer_actions_prunes_fewer_groups_and_searches_once(monke
         return run(self)
 
     monkeypatch.setattr(Search, "run", counted)
-    cache: dict[Hashable, object] = {}
+    store = Store()
     given = samples(SMALL)
     found = {}
     for limit in (2, 1, 0, 1, None):
         made = loaded(SMALL)
-        result = PruneChannels(ratio=0.5).run(made, Context(samples=given, limit=limit, cache=cache))
+        result = PruneChannels(ratio=0.5).run(made, Context(samples=given, limit=limit, store=store))
         found[limit] = sizes(made)
         assert result.modified == (limit != 0)
         assert len(result.actions) == (2 if limit is None else limit)
@@ -228,11 +228,11 @@ def test_models_that_differ_in_a_later_output_only_are_searched_each() -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), "t"))
         return loaded(proto)
 
-    cache: dict[Hashable, object] = {}
-    context = Context(samples=samples(two_outputs()), cache=cache)
+    store = Store()
+    context = Context(samples=samples(two_outputs()), store=store)
     for factor in (1.0, 2.0):
         PruneChannels(ratio=0.5).run(made(factor), context)
-    assert len(cache) == 2
+    assert len(store) == 2
 
 
 # -- kinds of models ---------------------------------------------------------------------------------------------------

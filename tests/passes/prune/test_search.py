@@ -58,7 +58,7 @@ def test_stages_get_finer_where_the_score_falls(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Search, "_score", score)
     monkeypatch.setattr(search, "SCORING", 0.0)
-    context = Context(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: 0.0, max_drop=0.5)
+    context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: 0.0, max_drop=0.5)
     made = pruned(whole, context, refit=False)
     left = macs(made) / macs(whole)
     assert min(tried) < 0.5 <= left < 0.58  # 0.6, from where 0.36 and 0.48 are too little
@@ -71,7 +71,7 @@ def test_stages_get_finer_where_the_score_falls(monkeypatch: pytest.MonkeyPatch)
 def test_a_score_that_falls_at_once_keeps_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "SCORING", 0.0)
     scores = iter([1.0, 0.5, 0.5, 0.5, 0.5])
-    context = Context(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: next(scores), max_drop=0.1)
+    context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: next(scores), max_drop=0.1)
     result = PruneChannels(refit=False).run(load(DIGITS.path()), context)
     assert not result.modified
     assert next(scores) == 0.5  # one for the original, then three stages
@@ -88,7 +88,7 @@ def test_what_the_metric_allows_is_measured_on_the_selection_only(monkeypatch: p
         seen.extend(sample.id for sample in given)
         return 1.0 if len(seen) <= 2 * len(SELECTION) else 0.0
 
-    context = Context(samples=CALIBRATION, selection=SELECTION, metric=accuracy)  # type: ignore[arg-type]
+    context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=accuracy)  # type: ignore[arg-type]
     made = pruned(load(DIGITS.path()), context)
     assert set(seen) == {sample.id for sample in SELECTION}
     assert macs(made) < 0.65 * macs(load(DIGITS.path()))
@@ -96,7 +96,7 @@ def test_what_the_metric_allows_is_measured_on_the_selection_only(monkeypatch: p
 
 def test_without_samples_to_select_by_a_share_goes() -> None:
     whole = loaded(SMALL)
-    context = Context(samples=samples(SMALL), metric=lambda run, given: 1.0)
+    context = Context.of(samples=samples(SMALL), metric=lambda run, given: 1.0)
     made = pruned(whole, context)
     assert {len(group) for group in find_channels(made).groups} == {12}  # 0.3 of 16, in steps of 4
 
@@ -189,11 +189,11 @@ def test_inputs_that_are_held_are_bounded_by_the_memory() -> None:
 
     nbytes = 2 * 3 * 8 * 8 * 4
     whole = loaded(SMALL)
-    made = searching(whole, Context(samples=Counted(), selection=samples(SMALL, 32, size=2), memory=40 * nbytes))
+    made = searching(whole, Context.of(samples=Counted(), selection=samples(SMALL, 32, size=2), memory=40 * nbytes))
     assert len(made.feeds) == 10
     assert read == list(range(11))  # the last is dropped
     assert len(made.judging) == 5
-    least = searching(whole, Context(samples=samples(SMALL, 5), memory=1))
+    least = searching(whole, Context.of(samples=samples(SMALL, 5), memory=1))
     assert (len(least.feeds), len(least.judging)) == (1, 1)
 
 
@@ -206,7 +206,7 @@ def test_few_samples_are_judged_by_some(count: int) -> None:
 def test_the_score_makes_groups_dearer_and_cheaper() -> None:
     def weights(metric: Metric | None) -> dict[str, float]:
         given = samples(SMALL, 6)
-        made = searching(loaded(SMALL), Context(samples=given, selection=given, metric=metric), refit=False)
+        made = searching(loaded(SMALL), Context.of(samples=given, selection=given, metric=metric), refit=False)
         return dict(made._measure(made._start()).weights)
 
     scores = iter([1.0, 0.0, 1.0])  # of the original, and of the model without half of each group

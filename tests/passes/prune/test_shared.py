@@ -61,7 +61,7 @@ def test_pruning_makes_up_for_the_channels_of_shared_weights(recognizer: onnx.Mo
     lost = {}
     for refit in (False, True):
         made, said = load(recognizer.SerializeToString()), list[str]()
-        context = Context(samples=given(48), bench=False, progress=said.append)
+        context = Context.of(samples=given(48), bench=False, progress=said.append)
         PruneChannels(ratio=0.5, refit=refit).run(made, context)
         shape = made.graph.initializers["forward_ih"].shape
         assert shape is not None

@@ -42,7 +42,7 @@ def test_the_mean_of_every_channel_is_kept(name: str) -> None:
     moved = []
     for correct in (False, True):
         result = model.clone()
-        dataclasses.replace(plain, correct_bias=correct).run(result, Context(samples=data, target=TARGETS["x86-avx2"]))
+        dataclasses.replace(plain, correct_bias=correct).run(result, Context.of(samples=data, target="x86-avx2"))
         a, b = open_session(model), open_session(result)
         roots = [(np.sqrt(a.run(s.feed)["y"]), np.sqrt(b.run(s.feed)["y"])) for s in data]
         axes = (0, *range(2, roots[0][0].ndim))

@@ -192,7 +192,7 @@ def test_what_cannot_be_divided_is_left_with_a_reason(build: object, reason: str
 def quantized(options: QuantizeStatic) -> tuple[float, Context]:
     model = conv_relu_conv()
     before = model.clone()
-    context = Context(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False)
+    context = Context.of(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False)
     options.run(model, context)
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph) > 1
     feeds = [sample.feed for sample in samples(IMAGE, 16, seed=2)]
@@ -224,7 +224,7 @@ def test_which_output_comes_first_does_not_matter(last: bool) -> None:
     model.graph.append(simple)
     model.graph.outputs.insert(1 if last else 0, simple.outputs[0])
     before = model.clone()
-    QuantizeStatic().run(model, Context(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False))
+    QuantizeStatic().run(model, Context.of(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False))
     feeds = [sample.feed for sample in samples(IMAGE, 16, seed=2)]
     parity = Reference(before, feeds, tier=Tier.LOSSY).check(model)
     found = next(each.sqnr_db for each in parity.fidelity if each.output == deep.name)

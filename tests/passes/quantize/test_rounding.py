@@ -21,7 +21,7 @@ from onnxslim.linalg import compensate, output_errors
 from onnxslim.passes.quantize.grid import weight_grid
 from onnxslim.passes.quantize.rounding import Rounded, Rounding, round_for
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
-from onnxslim.pipeline import Context, PassResult
+from onnxslim.pipeline import Context, PassResult, Store
 from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import with_weights
 
@@ -81,7 +81,7 @@ def run(
     model: ir.Model, instance: QuantizeStatic, data: Sequence[Sample] = CALIBRATION, memory: int = 1 << 30
 ) -> tuple[ir.Model, PassResult]:
     clone = model.clone()
-    return clone, instance.run(clone, Context(samples=list(data), memory=memory))
+    return clone, instance.run(clone, Context.of(samples=list(data), memory=memory))
 
 
 def stored(model: ir.Model, name: str = "w_quantized") -> np.ndarray:
@@ -260,11 +260,11 @@ def test_a_depthwise_channel_that_is_always_zero_leaves_the_others_compensated()
 
 def test_a_replay_measures_nothing_again() -> None:
     model, said = net("Conv"), list[str]()
-    cache: dict[object, object] = {}
-    COMPENSATED.run(model.clone(), Context(samples=CALIBRATION, cache=cache, progress=said.append))
+    store = Store()
+    COMPENSATED.run(model.clone(), Context.of(samples=CALIBRATION, store=store, progress=said.append))
     assert said[0] == "measure what 1 weights multiply, and round them for it"
     first = len(said)
-    COMPENSATED.run(model.clone(), Context(samples=CALIBRATION, cache=cache, progress=said.append))
+    COMPENSATED.run(model.clone(), Context.of(samples=CALIBRATION, store=store, progress=said.append))
     assert len(said) == first
 
 

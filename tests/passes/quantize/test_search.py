@@ -22,7 +22,7 @@ from onnxslim.passes.quantize.select import Errors, choices, cut
 from onnxslim.passes.quantize.simulate import Simulator
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.passes.quantize.tensors import Tensor, by_value, tensors_of
-from onnxslim.pipeline import Context
+from onnxslim.pipeline import Context, Store
 from tests.passes.quantize.test_elementwise import NET, WEIGHTS
 from tests.passes.quantize.test_static_int8 import samples, with_weights
 
@@ -158,11 +158,11 @@ def test_a_real_model_is_searched_once_and_replayed_alike() -> None:
     model = load(entry.path())
     calibration = list(entry.samples("calibration").first(16))
     selection = list(entry.samples("selection").first(16))
-    cache: dict[object, object] = {}
+    store = Store()
     results = []
     for _ in range(2):
         clone = model.clone()
-        context = Context(samples=calibration, selection=selection, cache=cache)  # as a pipeline does
+        context = Context(samples=calibration, selection=selection, store=store)  # as a pipeline does
         results.append(QuantizeStatic().run(clone, context))
     first, second = results
     assert first.actions == second.actions
@@ -176,7 +176,7 @@ def test_a_model_too_large_to_build_candidates_of_is_chosen_by_rule(monkeypatch:
     monkeypatch.setattr("onnxslim.passes.quantize.search.SEARCH_UP_TO", 100)
     model = with_weights(NET % "z = Add(c, d)", WEIGHTS)
     said: list[str] = []
-    outcome = QuantizeStatic().run(model.clone(), Context(samples=samples((2, 16, 8, 8)), progress=said.append))
+    outcome = QuantizeStatic().run(model.clone(), Context.of(samples=samples((2, 16, 8, 8)), progress=said.append))
     assert {action.site.split()[0] for action in outcome.actions} == {"Conv"}
     assert not any("candidates" in text for text in said)
 

@@ -372,7 +372,7 @@ def test_the_values_of_a_region_take_half_of_the_memory_budget() -> None:
     text = GIANTS.replace("y = Add(g0, g1)", "m = ReduceMax <keepdims = 0> (a)  h = Add(g0, g1)  y = Add(h, m)")
     told = {}
     for memory in (1 << 30, 4_000_000):
-        context = Context(memory=memory)
+        context = Context.of(memory=memory)
         model = parse(text)
         FoldConstants().run(model, context)
         told[memory] = [each.reason for each in context.declined if "budget" in each.reason]

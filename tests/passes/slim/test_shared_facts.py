@@ -22,7 +22,8 @@ def test_facts_are_of_one_model_and_one_run() -> None:
     first = shape_facts(model, context)
     assert shape_facts(parse(TEXT), context) is not first
     again = shape_facts(model, context)
-    replay = Context(cache=context.cache)
+    replay = Context()
+    replay.scratch = context.scratch
     assert shape_facts(model, replay) is not again
     forget_shape_facts(replay)
-    assert not context.cache
+    assert not context.scratch

@@ -404,7 +404,7 @@ def search(allowed: float, *, max_drop: float = 0.01, selection: bool = True) ->
             signal += float(np.square(right).sum())
         return 1.0 - noise / signal / allowed * 0.01
 
-    context = Context(samples=given, selection=given if selection else None, metric=metric, max_drop=max_drop)
+    context = Context.of(samples=given, selection=given if selection else None, metric=metric, max_drop=max_drop)
     result = Sparsify().run(made, context)
     return onnx.ModelProto.FromString(to_bytes(made)), result
 
