@@ -25,7 +25,7 @@ from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.api.widening import run_narrowing, widened
-from onnxslim.errors import CannotRun, CheckFailed, InputError
+from onnxslim.errors import CannotRun, CheckFailed, InputError, TooSlow
 from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
 from onnxslim.graph.halves import Half
@@ -33,6 +33,7 @@ from onnxslim.graph.listed import defaults
 from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
 from onnxslim.report import Attempt, Report, describe, versions
+from onnxslim.runtime.affordable import opening_seconds
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
@@ -380,7 +381,10 @@ def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]
     """Why onnxruntime cannot open the model, and what else to say of it; empty where it can."""
     config = runtime.lean_config(model)
     try:
-        runtime.try_opening(model, threads=settings.threads, config=config)
+        most = math.inf if settings.samples is not None else opening_seconds(model)
+        runtime.try_opening(model, threads=settings.threads, config=config, most=most)
+    except TooSlow as error:
+        return str(error), ()
     except CannotRun as error:
         try:
             runtime.try_opening(model, threads=settings.threads, optimize=False, config=config)

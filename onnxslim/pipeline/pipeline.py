@@ -133,7 +133,9 @@ class Pipeline:
         """
         self._cache, self._obstacle, self._tried = {}, "", False
         feeds, evidence = self._evidence(model)
-        original, model = model, model.clone()
+        original = model
+        if not (self.verify and self.passes):
+            model = model.clone()  # a stage that is verified works on a copy of its own
         steps: list[Step] = []
         guilty: list[Guilty] = []
         parity: Parity | None = None
