@@ -1,4 +1,4 @@
-"""How long onnxruntime may take to open a large graph that is only compared on random inputs.
+"""How long onnxruntime may take to open or run a large graph that is only compared on random inputs.
 
 A comparison opens four sessions: the original and the candidate, each with and without optimizations. Measured with
 onnxruntime 1.32, on graphs of 50,000 to 131,000 nodes: one session takes 13 to 90 microseconds a node (320 where one
@@ -18,13 +18,13 @@ from onnxslim.runtime.guard import MEND_SLOW
 LARGE = 20_000
 """Nodes and graphs from which a graph is large. A smaller one that takes long to open is no matter of its size."""
 OPENING_SECONDS = 4.0
-"""Seconds on the CPU that onnxruntime may take to open a large graph, and more for many bytes (`BYTES_A_SECOND`)."""
+"""Seconds on the CPU that onnxruntime may take to open a large graph, or to run it once, and more for many bytes."""
 SUBGRAPH_SECONDS = 3e-4
 """Seconds that a subgraph takes, with optimizations or without."""
 
 
 def opening_seconds(model: ir.Model) -> float:
-    """Seconds on the CPU that one session of ``model`` may take to open; infinite for all but large graphs.
+    """Seconds on the CPU that a session of ``model`` may take to open, and a run of it; infinite for small graphs.
 
     Raises:
         TooSlow: It has so many subgraphs that it takes longer, and gigabytes of memory.

@@ -181,7 +181,9 @@ class Reference:
         if self._packed is None or self._packed[0] is not model or self.tier is Tier.LOSSY:  # parts become outputs
             self._packed = model, opening_of(model, threads=self._threads, config=self._config)
         opening = replace(self._packed[1], optimize=optimize)
-        return IsolatedSession(opening, self._run_seconds, self._most if model is self._model else math.inf)
+        if model is self._model:
+            return IsolatedSession(opening, min(self._run_seconds, self._most), self._most)
+        return IsolatedSession(opening, self._run_seconds)  # a candidate that is a little slower is no wrong one
 
     def _open_optimized(self) -> IsolatedSession | None:
         """The optimized session that the numeric bound stands on; None where the original does not load so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -13,6 +14,7 @@ from onnxslim.api.slim import simplify
 from onnxslim.cli import main
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph import parse, save
+from onnxslim.runtime import affordable
 
 CUSTOM = (
     '<ir_version: 8, opset_import: ["" : 17, "custom.domain" : 1]> g (float[N,3] x) => (float[N,3] y) '
@@ -68,3 +70,14 @@ def test_rewrites_are_not_blamed_for_what_the_original_cannot_do_either() -> Non
     parity = result.report.parity
     assert parity is not None
     assert any("opens the original only without optimizations" in note for note in parity.notes)
+
+
+def test_a_graph_that_takes_too_long_to_open_is_slimmed_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.0)  # not even for the main graph
+    for text in (CLIPS, CLIPS.replace("c = Identity(b) z = Sum(a, c)", "z = Sum(a, b)").replace("b = Abs", "b = Ceil")):
+        report = simplify(parse(text)).report
+        assert (report.verified, report.parity) == (False, None)
+        assert "not compared: the model has 1 graphs" in report.notes[0]
+        assert simplify(parse(text), samples=[{"d": np.ones(4), "x": np.ones(4, np.float32)}]).report.verified
+    with pytest.raises(CheckFailed, match="cannot be compared"):
+        simplify(parse(CLIPS), must_verify=True)
