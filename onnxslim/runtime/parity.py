@@ -35,7 +35,7 @@ from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError,
 from onnxslim.graph import load
 from onnxslim.ops.determinism import HOLDS_SUBGRAPH, impurity
 from onnxslim.runtime import compare, flips
-from onnxslim.runtime.affordable import opening_seconds
+from onnxslim.runtime.affordable import opening_seconds, run_too_slow
 from onnxslim.runtime.clock import Clock
 from onnxslim.runtime.compare import Difference
 from onnxslim.runtime.feeds import Feed, Outputs
@@ -226,6 +226,8 @@ class Reference:
                 try:
                     outputs = session.run(feed)
                 except Hung as error:
+                    if not self.feeds and self._most < math.inf:
+                        raise run_too_slow(self._most, self._model) from None
                     if not self.feeds:
                         raise  # the others are hardly any smaller
                     self.dropped.append(f"feed {index}: {_reason(error)}")

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxslim import slim, verify
+from onnxslim import runtime, slim, verify
+from onnxslim.api import output
 from onnxslim.api.slim import simplify
 from onnxslim.cli import main
 from onnxslim.errors import CheckFailed, InputError
@@ -20,6 +21,8 @@ CUSTOM = (
     '<ir_version: 8, opset_import: ["" : 17, "custom.domain" : 1]> g (float[N,3] x) => (float[N,3] y) '
     "{ i = Identity(x) h = custom.domain.Strange(i) y = Relu(h) }"
 )
+CUSTOM_FREE = CUSTOM.replace("custom.domain.Strange", "Abs")
+PLAIN = CUSTOM_FREE.replace("i = Identity(x) h = Abs(i)", "h = Tan(x)").replace("Relu(h)", "Tan(h)")
 CLIPS = (
     '<ir_version: 8, opset_import: ["" : 14]> g (double[4] d, float[4] x) => (double[4] y, double[4] y2, float[4] z) '
     "<double lo = {-1}, double hi = {1}> { r = Relu(d) y = Clip(r, lo, hi) y2 = Clip(d, lo, hi) "
@@ -55,6 +58,14 @@ def test_a_library_of_operators_must_be_one(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("no library")
     with pytest.raises(InputError, match=r"cannot load the custom operators \(.*text.so\)"):
         verify(parse(CUSTOM), parse(CUSTOM), custom_op_library=[tmp_path / "text.so"])
+
+
+def test_what_takes_long_to_open_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "SESSION_LONG", 0.0)
+    monkeypatch.setattr(runtime, "open_session", None)  # not called: the child's time counts
+    changed, unchanged = (simplify(parse(text), time_sessions=True).report for text in (CUSTOM_FREE, PLAIN))
+    assert changed.session_seconds.keys() == {"input", "output"}
+    assert unchanged.session_seconds["input"] == unchanged.session_seconds["output"] > 0
 
 
 def test_must_verify_needs_verification() -> None:

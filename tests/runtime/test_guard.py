@@ -140,3 +140,15 @@ def test_a_small_graph_may_take_longer_and_a_candidate_too(monkeypatch: pytest.M
     reference = Reference(made, random_feeds(made), tier=Tier.NUMERIC)
     monkeypatch.setattr(affordable, "LARGE", 1)
     assert reference.check(made.clone()).passed
+
+
+def test_a_run_of_a_large_graph_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = model(
+        "(float[1] x) => (float[1] y) { n = Constant<value_int=1000000000000>() t = Constant<value_int=1>() "
+        "c = Cast<to=9>(t) y = Loop(n, c, x) <body = b (int64 i, bool k, float[1] v) => (bool k2, float[1] v2) "
+        "{ k2 = Identity(k) v2 = Add(v, v) }> }"
+    )
+    monkeypatch.setattr(affordable, "LARGE", 1)
+    monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.5)
+    with pytest.raises(TooSlow, match=r"too long to run the model once .* at most 0\.5 s"):
+        Reference(endless, [{"x": np.ones(1, np.float32)}], tier=Tier.NUMERIC)
