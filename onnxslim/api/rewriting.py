@@ -381,7 +381,8 @@ def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]
     """Why onnxruntime cannot open the model, and what else to say of it; empty where it can."""
     config = runtime.lean_config(model)
     try:
-        most = math.inf if settings.samples is not None else opening_seconds(model)
+        patient = settings.must_verify or settings.samples is not None
+        most = math.inf if patient else opening_seconds(model)
         runtime.try_opening(model, threads=settings.threads, config=config, most=most)
     except TooSlow as error:
         return str(error), ()
@@ -635,6 +636,7 @@ def _pipeline(
         bench=settings.bench and not settings.elsewhere,
         memory=settings.memory,
         threads=settings.threads,
+        patient=settings.must_verify,
         target=runtime.TARGETS[settings.target] if settings.target is not None else None,
         progress=settings.progress,
     )

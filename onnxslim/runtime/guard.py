@@ -27,7 +27,7 @@ MEMORY_FACTOR = 10
 """A large model may take so many times its own bytes more."""
 SHIPPED = 16 << 20
 """Bytes of a model that are sent to the shared child. A larger one gets a child of its own: a fork copies nothing."""
-MEND_SLOW = "give samples: they are compared on however long it takes"
+MEND_SLOW = "give samples, or --must-verify (must_verify=True): it is compared then however long it takes"
 MEND = "try another version of onnxruntime"
 
 _verdicts: dict[bytes, Crashed | float] = {}

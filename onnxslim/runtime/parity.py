@@ -13,7 +13,7 @@ Tiers (`onnxslim.runtime.tier.Tier`):
 In every tier the candidate is also loaded fully optimized and run once, from the file if it is one. Where onnxruntime
 opens the original without optimizations only, the candidate need not do better, and a note says so.
 
-A large graph that takes long to open is not compared on random inputs (`onnxslim.runtime.affordable`).
+A rewrite of a large graph that takes long to open is not compared on random inputs (`onnxslim.runtime.affordable`).
 
 All sessions live in child processes: a crash of onnxruntime is a difference, or the reason why nothing is compared.
 Feeds after the first are left out where they would take too long.
@@ -76,11 +76,13 @@ class Reference:
         memory: Bytes of outputs to keep.
         seconds: Time that the runs may take, over both sides: further feeds are left out, and `Parity` says so. The
             first one is always run. None means `SECONDS` for random inputs, and as long as it takes for samples.
+        patient: Whether to wait for a large graph however long it takes (`onnxslim.runtime.affordable`). For samples
+            it always is.
 
     Raises:
         CannotRun: onnxruntime does not load the original, or it runs on none of the random feeds.
         Crashed: It does not survive the original.
-        TooSlow: The graph is large and takes long to open, and there are no samples.
+        TooSlow: The graph is large and takes long to open or to run, and ``patient`` is not set.
         InputError: It runs on none of the samples.
     """
 
@@ -94,13 +96,14 @@ class Reference:
         evidence: Evidence = "random inputs",
         memory: int = MEMORY,
         seconds: float | None = None,
+        patient: bool = True,
     ) -> None:
         self.tier, self.evidence = tier, evidence
         self._seconds = seconds if seconds is not None or evidence == "samples" else SECONDS
         self._run_seconds = RUN_SECONDS if evidence == "random inputs" else SAMPLE_SECONDS
         self._model = load(model)
         self._threads = threads
-        self._most = math.inf if evidence == "samples" else opening_seconds(self._model)
+        self._most = math.inf if patient or evidence == "samples" else opening_seconds(self._model)
         self._packed: tuple[AnyModel, Opening] | None = None
         """What was opened last, for it is opened twice."""
         self._config = lean_config(self._model)

@@ -125,19 +125,20 @@ def test_a_large_graph_that_takes_long_is_compared_on_samples_only(monkeypatch: 
     monkeypatch.setattr(guard, "BYTES_A_SECOND", math.inf)
     monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.0)
     with pytest.raises(TooSlow, match=r"the model has 1 graphs, which onnxruntime takes about 0 s to open"):
-        Reference(made, feeds, tier=Tier.NUMERIC)
+        Reference(made, feeds, tier=Tier.NUMERIC, patient=False)
     monkeypatch.setattr(affordable, "SUBGRAPH_SECONDS", 0.0)
-    for tier in Tier:
-        with pytest.raises(TooSlow, match=r"takes too long to open the model .*give samples"):
-            Reference(made, feeds, tier=tier)
-        assert Reference(made, feeds, tier=tier, evidence="samples").check(made.clone()).passed
+    for tier in (Tier.NUMERIC, Tier.LOSSY):
+        with pytest.raises(TooSlow, match=r"takes too long to open the model .*give samples, or --must-verify"):
+            Reference(made, feeds, tier=tier, patient=False)
+    assert Reference(made, feeds, tier=Tier.LOSSY, evidence="samples", patient=False).feeds
+    assert Reference(made, feeds, tier=Tier.LOSSY).feeds
 
 
 def test_a_small_graph_may_take_longer_and_a_candidate_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(affordable, "OPENING_SECONDS", 5e-4)  # enough for the graphs, not for opening any
     monkeypatch.setattr(guard, "BYTES_A_SECOND", math.inf)
     made = matmul()
-    reference = Reference(made, random_feeds(made), tier=Tier.NUMERIC)
+    reference = Reference(made, random_feeds(made), tier=Tier.NUMERIC, patient=False)
     monkeypatch.setattr(affordable, "LARGE", 1)
     assert reference.check(made.clone()).passed
 
@@ -151,4 +152,4 @@ def test_a_run_of_a_large_graph_that_takes_long_is_not_waited_for(monkeypatch: p
     monkeypatch.setattr(affordable, "LARGE", 1)
     monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.5)
     with pytest.raises(TooSlow, match=r"too long to run the model once .* at most 0\.5 s"):
-        Reference(endless, [{"x": np.ones(1, np.float32)}], tier=Tier.NUMERIC)
+        Reference(endless, [{"x": np.ones(1, np.float32)}], tier=Tier.NUMERIC, patient=False)
