@@ -26,7 +26,7 @@ from onnxslim.api.result import Result
 from onnxslim.api.settings import MAX_DROP, Settings
 from onnxslim.api.source import AnyModel, Source, check_output, open_samples, open_source, open_statistics
 from onnxslim.api.widening import run_narrowing, widened
-from onnxslim.errors import FIX, CannotRun, CheckFailed, InputError
+from onnxslim.errors import FIX, CannotRun, CheckFailed, InputError, TooSlow
 from onnxslim.fitting import typical
 from onnxslim.graph import Encoded
 from onnxslim.graph.halves import Half
@@ -35,6 +35,7 @@ from onnxslim.packing import decoded_values, ledger
 from onnxslim.pipeline import Context, Guilty, Pass, Pipeline, Step, dump_recipe, get_pass
 from onnxslim.report import Attempt, Report, describe, versions
 from onnxslim.report.wording import common, kind_of
+from onnxslim.runtime.affordable import opening_seconds
 from onnxslim.runtime.tier import Tier
 
 if TYPE_CHECKING:
@@ -415,7 +416,11 @@ def _obstacle(model: ir.Model, settings: Settings) -> tuple[str, tuple[str, ...]
     """Why onnxruntime cannot open the model, and what else to say of it; empty where it can."""
     config = runtime.lean_config(model)
     try:
-        runtime.try_opening(model, threads=settings.threads, config=config)
+        patient = settings.must_verify or settings.samples is not None
+        most = math.inf if patient else opening_seconds(model)
+        runtime.try_opening(model, threads=settings.threads, config=config, most=most)
+    except TooSlow as error:
+        return str(error), ()
     except CannotRun as error:
         try:
             runtime.try_opening(model, threads=settings.threads, optimize=False, config=config)
@@ -684,6 +689,7 @@ def _pipeline(
         bench=settings.bench and not settings.elsewhere,
         memory=settings.memory,
         threads=settings.threads,
+        patient=settings.must_verify,
         target=runtime.TARGETS[settings.target] if settings.target is not None else None,
         progress=settings.progress,
     )

@@ -99,6 +99,7 @@ class Pipeline:
         target: The machine that the result is for; None means this one.
         memory: Bytes that a streaming run may hold, and that constants may take half of while they are folded.
         threads: Threads of the sessions.
+        patient: Whether to compare a large graph on random inputs however long that takes.
         progress: Called with a short text before a long step.
     """
 
@@ -114,6 +115,7 @@ class Pipeline:
     target: Target | None = None
     memory: int = 1 << 30
     threads: int = 1
+    patient: bool = False
     progress: Callable[[str], None] = lambda _: None
     _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
     _obstacle: str = field(default="", init=False, repr=False)
@@ -133,7 +135,9 @@ class Pipeline:
         """
         self._cache, self._obstacle, self._tried = {}, "", False
         feeds, evidence = self._evidence(model)
-        original, model = model, model.clone()
+        original = model
+        if not (self.verify and self.passes):
+            model = model.clone()  # a stage that is verified works on a copy of its own
         steps: list[Step] = []
         guilty: list[Guilty] = []
         parity: Parity | None = None
@@ -178,7 +182,9 @@ class Pipeline:
             return None
         evidence: Evidence = "random inputs" if self.samples is None else "samples"
         try:
-            return runtime.Reference(model, feeds, tier=tier, threads=self.threads, evidence=evidence)
+            return runtime.Reference(
+                model, feeds, tier=tier, threads=self.threads, evidence=evidence, patient=self.patient
+            )
         except (CannotRun, OutOfMemory) as error:
             if self.samples is None and not self._tried and not isinstance(error, Crashed):
                 return self._reference_at_other_sizes(model, feeds, tier)
