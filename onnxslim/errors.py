@@ -86,6 +86,10 @@ class Hung(Crashed):
     """onnxruntime did not finish in time."""
 
 
+class TooSlow(Hung):
+    """onnxruntime takes longer to open a large model than is spared for it, which says nothing against the model."""
+
+
 class SetupError(OnnxSlimError):
     """The environment cannot do what was asked: a package or a provider is missing, or two clash. Exit code 3."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ from onnxslim.api.output import size_of, weigh
 from onnxslim.api.source import Source
 from onnxslim.api.task import Task
 from onnxslim.api.widening import widened
-from onnxslim.errors import CannotRun
+from onnxslim.errors import CannotRun, TooSlow
 from onnxslim.evaluation.tier import Tier
+from onnxslim.execution.affordable import opening_seconds
 from onnxslim.pipeline import Pass
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import COMPARED
@@ -32,7 +34,8 @@ def lossless(task: Task, source: Source, passes: Sequence[Pass]) -> Candidate:
     unverified = outcome.unverified
     notes: tuple[str, ...] = ()
     if config.verify and not outcome.modified and not unverified:  # there was nothing to compare
-        unverified, notes = _obstacle(source.model, config.threads)
+        patient = config.must_verify or task.samples is not None
+        unverified, notes = _obstacle(source.model, config.threads, patient=patient)
     if unverified:
         notes = (f"the outputs were not compared: {unverified}", *notes)
     done = verb.done if not verb.own or any(map(outcome.acted, verb.own)) else "slimmed"
@@ -101,11 +104,14 @@ def growth(before: int | None, encoded: Encoded | None) -> str:
     return ""
 
 
-def _obstacle(model: ir.Model, threads: int) -> tuple[str, tuple[str, ...]]:
+def _obstacle(model: ir.Model, threads: int, *, patient: bool) -> tuple[str, tuple[str, ...]]:
     """Why onnxruntime cannot open the model, and what else to say of it; empty where it can."""
     config = execution.lean_config(model)
     try:
-        execution.try_opening(model, threads=threads, config=config)
+        most = math.inf if patient else opening_seconds(model)
+        execution.try_opening(model, threads=threads, config=config, most=most)
+    except TooSlow as error:
+        return str(error), ()
     except CannotRun as error:
         try:
             execution.try_opening(model, threads=threads, optimize=False, config=config)

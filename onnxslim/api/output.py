@@ -19,6 +19,8 @@ from onnxslim.report.report import WrittenFile
 
 SESSION_TRIALS = 3
 """Times that a session is opened to measure it."""
+SESSION_LONG = 2.0
+"""Seconds from which on opening the models is not repeated at all."""
 SESSION_ENOUGH = 0.2
 """Seconds of one trial after which there is no other."""
 
@@ -35,13 +37,20 @@ def size_of(encoded: Encoded | None) -> int | None:
 
 
 def time_sessions(source: Source, model: ir.Model, encoded: Encoded | None, threads: int) -> dict[str, float]:
-    """Seconds to open each model, the best of a few alternating trials; nothing where one does not open."""
+    """Seconds to open each model, the best of a few alternating trials; nothing where one does not open.
+
+    What took long in the child process is not opened again here: that was trial enough.
+    """
     config = execution.lean_config(source.model)
     try:
-        for each in (source.model, model):
-            execution.try_opening(each, threads=threads, config=config)
+        took = {"input": execution.try_opening(source.model, threads=threads, config=config)}
+        took["output"] = (
+            took["input"] if model is source.model else execution.try_opening(model, threads=threads, config=config)
+        )
     except CannotRun:
         return {}
+    if sum(took.values()) > SESSION_LONG:
+        return took
     forms: dict[str, AnyModel] = {"input": source.model, "output": model}
     if not config:  # else weights are lent, not copied
         forms["input"] = source.original() or encode(source.model).join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,3 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("onnxslim: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        if argv is None:  # the process ends now
+            gc.freeze()  # the interpreter need not look for garbage in a large model, which takes it seconds

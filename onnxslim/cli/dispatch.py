@@ -73,7 +73,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    gc.set_threshold(50_000, 20, 20)  # models are many objects that live as long as this process: few are garbage
+    gc.set_threshold(200_000, 20, 20)  # models are many objects that live as long as this process: few are garbage
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names in files need not suit the terminal's encoding

@@ -13,13 +13,17 @@ Tiers (`onnxslim.evaluation.tier.Tier`):
 In every tier the candidate is also loaded fully optimized and run once, from the file if it is one. Where onnxruntime
 opens the original without optimizations only, the candidate need not do better, and a note says so.
 
+A rewrite of a large graph that takes long to open is not compared on random inputs (`onnxslim.runtime.affordable`).
+
 All sessions live in child processes: a crash of onnxruntime is a difference, or the reason why nothing is compared.
 Feeds after the first are left out where they would take too long.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +31,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.at_load import made_at_load
 from onnxslim.analysis.steps import stepped_outputs
-from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError, OutOfMemory
+from onnxslim.errors import CannotRun, Crashed, Hung, InputError, OnnxSlimError, OutOfMemory, TooSlow
 from onnxslim.evaluation import compare, flips
 from onnxslim.evaluation.compare import Difference
 from onnxslim.evaluation.findings import Evidence, Findings, Parity
@@ -35,10 +39,11 @@ from onnxslim.evaluation.interface import interface_differences
 from onnxslim.evaluation.judging import Judging
 from onnxslim.evaluation.parts import Leaf, shown
 from onnxslim.evaluation.tier import Tier
+from onnxslim.execution.affordable import opening_seconds, run_too_slow
 from onnxslim.execution.clock import Clock
 from onnxslim.execution.feeds import Feed, Outputs
-from onnxslim.execution.isolated import RUN_SECONDS, IsolatedSession, open_isolated
-from onnxslim.execution.opening import AnyModel
+from onnxslim.execution.isolated import RUN_SECONDS, IsolatedSession
+from onnxslim.execution.opening import AnyModel, Opening, opening_of
 from onnxslim.execution.session import lean_config
 from onnxslim.graph import load
 from onnxslim.ops.determinism import HOLDS_SUBGRAPH, impurity
@@ -71,10 +76,13 @@ class Reference:
         memory: Bytes of outputs to keep.
         seconds: Time that the runs may take, over both sides: further feeds are left out, and `Parity` says so. The
             first one is always run. None means `SECONDS` for random inputs, and as long as it takes for samples.
+        patient: Whether to wait for a large graph however long it takes (`onnxslim.runtime.affordable`). For samples
+            it always is.
 
     Raises:
         CannotRun: onnxruntime does not load the original, or it runs on none of the random feeds.
         Crashed: It does not survive the original.
+        TooSlow: The graph is large and takes long to open or to run, and ``patient`` is not set.
         InputError: It runs on none of the samples.
     """
 
@@ -88,12 +96,16 @@ class Reference:
         evidence: Evidence = "random inputs",
         memory: int = MEMORY,
         seconds: float | None = None,
+        patient: bool = True,
     ) -> None:
         self.tier, self.evidence = tier, evidence
         self._seconds = seconds if seconds is not None or evidence == "samples" else SECONDS
         self._run_seconds = RUN_SECONDS if evidence == "random inputs" else SAMPLE_SECONDS
         self._model = load(model)
         self._threads = threads
+        self._most = math.inf if patient or evidence == "samples" else opening_seconds(self._model)
+        self._packed: tuple[AnyModel, Opening] | None = None
+        """What was opened last, for it is opened twice."""
         self._config = lean_config(self._model)
         made = made_at_load(self._model, MAX_MADE)
         if made > MAX_MADE:
@@ -123,10 +135,12 @@ class Reference:
         self._compute(session, optimized, feeds, memory)
         self._unstable = self._find_unstable(session)
         self._session = session if any(kept is None for kept in self._kept) else None
+        self._packed = None
 
     def check(self, candidate: AnyModel) -> Parity:
         """Compares ``candidate`` with the original. Whatever it does wrong, loading included, is a difference."""
         found = Findings(list(self._notes))
+        self._packed = None  # the candidate may have been edited since
         try:
             count = self._check_optimized(candidate, found)
             leaves: list[Leaf] = []
@@ -167,9 +181,12 @@ class Reference:
     # The original's side.
 
     def _open(self, model: AnyModel, optimize: bool | str = True) -> IsolatedSession:
-        return open_isolated(
-            model, threads=self._threads, optimize=optimize, config=self._config, seconds=self._run_seconds
-        )
+        if self._packed is None or self._packed[0] is not model or self.tier is Tier.LOSSY:  # parts become outputs
+            self._packed = model, opening_of(model, threads=self._threads, config=self._config)
+        opening = replace(self._packed[1], optimize=optimize)
+        if model is self._model:
+            return IsolatedSession(opening, min(self._run_seconds, self._most), self._most)
+        return IsolatedSession(opening, self._run_seconds)  # a candidate that is a little slower is no wrong one
 
     def _open_optimized(self) -> IsolatedSession | None:
         """The optimized session that the numeric bound stands on; None where the original does not load so."""
@@ -177,6 +194,8 @@ class Reference:
             return None  # the compared session is optimized
         try:
             return self._open(self._model)
+        except TooSlow:
+            raise
         except CannotRun as error:
             self._unoptimized = _reason(error)
             return None
@@ -187,7 +206,7 @@ class Reference:
         try:
             session, names = self._open_compared(self._model, self._judging.leaves, notes)
         except CannotRun as error:
-            if self.tier is not Tier.LOSSY:
+            if self.tier is not Tier.LOSSY or isinstance(error, TooSlow):
                 raise
             self._unoptimized = _reason(error)
             session, names = self._open_compared(self._model, self._judging.leaves, notes)
@@ -210,6 +229,8 @@ class Reference:
                 try:
                     outputs = session.run(feed)
                 except Hung as error:
+                    if not self.feeds and self._most < math.inf:
+                        raise run_too_slow(self._most, self._model) from None
                     if not self.feeds:
                         raise  # the others are hardly any smaller
                     self.dropped.append(f"feed {index}: {_reason(error)}")
@@ -305,6 +326,8 @@ class Reference:
             try:
                 with shown(model, leaves) as names:
                     return self._open_at_level(model, notes), names
+            except TooSlow:
+                raise
             except OnnxSlimError as error:
                 session = self._open_at_level(model, notes)
                 notes.append(f"outputs are compared as they are, not part by part: {_reason(error)}")
@@ -317,6 +340,8 @@ class Reference:
             return self._open(model)
         try:
             return self._open(model, False)
+        except TooSlow:
+            raise
         except CannotRun as error:
             try:
                 session = self._open(model, "basic")

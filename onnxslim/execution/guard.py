@@ -7,10 +7,12 @@ tried once for each kind of session. One child, started with the first model, tr
 from __future__ import annotations
 
 import enum
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
-from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, OutOfMemory, SetupError
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, OutOfMemory, SetupError, TooSlow
 from onnxslim.execution.opening import CPU, Opening
 from onnxslim.execution.ort import child_environment, onnxruntime
 from onnxslim.isolation import Died, Late, Worker, out_of_memory, shared_worker
@@ -25,10 +27,11 @@ MEMORY_FACTOR = 10
 """A large model may take so many times its own bytes more."""
 SHIPPED = 16 << 20
 """Bytes of a model that are sent to the shared child. A larger one gets a child of its own: a fork copies nothing."""
+MEND_SLOW = "give samples, or --must-verify (must_verify=True): it is compared then however long it takes"
 MEND = "try another version of onnxruntime"
 
-_verdicts: dict[bytes, Crashed | None] = {}
-"""For each graph that a child has opened: how onnxruntime died of it; None where it survived."""
+_verdicts: dict[bytes, Crashed | float] = {}
+"""For each graph that a child has opened: how onnxruntime died of it, or the seconds that it took."""
 
 
 class Held(enum.Enum):
@@ -100,28 +103,38 @@ class Child:
             self._worker.close()
 
 
-def open_in_child(opening: Opening, function: Callable[..., Any], *args: Any) -> tuple[Child, Any]:
+def open_in_child(
+    opening: Opening, function: Callable[..., Any], *args: Any, most: float = math.inf
+) -> tuple[Child, Any]:
     """Calls ``function(opening, *args)``, which opens a session, in a child.
 
     A crash of the shared child may be due to what others did there before; the model is blamed for what happens in a
     child of its own.
+
+    Args:
+        opening: What to open.
+        function: What to call.
+        args: Its further arguments.
+        most: Seconds on the CPU that the caller can spare for a small model; a large one may take longer, as always.
 
     Returns:
         The child, and what the function returned.
 
     Raises:
         Crashed: The child did not survive it. The same graph is not tried again.
+        TooSlow: It would take more than ``most``.
         CannotRun: onnxruntime refuses the model.
     """
     key = opening.key()
     known = _verdicts.get(key)
-    if known is not None:
+    if isinstance(known, Crashed):
         raise type(known)(known.what, where=opening.name, mend=known.mend)
     doing = "optimizing" if opening.optimize not in (False, "disabled") else "opening"
-    seconds = OPEN_SECONDS + opening.nbytes / BYTES_A_SECOND
+    seconds = min(most, OPEN_SECONDS) + opening.nbytes / BYTES_A_SECOND
     private = opening.nbytes > SHIPPED
     while True:
         child = Child(opening, private=private)
+        started = time.perf_counter()
         try:
             answer = child.call(doing, seconds, function, child.model, *args)
         except Crashed as error:
@@ -129,27 +142,45 @@ def open_in_child(opening: Opening, function: Callable[..., Any], *args: Any) ->
                 private = True
                 continue
             child.close()
+            if isinstance(error, Hung) and most < OPEN_SECONDS:
+                raise TooSlow(
+                    f"onnxruntime {onnxruntime().__version__} takes too long to open the model",
+                    where=opening.name,
+                    why=f"on random inputs so large a graph is compared where it takes at most {seconds:.3g} s",
+                    mend=MEND_SLOW,
+                ) from None
             _verdicts[key] = error
             raise
         except BaseException:
             child.close()
             raise
-        _verdicts[key] = None
+        _verdicts[key] = time.perf_counter() - started
         return child, answer
 
 
-def ensure_opens(opening: Opening) -> None:
+def ensure_opens(opening: Opening, most: float = math.inf) -> float:
     """Opens the model in a child, unless one like it has been opened there.
+
+    Args:
+        opening: The model.
+        most: As for ``open_in_child``.
+
+    Returns:
+        Seconds that it took, the way to the child included; 0 where no child can open it.
 
     Raises:
         Crashed: The child did not survive it.
         CannotRun: onnxruntime refuses the model.
     """
     if opening.provider != CPU:
-        return  # the driver of a device does not outlive a fork
+        return 0.0  # the driver of a device does not outlive a fork
     key = opening.key()
-    if key not in _verdicts or _verdicts[key] is not None:
-        open_in_child(opening, _open_once)[0].close()
+    known = _verdicts.get(key)
+    if not isinstance(known, float):
+        open_in_child(opening, _open_once, most=most)[0].close()
+        known = _verdicts[key]
+    assert isinstance(known, float), "else it raised"
+    return known
 
 
 def _crashed(opening: Opening, how: str, kind: type[Crashed] = Crashed) -> Crashed:

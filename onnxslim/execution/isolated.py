@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
 from collections.abc import Mapping, Sequence
 
@@ -27,14 +28,14 @@ _dropped: list[int] = []
 class IsolatedSession:
     """A model loaded in a child process, with the face of `onnxslim.execution.session.Session`. See `open_isolated`."""
 
-    def __init__(self, opening: Opening, seconds: float = RUN_SECONDS) -> None:
+    def __init__(self, opening: Opening, seconds: float = RUN_SECONDS, most: float = math.inf) -> None:
         self.name = opening.name
         self._opening = opening
         self._child: Child | None = None
         self._seconds = seconds + opening.nbytes / BYTES_A_SECOND
         self.inputs: tuple[Port, ...]
         self.outputs: tuple[Port, ...]
-        self._connect()
+        self._connect(most)
 
     def run(self, feed: Feed, outputs: Sequence[str] | None = None) -> Outputs:
         """Runs the model once.
@@ -57,10 +58,10 @@ class IsolatedSession:
         dropped = () if self._child.private else _taken()
         return dict(self._child.call("running", self._seconds, _run, dropped, self._number, feed, outputs))
 
-    def _connect(self) -> None:
+    def _connect(self, most: float = math.inf) -> None:
         self._number = next(_numbers)
         dropped = () if self._opening.nbytes > SHIPPED else _taken()
-        self._child, ports = open_in_child(self._opening, _open, dropped, self._number)
+        self._child, ports = open_in_child(self._opening, _open, dropped, self._number, most=most)
         self.inputs, self.outputs = ports
         weakref.finalize(self, _drop, self._child, self._number).atexit = False  # the child ends with this process
 

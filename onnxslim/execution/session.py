@@ -182,15 +182,31 @@ def open_session(
 
 
 def try_opening(
-    model: AnyModel, *, threads: int = 1, optimize: bool | str = True, config: Mapping[str, str] | None = None
-) -> None:
+    model: AnyModel,
+    *,
+    threads: int = 1,
+    optimize: bool | str = True,
+    config: Mapping[str, str] | None = None,
+    most: float = math.inf,
+) -> float:
     """Finds out whether the model opens, in a child process and not in this one.
 
+    Args:
+        model: As for ``open_session``, like the following ones.
+        threads: Threads within an operator.
+        optimize: onnxruntime's graph optimizations.
+        config: Session config entries.
+        most: Seconds on the CPU that may be spared for it; a model of many bytes may take longer, as always.
+
+    Returns:
+        Seconds that it took.
+
     Raises:
+        TooSlow: It would take more than ``most``.
         CannotRun: onnxruntime does not accept the model.
         Crashed: It does not survive opening the model.
     """
-    ensure_opens(opening_of(model, threads=threads, optimize=optimize, config=config))
+    return ensure_opens(opening_of(model, threads=threads, optimize=optimize, config=config), most)
 
 
 def session_of(opening: Opening, profile_to: str | os.PathLike[str] | None = None) -> Session:

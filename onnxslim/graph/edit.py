@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.graph.listed import DEFAULTS_IR, make_constants
+from onnxslim.graph.walk import bodies
 
 
 class Names:
@@ -28,14 +29,11 @@ class Names:
         """Collects every value and node name of the model, subgraphs and functions included."""
         names = cls()
         taken = names._taken
-        for graph in model.graphs():
-            taken.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
-            for node in graph:
-                taken.add(node.name or "")
-                taken.update(value.name or "" for value in node.outputs)
-        for function in model.functions.values():
-            taken.update(value.name or "" for value in function.inputs)
-            for node in function.all_nodes():
+        for body in bodies(model):
+            taken.update(value.name or "" for value in body.inputs)
+            if isinstance(body, ir.Graph):
+                taken.update(value.name or "" for value in body.initializers.values())
+            for node in body:
                 taken.add(node.name or "")
                 taken.update(value.name or "" for value in node.outputs)
         return names

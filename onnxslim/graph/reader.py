@@ -220,7 +220,7 @@ def from_owned_proto(
     attach_weights(model, weights)
     if freeze_initializers or model.ir_version < DEFAULTS_IR:
         make_constants(model)
-    for value in (value for graph in model.graphs() for value in graph.initializers.values()):
+    for value in (v for body in bodies(model) if isinstance(body, ir.Graph) for v in body.initializers.data.values()):
         tensor = value.const_value
         if tensor is not None and (quicker := stored(tensor)) is not tensor:
             value.const_value = quicker  # to set it checks a protocol: slow

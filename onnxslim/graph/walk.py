@@ -37,7 +37,7 @@ def bodies(model: ir.Model) -> Iterator[Body]:
 
 def holds_graphs(node: ir.Node) -> bool:
     """Whether the node may have subgraphs: asked of every node, again and again, where ``subgraphs`` would be slow."""
-    for attribute in node.attributes.values():
+    for attribute in node.attributes.data.values():  # the plain dict inside: its view is written in Python
         kind = attribute.type
         if kind is _GRAPH or kind is _GRAPHS:
             return True

@@ -67,7 +67,9 @@ class Pipeline:
         evidence = _Evidence(self.config, self.samples, model)
         store = Store() if self.store is None else self.store
         verify = self.config.verify
-        original, model = model, model.clone()
+        original = model
+        if not (verify and self.passes):
+            model = model.clone()  # a stage that is verified works on a copy of its own
         steps: list[Step] = []
         guilty: list[Guilty] = []
         parity: Parity | None = None
@@ -132,7 +134,14 @@ class _Evidence:
             return None
         kind: Evidence = "random inputs" if self._samples is None else "samples"
         try:
-            return evaluation.Reference(model, self._feeds, tier=tier, threads=self._config.threads, evidence=kind)
+            return evaluation.Reference(
+                model,
+                self._feeds,
+                tier=tier,
+                threads=self._config.threads,
+                evidence=kind,
+                patient=self._config.must_verify,
+            )
         except (CannotRun, OutOfMemory) as error:
             if self._samples is None and not self._tried and not isinstance(error, Crashed):
                 return self._at_other_sizes(model, tier)

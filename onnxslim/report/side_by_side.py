@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NAME = 40
 """Columns of a model; what is longer is folded."""
+MAX_PORTS = 100
+"""Inputs or outputs that are shown; of thousands, the rest is summed up."""
 PLAIN_WIDTH = 60
 """Columns of the labels where the table goes to a file or a pipe."""
 
@@ -72,8 +74,13 @@ def side_by_side(columns: Sequence[Column], elapsed: float | None = None) -> Tab
     section(["Model Name", *(escape(each.name) for each in columns)])
     section(["Model Info", *(each.info for each in columns)])
     for label, ports in (("IN", [c.inputs for c in columns]), ("OUT", [c.outputs for c in columns])):
-        for name in dict.fromkeys(name for each in ports for name in each):
+        names = list(dict.fromkeys(name for each in ports for name in each))
+        for name in names[:MAX_PORTS]:
             table.add_row(escape(f"{label}: {name}"), *(escape(each.get(name, "")) for each in ports))
+        if len(names) > MAX_PORTS:
+            left = names[MAX_PORTS:]
+            counts = (f"{sum(name in each for name in left):,} more" for each in ports)
+            table.add_row(f"{label}: ...", *counts)
     table.add_section()
     names = sorted({name for each in columns for name in each.ops})
     section(*([escape(name), *_counts([c.ops.get(name, 0) for c in columns])] for name in names))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnxslim.report.side_by_side import column_of, side_by_side
+from onnxslim.report.side_by_side import MAX_PORTS, column_of, side_by_side
 from onnxslim.report.wording import (
     QDQ,
     change,
@@ -123,8 +123,10 @@ def print_facts(facts: ModelFacts, console: Console) -> None:
     table.add_row("IR version, opsets", f"{facts.ir_version}, {_opsets(facts)}")
     table.add_row("producer", escape(facts.producer) or "-")
     for label, ports in (("input", facts.inputs), ("output", facts.outputs)):
-        for port in ports:
+        for port in ports[:MAX_PORTS]:
             table.add_row(f"{label} {escape(port.name)}", escape(_port(port)))
+        if len(ports) > MAX_PORTS:
+            table.add_row(f"{label} ...", f"{len(ports) - MAX_PORTS:,} more")
     table.add_row("parameters", f"{facts.parameters:,} in {size(facts.weight_bytes)}")
     table.add_row("operators", f"{facts.nodes:,}")
     for name, count in facts.ops.items():

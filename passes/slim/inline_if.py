@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import constant_tensor, site
-from onnxslim.graph.walk import subgraphs
+from onnxslim.graph.walk import nodes, subgraphs
 from onnxslim.ops.signature import graph_key
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
@@ -39,7 +39,7 @@ class InlineIf(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Inlines in place, outer graphs first."""
-        if any(node.op_type == "If" for graph in all_graphs(model) for node in graph):
+        if any(node.op_type == "If" for node in nodes(model)):
             inline_ifs(model, shape_facts(model, context), context)
         return context.result()
 
@@ -98,13 +98,14 @@ def _inline(
         detail = f"its condition is always {str(condition).lower()}"
         if not condition:
             taken, other = other, taken
-    reason = splicer.refusal(node, taken) or splicer.growth(scope, taken, [other])
+    clashing = splicer.clashing(scope, taken, [other])
+    reason = splicer.refusal(node, taken) or splicer.growth(clashing, [other])
     if reason is not None:
         context.decline("inline-if", site(node), reason)
         return None
     if not context.allow(Action("inline-if", tuple(y.name or "" for y in node.outputs), site(node), detail)):
         return None
-    return splicer.splice(scope, node, taken, [other])
+    return splicer.splice(scope, node, taken, [other], clashing)
 
 
 def truth(condition: ir.Value, assumed: Mapping[ir.Value, bool], facts: ShapeFacts) -> bool | None:

@@ -83,7 +83,7 @@ def _refusal(loop: Repeated, count: int, model: ir.Model, splicer: Splicer) -> s
         return "the graph around holds no initializers"
     if count == 0 and any(y.is_graph_output() for y in node.outputs):
         return "it gives an output of the graph"
-    return splicer.growth(loop.scope, loop.body, ()) if count else None
+    return splicer.growth(splicer.clashing(loop.scope, loop.body), ()) if count else None
 
 
 def trips(loop: Repeated, facts: ShapeFacts) -> int | None:

@@ -119,6 +119,8 @@ def remove_initializers(model: ir.Model, context: Context) -> None:
 
 def remove_functions(model: ir.Model, context: Context) -> None:
     """Removes functions that no node reachable from the main graph calls."""
+    if not model.functions:
+        return
     called: dict[ir.OperatorIdentifier, None] = {}
     queue = [node.op_identifier() for node in model.graph.all_nodes()]
     for identifier in queue:  # grows while it is walked

@@ -40,19 +40,21 @@ class Splicer:
         """Why ``graph`` may not stand in the place of ``node``; None if it may."""
         if any(each.meta.get(EXTRAS, Extras()).annotations for each in nested(graph)):
             return "it holds a quantization annotation of an outer value"
+        if not self.forwarding.annotated:
+            return None
         for value in (*node.outputs, *(v for g in nested(graph) for v in own_values(g))):
             if ANNOTATION in value.meta or value.name in self.forwarding.annotated:
                 return "it takes part in a quantization annotation"
         return None
 
-    def growth(self, scope: Scope, graph: ir.Graph, dropped: Iterable[ir.Graph]) -> str | None:
-        """Whether fresh names could take more bytes than the node that held ``graph``, and the ``dropped`` ones."""
-        dropped = list(dropped)
-        grown = sum(_SUFFIX_BYTES * (1 + len(value.uses())) for value in self._clashing(scope, graph, dropped))
+    def growth(self, clashing: Iterable[ir.Value], dropped: Iterable[ir.Graph]) -> str | None:
+        """Whether fresh names for ``clashing`` could take more bytes than the node does, and the ``dropped`` graphs."""
+        grown = sum(_SUFFIX_BYTES * (1 + len(value.uses())) for value in clashing)
         saved = _OVERHEAD_BYTES + sum(1 for g in dropped for _ in g) * _OVERHEAD_BYTES
         return "the file would grow by longer names" if grown > saved else None
 
-    def _clashing(self, scope: Scope, graph: ir.Graph, dropped: Iterable[ir.Graph]) -> list[ir.Value]:
+    def clashing(self, scope: Scope, graph: ir.Graph, dropped: Iterable[ir.Graph] = ()) -> list[ir.Value]:
+        """Values of ``graph`` that need fresh names in the scope, once the ``dropped`` graphs are gone."""
         defined = self._defined[root(scope).graph]
         gone = Counter(value.name or "" for each in dropped for g in nested(each) for value in own_values(g))
         inside = [value for g in nested(graph) for value in own_values(g) if value.name]
@@ -72,7 +74,14 @@ class Splicer:
         defined = self._defined[root(scope).graph]
         defined.subtract(value.name or "" for each in nested(graph) for value in own_values(each))
 
-    def splice(self, scope: Scope, node: ir.Node, graph: ir.Graph, dropped: Iterable[ir.Graph] = ()) -> list[ir.Node]:
+    def splice(
+        self,
+        scope: Scope,
+        node: ir.Node,
+        graph: ir.Graph,
+        dropped: Iterable[ir.Graph] = (),
+        clashing: Iterable[ir.Value] | None = None,
+    ) -> list[ir.Node]:
         """Moves nodes and constants of ``graph`` before ``node``, puts its outputs in place, and removes the node.
 
         Args:
@@ -80,13 +89,14 @@ class Splicer:
             node: The node that goes.
             graph: A graph without inputs in use, which captures nothing that ``node`` does not see. Left empty.
             dropped: Other graphs that go with the node; their names are free then.
+            clashing: What the method of that name gives, where it is known.
 
         Returns:
             The nodes that were moved.
         """
         defined = self._defined[root(scope).graph]
         dropped = list(dropped)
-        clashing = self._clashing(scope, graph, dropped)
+        clashing = self.clashing(scope, graph, dropped) if clashing is None else clashing
         defined.subtract(value.name or "" for each in dropped for g in nested(each) for value in own_values(g))
         for value in clashing:
             defined[value.name or ""] -= 1

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
-from onnxslim import slim, verify
+from onnxslim import runtime, slim, verify
+from onnxslim.api import output
 from onnxslim.api.slim import simplify
 from onnxslim.cli import main
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.graph import parse, save
+from onnxslim.runtime import affordable
 
 CUSTOM = (
     '<ir_version: 8, opset_import: ["" : 17, "custom.domain" : 1]> g (float[N,3] x) => (float[N,3] y) '
     "{ i = Identity(x) h = custom.domain.Strange(i) y = Relu(h) }"
 )
+CUSTOM_FREE = CUSTOM.replace("custom.domain.Strange", "Abs")
+PLAIN = CUSTOM_FREE.replace("i = Identity(x) h = Abs(i)", "h = Tan(x)").replace("Relu(h)", "Tan(h)")
 CLIPS = (
     '<ir_version: 8, opset_import: ["" : 14]> g (double[4] d, float[4] x) => (double[4] y, double[4] y2, float[4] z) '
     "<double lo = {-1}, double hi = {1}> { r = Relu(d) y = Clip(r, lo, hi) y2 = Clip(d, lo, hi) "
@@ -56,6 +61,14 @@ def test_a_library_of_operators_must_be_one(tmp_path: Path) -> None:
         verify(parse(CUSTOM), parse(CUSTOM), custom_op_library=[tmp_path / "text.so"])
 
 
+def test_what_takes_long_to_open_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "SESSION_LONG", 0.0)
+    monkeypatch.setattr(runtime, "open_session", None)  # not called: the child's time counts
+    changed, unchanged = (simplify(parse(text), time_sessions=True).report for text in (CUSTOM_FREE, PLAIN))
+    assert changed.session_seconds.keys() == {"input", "output"}
+    assert unchanged.session_seconds["input"] == unchanged.session_seconds["output"] > 0
+
+
 def test_must_verify_needs_verification() -> None:
     with pytest.raises(InputError, match="contradict"):
         slim(parse(CLIPS), must_verify=True, verify=False)
@@ -69,3 +82,14 @@ def test_rewrites_are_not_blamed_for_what_the_original_cannot_do_either() -> Non
     parity = result.report.parity
     assert parity is not None
     assert any("opens the original only without optimizations" in note for note in parity.notes)
+
+
+def test_a_graph_that_takes_too_long_to_open_is_slimmed_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.0)  # not even for the main graph
+    for text in (CLIPS, PLAIN):
+        report = simplify(parse(text)).report
+        assert (report.verified, report.parity) == (False, None)
+        assert "not compared: the model has 1 graphs" in report.notes[0]
+        assert simplify(parse(text), must_verify=True).report.verified
+    assert simplify(parse(PLAIN), samples=[{"x": np.ones((2, 3), np.float32)}]).report.verified
+    assert verify(parse(PLAIN), parse(PLAIN)).passed

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, InputError
+from onnxslim.errors import CannotRun, CheckFailed, Crashed, Hung, InputError, TooSlow
 from onnxslim.evaluation import Reference, Tier
-from onnxslim.execution import guard, isolated, open_isolated, open_session, optimized_graph, random_feeds
+from onnxslim.execution import affordable, guard, isolated, open_isolated, open_session, optimized_graph, random_feeds
 from onnxslim.graph import save, to_bytes
 from onnxslim.isolation import shared_worker
 from tests.execution.models import matmul, model
@@ -105,3 +106,41 @@ def test_an_error_of_a_node_is_what_it_was() -> None:
     made = model("(float[N,3] x) => (float[M,5] y) { s = Constant<value_ints=[5,5]>() y = Reshape(x, s) }")
     with pytest.raises(CheckFailed, match="failed while running"):
         open_isolated(made).run({"x": np.ones((1, 3), np.float32)})
+
+
+def test_a_large_graph_that_takes_long_is_compared_on_samples_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = " ".join(f"x{i + 1} = Tanh(x{i})" for i in range(1500))
+    made = model(f"(float[2] x0) => (float[2] x1500) {{ {chain} }}")
+    feeds = random_feeds(made, enough=1)
+    monkeypatch.setattr(affordable, "LARGE", 1000)
+    monkeypatch.setattr(guard, "BYTES_A_SECOND", math.inf)
+    monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.0)
+    with pytest.raises(TooSlow, match=r"the model has 1 graphs, which onnxruntime takes about 0 s to open"):
+        Reference(made, feeds, tier=Tier.NUMERIC, patient=False)
+    monkeypatch.setattr(affordable, "SUBGRAPH_SECONDS", 0.0)
+    for tier in (Tier.NUMERIC, Tier.LOSSY):
+        with pytest.raises(TooSlow, match=r"takes too long to open the model .*give samples, or --must-verify"):
+            Reference(made, feeds, tier=tier, patient=False)
+    assert Reference(made, feeds, tier=Tier.LOSSY, evidence="samples", patient=False).feeds
+    assert Reference(made, feeds, tier=Tier.LOSSY).feeds
+
+
+def test_a_small_graph_may_take_longer_and_a_candidate_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affordable, "OPENING_SECONDS", 5e-4)  # enough for the graphs, not for opening any
+    monkeypatch.setattr(guard, "BYTES_A_SECOND", math.inf)
+    made = matmul()
+    reference = Reference(made, random_feeds(made), tier=Tier.NUMERIC, patient=False)
+    monkeypatch.setattr(affordable, "LARGE", 1)
+    assert reference.check(made.clone()).passed
+
+
+def test_a_run_of_a_large_graph_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = model(
+        "(float[1] x) => (float[1] y) { n = Constant<value_int=1000000000000>() t = Constant<value_int=1>() "
+        "c = Cast<to=9>(t) y = Loop(n, c, x) <body = b (int64 i, bool k, float[1] v) => (bool k2, float[1] v2) "
+        "{ k2 = Identity(k) v2 = Add(v, v) }> }"
+    )
+    monkeypatch.setattr(affordable, "LARGE", 1)
+    monkeypatch.setattr(affordable, "OPENING_SECONDS", 0.5)
+    with pytest.raises(TooSlow, match=r"too long to run the model once .* at most 0\.5 s"):
+        Reference(endless, [{"x": np.ones(1, np.float32)}], tier=Tier.NUMERIC, patient=False)

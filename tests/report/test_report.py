@@ -19,6 +19,7 @@ from onnxslim.execution import Latency
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
 from onnxslim.report.report import WrittenFile
+from onnxslim.report.side_by_side import MAX_PORTS
 from onnxslim.report.terminal import TOP_REASONS, print_facts, print_parity, print_report
 from onnxslim.report.wording import latency_line, parity_line, size, speed
 
@@ -248,6 +249,16 @@ def test_facts() -> None:
     out = io.StringIO()
     print_facts(BEFORE, Console(file=out, width=120))
     assert "float32[unknown rank]" in out.getvalue()
+
+
+def test_of_thousands_of_ports_some_are_shown() -> None:
+    many = dataclasses.replace(BEFORE, outputs=tuple(PortFacts(f"y{i}", "float32", ()) for i in range(MAX_PORTS + 20)))
+    out = io.StringIO()
+    print_facts(many, Console(file=out, width=120))
+    slimmed = text(dataclasses.replace(REPORT, command="slim", input=many, output=AFTER))
+    assert out.getvalue().count("output y") == slimmed.count("OUT: y") == MAX_PORTS
+    assert "20 more" in out.getvalue()
+    assert "20 more" in slimmed
 
 
 def test_latency_claims_only_what_the_verdict_says() -> None:
