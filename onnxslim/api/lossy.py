@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from onnxslim import execution
 from onnxslim.api.output import size_of, weigh
 from onnxslim.api.task import Task
 from onnxslim.api.widening import run_narrowing
 from onnxslim.evaluation.measurement import Constraints, Rejection
+from onnxslim.execution import target
 from onnxslim.pipeline import Outcome, Pass, Step
 from onnxslim.report.wording import common, kind_of
 from onnxslim.report.words import VERBS, verb_named
@@ -75,9 +75,9 @@ class Lossy:
             much = f"{len(beyond)} weights were stored in half precision and are float32 now"
             made = made.noting(f"{much}: they are beyond its range")
         if config.elsewhere:
-            here = execution.host_target().name
-            target = f"the result is for {config.elsewhere}, and this machine is {here}"
-            made = made.noting(f"the speed is not measured: {target}")
+            here = target.host_target().name
+            elsewhere = f"the result is for {config.elsewhere}, and this machine is {here}"
+            made = made.noting(f"the speed is not measured: {elsewhere}")
         drop = config.max_drop or 0
         found, rejection = task.evaluator.measure(made.model, size_of(made.encoded), self._limits(passes))
         if config.score is not None and parts is not None and 0 < drop * len(parts.report) < 1:

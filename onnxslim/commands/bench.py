@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Time to spend in timing; loading comes on top  [default: 4; 1 for a single model]",
 )
-@options.trust_option
+@options.run_options("trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
+@options.run_options("freeze_initializers", "threads")
 @options.json_option
 @options.quiet_option
 def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -> int:

@@ -21,11 +21,9 @@ from onnxslim.commands.samples import samples_options, take_samples
     is_flag=True,
     help="Measure on all samples, not only on the half that quantize would not judge the result by",
 )
-@options.trust_option
+@options.run_options("trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
-@options.memory_option
+@options.run_options("freeze_initializers", "threads", "memory")
 @options.json_option
 @options.quiet_option
 def calibrate(model: str, output: str, as_json: bool, quiet: bool, **arguments: Any) -> int:

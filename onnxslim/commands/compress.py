@@ -15,22 +15,13 @@ from onnxslim.commands.samples import samples_options
 @options.model_argument
 @options.output_options
 @samples_options(required=True)
-@options.stats_option
-@options.metric_option
-@options.min_sqnr_option
-@options.max_drop_option
+@options.run_options("stats", "metric", "labels", "min_sqnr", "max_drop", "plan")
 @options.recipe_option
-@options.record_option
+@options.run_options("record")
 @options.pass_options("quantize")
-@options.verify_option
-@options.must_verify_option
-@options.bench_option
-@options.target_option
-@options.trust_option
+@options.run_options("verify", "must_verify", "bench", "target", "trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
-@options.memory_option
+@options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def compress(recipe: str | None, **arguments: Any) -> int:
     """Slim, quantize, verify and measure: the whole job.

@@ -13,12 +13,9 @@ from onnxslim.commands.output import progress, show
 @click.command("decode", short_help="Store sparse and packed weights as plain ones again")
 @options.model_argument
 @options.output_options
-@options.verify_option
-@options.must_verify_option
-@options.trust_option
+@options.run_options("verify", "must_verify", "trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
+@options.run_options("freeze_initializers", "threads")
 @options.report_options
 def decode(
     model: str, output: str | None, in_place: bool, as_json: bool, explain: bool, quiet: bool, **arguments: Any

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from onnxslim.errors import InputError
-from onnxslim.execution.target import TARGETS
+from onnxslim.pipeline.config import RunConfig
 
 if TYPE_CHECKING:
     from onnxslim.pipeline import Option, Pass
@@ -29,7 +29,7 @@ class Decorator(Protocol):
         ...
 
 
-def byte_size(text: str) -> int:
+def byte_size(text: str | int) -> int:
     """A number of bytes: ``1GiB``, ``500 MB``, ``1048576``.
 
     >>> byte_size("1.5KiB")
@@ -38,6 +38,8 @@ def byte_size(text: str) -> int:
     Raises:
         click.BadParameter: It is none.
     """
+    if isinstance(text, int):  # the default
+        return text
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.IGNORECASE)
     if match is None or match[2].lower() not in UNITS:
         raise click.BadParameter(f"{text!r} is not a size; write it like 1GiB, 500MB or 1048576")
@@ -90,85 +92,37 @@ output_options = chain(
     ),
 )
 
-trust_option = click.option(
-    "--trust-data-dir",
-    type=click.Path(),
-    help="Also read external data that lies in this folder  [default: only beside the model]",
-)
+KINDS: dict[str, Any] = {
+    "path": click.Path(),
+    "text": str,
+    "size": byte_size,
+    "number": finite,
+    "count": click.IntRange(min=1),
+}
+"""Kinds of run options that take a value; ``flag`` is there or not, ``switch`` is on or off."""
 
-freeze_option = click.option(
-    "--freeze-initializers",
-    is_flag=True,
-    help="Initializers that are inputs too are constants, which no caller replaces  [always so up to IR version 3]",
-)
 
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of onnxruntime"
-)
+def run_options(*names: str) -> Decorator:
+    """Adds fields of `RunConfig` as options, with their defaults; a number that is not given is None."""
+    return chain(*map(_run_option, names))
 
-memory_option = click.option(
-    "--memory",
-    type=byte_size,
-    metavar="SIZE",
-    default="1GiB",
-    show_default=True,
-    help="Memory that statistics, and constants while they are folded, may take",
-)
 
-bench_option = click.option(
-    "--bench/--no-bench", default=True, help="Measure latency and refuse a slower result, or do not  [default: --bench]"
-)
-
-metric_option = chain(
-    click.option(
-        "--metric",
-        metavar="NAME",
-        help="Score before and after: top1, sqnr, cosine, agreement or module:function, which takes (run, samples) and "
-        "returns a float, higher is better",
-    ),
-    click.option(
-        "--labels",
-        type=click.Path(),
-        metavar="FILE",
-        help="Labels for the metric: a .csv with NAME,LABEL in each line or with one label in each, or a .npy  "
-        "[default: those of the samples]",
-    ),
-)
-
-stats_option = click.option(
-    "--stats",
-    type=click.Path(),
-    multiple=True,
-    metavar="STATS",
-    help="Statistics of `onnxslim calibrate`: what they hold is not measured again; several are merged",
-)
-
-min_sqnr_option = click.option(
-    "--min-sqnr",
-    type=finite,
-    metavar="DB",
-    help="SQNR on samples under which a lossy result does not pass; random inputs are not held to it  [default: 5]",
-)
-
-max_drop_option = click.option(
-    "--max-drop",
-    type=finite,
-    metavar="D",
-    help="How much of the metric may be lost on held-out samples; the original must score better than chance  "
-    "[default: 0.01 guides the choice, and nothing is refused]",
-)
-
-verify_option = click.option(
-    "--verify/--no-verify",
-    default=True,
-    help="Compare outputs with the original's, or only check the graph  [default: --verify]",
-)
-
-must_verify_option = click.option(
-    "--must-verify",
-    is_flag=True,
-    help="Fail with exit code 1 where onnxruntime cannot run the model, so that outputs cannot be compared",
-)
+def _run_option(name: str) -> Callable[[Any], Any]:
+    field, flag = RunConfig.__dataclass_fields__[name], "--" + name.replace("_", "-")
+    shown, kind = field.metadata, field.metadata["kind"]
+    if kind == "flag":
+        return click.option(flag, name, is_flag=True, help=shown["help"])
+    if kind == "switch":
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=field.default, help=shown["help"])
+    return click.option(
+        flag,
+        name,
+        type=click.Choice(kind) if isinstance(kind, tuple) else KINDS[kind],
+        multiple=shown.get("many", False),
+        metavar=shown.get("metavar"),
+        default=None if kind == "number" else field.default,
+        help=shown["help"],
+    )
 
 
 def _load_operators(context: click.Context, _: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -187,14 +141,6 @@ custom_ops_option = click.option(
     callback=_load_operators,
     help="Shared library of custom operators that onnxruntime loads; may be repeated. It is code: it can do anything",
 )
-
-target_option = click.option(
-    "--target",
-    type=click.Choice(tuple(TARGETS)),
-    help="Machine that int8 is for; on another one the speed is not measured  [default: this one]",
-)
-
-record_option = click.option("--record", is_flag=True, help="Store the recipe in the model's metadata")
 
 recipe_option = click.option("--recipe", type=click.Path(), help="TOML file of [[pass]] tables to run instead")
 

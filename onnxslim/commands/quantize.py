@@ -15,21 +15,11 @@ from onnxslim.commands.samples import samples_options
 @options.model_argument
 @options.output_options
 @samples_options(required=True)
-@options.stats_option
-@options.metric_option
-@options.min_sqnr_option
-@options.max_drop_option
-@options.record_option
+@options.run_options("stats", "metric", "labels", "min_sqnr", "max_drop", "plan", "record")
 @options.pass_options("quantize")
-@options.verify_option
-@options.must_verify_option
-@options.bench_option
-@options.target_option
-@options.trust_option
+@options.run_options("verify", "must_verify", "bench", "target", "trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
-@options.memory_option
+@options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def quantize(**arguments: Any) -> int:
     """Quantize a model to int8 (static, QDQ) from sample inputs.

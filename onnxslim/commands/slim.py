@@ -17,13 +17,9 @@ from onnxslim.commands.samples import samples_options, take_samples
 @samples_options()
 @options.recipe_option
 @options.pass_options("slim")
-@options.verify_option
-@options.must_verify_option
-@options.trust_option
+@options.run_options("verify", "must_verify", "trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
-@options.memory_option
+@options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def slim(
     model: str,

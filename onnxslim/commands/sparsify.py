@@ -15,20 +15,12 @@ from onnxslim.commands.samples import samples_options
 @options.model_argument
 @options.output_options
 @samples_options(required=False)
-@options.metric_option
-@options.min_sqnr_option
-@options.max_drop_option
-@options.record_option
+@options.run_options("metric", "labels", "min_sqnr", "max_drop", "plan", "record")
 @options.pass_options("sparsify")
 @options.pass_options("encode")
-@options.verify_option
-@options.must_verify_option
-@options.bench_option
-@options.trust_option
+@options.run_options("verify", "must_verify", "bench", "trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
-@options.memory_option
+@options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def sparsify(**arguments: Any) -> int:
     """Zeros and few values in the weights, for a smaller file.

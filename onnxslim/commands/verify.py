@@ -25,11 +25,9 @@ from onnxslim.commands.samples import samples_options, take_samples
     is_flag=True,
     help="REFERENCE and CANDIDATE are what `verify --json` or `bench --json` printed on two machines: compare those",
 )
-@options.min_sqnr_option
-@options.trust_option
+@options.run_options("min_sqnr", "trust_data_dir")
 @options.custom_ops_option
-@options.freeze_option
-@options.threads_option
+@options.run_options("freeze_initializers", "threads")
 @options.json_option
 @options.quiet_option
 def verify(

@@ -13,7 +13,7 @@ Tiers (`onnxslim.evaluation.tier.Tier`):
 In every tier the candidate is also loaded fully optimized and run once, from the file if it is one. Where onnxruntime
 opens the original without optimizations only, the candidate need not do better, and a note says so.
 
-A rewrite of a large graph that takes long to open is not compared on random inputs (`onnxslim.runtime.affordable`).
+A rewrite of a large graph that takes long to open is not compared on random inputs (`onnxslim.execution.affordable`).
 
 All sessions live in child processes: a crash of onnxruntime is a difference, or the reason why nothing is compared.
 Feeds after the first are left out where they would take too long.
@@ -76,7 +76,7 @@ class Reference:
         memory: Bytes of outputs to keep.
         seconds: Time that the runs may take, over both sides: further feeds are left out, and `Parity` says so. The
             first one is always run. None means `SECONDS` for random inputs, and as long as it takes for samples.
-        patient: Whether to wait for a large graph however long it takes (`onnxslim.runtime.affordable`). For samples
+        patient: Whether to wait for a large graph however long it takes (`onnxslim.execution.affordable`). For samples
             it always is.
 
     Raises:

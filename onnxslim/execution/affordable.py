@@ -12,8 +12,8 @@ import math
 import onnx_ir as ir
 
 from onnxslim.errors import TooSlow
-from onnxslim.graph.walk import bodies
 from onnxslim.execution.guard import MEND_SLOW
+from onnxslim.graph.walk import bodies
 
 LARGE = 20_000
 """Nodes and graphs from which a graph is large. A smaller one that takes long to open is no matter of its size."""

@@ -22,7 +22,7 @@ from onnxslim.evaluation import Tier
 from onnxslim.execution import Latency, open_session
 from onnxslim.graph import load, to_bytes
 from onnxslim.graph.edit import add_initializer
-from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
+from onnxslim.pipeline import Action, Context, Pass, PassResult, RunConfig, get_pass
 from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import with_weights
 
@@ -407,7 +407,7 @@ def test_another_machine_has_its_own_types_and_its_speed_is_not_claimed(
     monkeypatch: pytest.MonkeyPatch, target: str, activation: type, largest: int
 ) -> None:
     here = "x86-vnni" if target != "x86-vnni" else "arm64"
-    monkeypatch.setattr(execution, "host_target", lambda: execution.TARGETS[here])
+    monkeypatch.setattr("onnxslim.execution.target.host_target", lambda: execution.TARGETS[here])
     result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, target=target)
     report = result.report
     assert report.decision == "quantized"

@@ -14,8 +14,8 @@ from onnxslim.api import output
 from onnxslim.api.slim import simplify
 from onnxslim.cli import main
 from onnxslim.errors import CheckFailed, InputError
+from onnxslim.execution import affordable
 from onnxslim.graph import parse, save
-from onnxslim.runtime import affordable
 
 CUSTOM = (
     '<ir_version: 8, opset_import: ["" : 17, "custom.domain" : 1]> g (float[N,3] x) => (float[N,3] y) '

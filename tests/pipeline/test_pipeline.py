@@ -14,11 +14,11 @@ from onnxslim.calibration import Statistics
 from onnxslim.errors import CheckFailed, SetupError
 from onnxslim.evaluation import Tier
 from onnxslim.execution import open_session
-from onnxslim.execution.target import TARGETS
+from onnxslim.execution.target import TARGETS, host_target
 from onnxslim.graph import parse, to_bytes
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.passes.slim import RemoveIdentity
-from onnxslim.pipeline import Action, Context, Pass, PassResult, Pipeline
+from onnxslim.pipeline import Action, Context, Pass, PassResult, Pipeline, RunConfig, Store
 from onnxslim.samples import Sample
 
 SEVEN_ADDS = """
@@ -212,7 +212,7 @@ g (float[N,3] x) => (float[N,3] first, float[N,3] second)
 def asked_twice(first: Context, second: Context, change: Callable[[ir.Model], None] = lambda _: None) -> bool:
     """Whether the second question is answered without computing again."""
     model, asked = parse(TWO_OUTPUTS), list[int]()
-    first = replace(first, cache={})
+    first = replace(first, store=Store())
     second = replace(second, store=first.store)
     first.recall("it", model, lambda: asked.append(1), "options")
     change(model)
@@ -251,16 +251,23 @@ def test_what_is_recalled_is_of_the_very_same_conditions() -> None:
         "samples": [Sample("a", {})],
         "selection": [Sample("b", {})],
         "statistics": (Statistics("given", 0, ()),),
+        "refused": frozenset({"an action"}),
+    }
+    free = {"config", "limit", "store", "actions", "declined", "declined_beyond", "stages", "scratch"}
+    assert {each.name for each in fields(Context)} - free == others.keys()
+    for name, other in others.items():
+        assert not asked_twice(base, replace(base, **{name: other})), name  # type: ignore[arg-type]
+    settings: dict[str, object] = {
         "metric": lambda run, samples: 1.0,
         "max_drop": 0.5,
         "min_sqnr": 1.0,
         "bench": False,
-        "target": TARGETS["arm64"],
+        "target": next(name for name in TARGETS if name != host_target().name),
         "memory": 1,
         "threads": 7,
-        "refused": frozenset({"an action"}),
     }
-    free = {"limit", "progress", "cache", "actions", "declined", "declined_beyond", "stages"}
-    assert {each.name for each in fields(Context)} - free == others.keys()
-    for name, other in others.items():
-        assert not asked_twice(base, replace(base, **{name: other})), name  # type: ignore[arg-type]
+    for name, other in settings.items():
+        config = replace(base.config, **{name: other})  # type: ignore[arg-type]
+        assert not asked_twice(base, replace(base, config=config)), name
+    quiet = replace(base.config, progress=print, record=True, external_data=True)
+    assert asked_twice(base, replace(base, config=quiet))

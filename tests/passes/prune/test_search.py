@@ -88,7 +88,7 @@ def test_what_the_metric_allows_is_measured_on_the_selection_only(monkeypatch: p
         seen.extend(sample.id for sample in given)
         return 1.0 if len(seen) <= 2 * len(SELECTION) else 0.0
 
-    context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=accuracy)  # type: ignore[arg-type]
+    context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=accuracy)
     made = pruned(load(DIGITS.path()), context)
     assert set(seen) == {sample.id for sample in SELECTION}
     assert macs(made) < 0.65 * macs(load(DIGITS.path()))

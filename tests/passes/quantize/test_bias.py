@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from onnxslim.execution import TARGETS, open_session
+from onnxslim.execution import open_session
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context
 from onnxslim.samples import Sample

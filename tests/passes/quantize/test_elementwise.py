@@ -81,7 +81,7 @@ def test_signed_activations_fuse_as_well() -> None:
     model = with_weights(NET % "s = HardSwish(c) z = Add(s, d)", WEIGHTS)
     data = samples((2, 16, 8, 8))
     result = model.clone()
-    QuantizeStatic(keep_slow=True).run(result, Context.of(samples=data, target=target))
+    QuantizeStatic(keep_slow=True).run(result, Context.of(samples=data, target=target.name))
     graph = optimized_graph(result, config=target.session_config).graph
     assert {"QLinearAdd", "QLinearMul", "QLinearConv"} <= {node.op_type for node in graph.node}
     assert quality(model, result, data) > 20

@@ -224,7 +224,8 @@ def test_which_output_comes_first_does_not_matter(last: bool) -> None:
     model.graph.append(simple)
     model.graph.outputs.insert(1 if last else 0, simple.outputs[0])
     before = model.clone()
-    QuantizeStatic().run(model, Context.of(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False))
+    context = Context.of(samples=samples(IMAGE, 32), selection=samples(IMAGE, 16, seed=1), bench=False)
+    QuantizeStatic().run(model, context)
     feeds = [sample.feed for sample in samples(IMAGE, 16, seed=2)]
     parity = Reference(before, feeds, tier=Tier.LOSSY).check(model)
     found = next(each.sqnr_db for each in parity.fidelity if each.output == deep.name)

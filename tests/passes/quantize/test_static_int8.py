@@ -221,7 +221,7 @@ def test_types_follow_the_target(name: str) -> None:
     target = TARGETS[name]
     model = with_weights(CNN, CNN_SHAPES)
     clone = model.clone()
-    QuantizeStatic(search=False).run(clone, Context.of(samples=IMAGES, target=target))
+    QuantizeStatic(search=False).run(clone, Context.of(samples=IMAGES, target=name))
     zero = clone.graph.initializers["x_zero_point"].const_value
     weight = clone.graph.initializers["w1_quantized"].const_value
     assert zero is not None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
+import onnx_ir as ir
 import pytest
 
 import onnxslim
-from onnxslim.api.fallback import Fallback
 from onnxslim.evaluation import Tier
+from onnxslim.evaluation.measurement import Rejection
 from onnxslim.evaluation.metrics import sqnr
 from onnxslim.execution import Run, open_session
 from onnxslim.pipeline import Action, Pass, PassResult, Step
 from onnxslim.samples import Sample, split
+from onnxslim.search import Candidate, Fallback
 from tests.passes.sparse.test_fit import NETS, correlated
+
+MODEL = ir.Model(ir.Graph([], [], nodes=[]), ir_version=8)
 
 
 @dataclass(frozen=True)
@@ -39,28 +43,16 @@ class Pack(Pass):
     tier: ClassVar[Tier] = Tier.EXACT
 
 
-@dataclass(frozen=True)
-class Trial:
-    steps: Sequence[Step]
-    veto: str = ""
-    poor: bool = False
-    reason: str = ""
-    passes: list[str] = field(default_factory=list)
-
-    def because(self, reason: str) -> Self:
-        return replace(self, reason=reason)
-
-
 def settled(
     passes: Sequence[Pass], poor: Callable[[list[str]], bool], bad: Callable[[list[str]], bool] = lambda _: False
-) -> tuple[Trial, Trial | None, list[str]]:
+) -> tuple[Candidate, Candidate | None, list[str]]:
     """What is kept, what was dropped, and what was judged and timed, in order."""
     looked: list[str] = []
 
     def named(some: Sequence[Pass]) -> list[str]:
         return [f"{each.name}{each.stage}" if isinstance(each, Cut) else each.name for each in some]
 
-    def judge(some: Sequence[Pass]) -> Trial:
+    def judge(some: Sequence[Pass]) -> Candidate:
         names = named(some)
         looked.append("+".join(names))
         steps = [
@@ -68,15 +60,19 @@ def settled(
             for each in some
             for stages in [tuple(Cut(i) for i in (1, 2, 3)) if each == Cut(3) else ()]
         ]
-        no = "poor" if poor(names) else "large" if "large" in names else ""
-        return Trial(steps, no, no == "poor", passes=names)
+        no = Rejection("poor", True) if poor(names) else Rejection("large") if "large" in names else None
+        return Candidate(model=MODEL, steps=tuple(steps), rejection=no, notes=tuple(names))
 
-    def time(trial: Trial, some: Sequence[Pass]) -> Trial:
+    def time(trial: Candidate, some: Sequence[Pass]) -> Candidate:
         looked.append("time")
-        return replace(trial, veto="slow") if not trial.veto and bad(named(some)) else trial
+        return replace(trial, rejection=Rejection("slow")) if trial.rejection is None and bad(named(some)) else trial
 
     kept, dropped = Fallback(judge, time).best(passes)
     return kept, dropped, looked
+
+
+def why(tried: Candidate) -> str:
+    return "" if tried.rejection is None else tried.rejection.reason
 
 
 def test_what_holds_is_judged_once() -> None:
@@ -87,13 +83,13 @@ def test_what_holds_is_judged_once() -> None:
 def test_stages_are_taken_from_the_least_on_and_no_further_than_they_hold() -> None:
     kept, dropped, looked = settled([Cut(), Pack()], lambda names: "prune3" in names)
     assert looked == ["prune3+encode", "time", "prune1+encode", "prune2+encode", "time"]
-    assert kept.passes == ["prune2", "encode"]
+    assert kept.notes == ("prune2", "encode")
     assert kept.reason == "stage 2 of 3 was kept, because a later one does not hold: poor"
     assert dropped is not None
-    assert dropped.passes == ["prune3", "encode"]
+    assert dropped.notes == ("prune3", "encode")
     kept, dropped, looked = settled([Cut()], lambda names: names in (["prune1"], ["prune3"]))
     assert looked == ["prune3", "time", "prune1"]  # the second one would hold, and is not looked at
-    assert (kept.veto, dropped) == ("poor", None)
+    assert (why(kept), dropped) == ("poor", None)
 
 
 def test_the_last_of_several_passes_is_the_first_to_go() -> None:
@@ -103,14 +99,14 @@ def test_the_last_of_several_passes_is_the_first_to_go() -> None:
     assert dropped is not None
     kept, _, looked = settled([Cut(), Round()], lambda names: names[0] in ("prune2", "prune3"))
     assert looked == ["prune3+quantize", "time", "prune3", "time", "prune1", "prune2", "time"]
-    assert kept.passes == ["prune1"]
+    assert kept.notes == ("prune1",)
 
 
 def test_speed_does_not_send_back_to_the_stages_and_a_slow_stage_is_not_kept() -> None:
     kept, dropped, looked = settled([Cut()], lambda _: False, lambda _: True)
-    assert (kept.veto, dropped, looked) == ("slow", None, ["prune3", "time"])
+    assert (why(kept), dropped, looked) == ("slow", None, ["prune3", "time"])
     kept, dropped, _ = settled([Cut()], lambda names: names == ["prune3"], lambda names: names == ["prune2"])
-    assert (kept.veto, dropped) == ("poor", None)
+    assert (why(kept), dropped) == ("poor", None)
 
 
 def test_zeros_are_as_many_as_hold_on_unseen_samples() -> None:
