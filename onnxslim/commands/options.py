@@ -121,6 +121,7 @@ def _run_option(name: str) -> Callable[[Any], Any]:
         multiple=shown.get("many", False),
         metavar=shown.get("metavar"),
         default=None if kind == "number" else field.default,
+        show_default=kind == "count",
         help=shown["help"],
     )
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onnxslim.fitting.gains import gains, gains_of
     from onnxslim.fitting.problem import Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
     from onnxslim.fitting.sides import Sides, follow_each_other
+    from onnxslim.fitting.walk import fit_layers
 
 __all__ = [
     "Matrix",
@@ -20,6 +21,7 @@ __all__ = [
     "Sides",
     "bias_of",
     "biases_of",
+    "fit_layers",
     "follow_each_other",
     "gains",
     "gains_of",
@@ -52,6 +54,7 @@ _HOMES = {
         "Sides",
         "follow_each_other",
     ),
+    ".walk": ("fit_layers",),
 }
 
 __getattr__ = lazy_exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

@@ -142,7 +142,7 @@ class RunConfig:
             metavar="SIZE",
         ),
     )
-    threads: int = field(default=1, metadata=_option("Threads of onnxruntime  [default: 1]", kind="count"))
+    threads: int = field(default=1, metadata=_option("Threads of onnxruntime", kind="count"))
     target: str | None = field(
         default=None,
         metadata=_option(

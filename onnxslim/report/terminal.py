@@ -26,6 +26,7 @@ from onnxslim.report.wording import (
     size,
     verdict,
 )
+from onnxslim.report.words import verb_named
 
 if TYPE_CHECKING:
     from onnxslim.evaluation import Parity
@@ -69,7 +70,9 @@ def print_report(report: Report, console: Console, *, explain: bool = False) -> 
             _say(console, "nothing was written: name an output", "yellow")
         _print_files(report, console)
         console.print(
-            _slim_table(report) if report.command == "slim" else _before_after(report.input, report.output, report.macs)
+            _slim_table(report)
+            if verb_named(report.command).side_by_side
+            else _before_after(report.input, report.output, report.macs)
         )
     else:
         print_facts(report.input, console)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.report.words import verb_named
 
 if TYPE_CHECKING:
     from onnxslim.evaluation import Parity
@@ -33,7 +34,7 @@ def verdict(report: Report) -> str:
         said.append(_times(report.output.bytes / report.input.bytes))
     if report.latency is not None:
         said.append(speed(report.latency))
-    elif report.command != "slim" and report.output is not None:
+    elif report.output is not None and not verb_named(report.command).side_by_side:
         said.append("speed not measured")
     if report.parity is not None:
         said.append(_quality(report.parity, held_back=report.held_back))

@@ -45,6 +45,11 @@ def is_validation(place: int) -> bool:
     return place % FOLD == FOLD - 1
 
 
+def first_of(samples: Iterable[Sample], count: int) -> list[Sample]:
+    """The first samples, at most so many."""
+    return list(itertools.islice(samples, count))
+
+
 def feeds_of(samples: Iterable[Sample], count: int, memory: int | None = None) -> list[Feed]:
     """Inputs of the first samples: at most so many, and so many bytes, but of one at least.
 

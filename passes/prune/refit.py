@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from onnxslim.execution import Feed
-from onnxslim.fitting import Problem, Sides, follow_each_other
+from onnxslim.fitting import Problem, Sides, fit_layers, follow_each_other
 from onnxslim.graph.edit import constant_tensor, set_constant
 
 from .affine import refit_affine
@@ -52,22 +52,21 @@ def refit(
     Raises:
         CannotRun: The model cannot be run in pieces.
     """
-    sides = Sides(original, pruned, feeds, threads=threads, memory=memory)
     nodes = {node.outputs[0].name: node for node in pruned.graph}
-    changed = 0
-    for count, layer in enumerate(layers):
-        readers = [nodes[key] for key in layer.keys]
-        left = sides.advance(readers[0])
-        progress(f"refit layer {count + 1} of {len(layers)} on {left} samples")
+
+    def solve(sides: Sides, layer: Layer, readers: Sequence[ir.Node]) -> bool:
         one = sides.reading(readers[0])
         done = refit_affine(one.node, one.inputs, one.outputs, layer.rows)
         del one
-        if done:
-            sides.refresh(readers)
-        else:
-            done = _refit_linear(sides, readers, layer, memory)
-        changed += done
-    return changed
+        if not done:
+            return _refit_linear(sides, readers, layer, memory)
+        sides.refresh(readers)
+        return True
+
+    walked = [(layer, [nodes[key] for key in layer.keys]) for layer in layers]
+    limits = {"memory": memory, "threads": threads}
+    done = fit_layers(original, pruned, walked, solve, feeds, what="refit layer", progress=progress, **limits)
+    return sum(done)
 
 
 def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory: int) -> bool:

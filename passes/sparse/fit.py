@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxslim import linalg
 from onnxslim.calibration import Gram, Statistics
 from onnxslim.execution import Feed
-from onnxslim.fitting import Problem, Sides, gains, gains_of
+from onnxslim.fitting import Problem, Sides, fit_layers, gains, gains_of
 from onnxslim.graph.edit import constant_tensor, set_constant
 
 from .grids import Levels, Matrix
@@ -104,15 +104,12 @@ def fit_in_turn(
     Raises:
         CannotRun: The model cannot be run in pieces.
     """
-    sides = Sides(original, model, feeds, threads=threads, memory=memory)
     order = {node: place for place, node in enumerate(model.graph)}
-    found: dict[str, Fitted] = {}
     reasons: dict[str, str] = {}
     final = last(model, {node for weight, _ in weights for node in weight.nodes})
-    for count, (weight, wanted) in enumerate(weights):
-        nodes = sorted(weight.nodes, key=lambda node: order[node])
-        left = sides.advance(nodes[0])
-        progress(f"fit weight {count + 1} of {len(weights)} on {left} samples")
+
+    def solve(sides: Sides, layer: tuple[Weight, Wanted], nodes: Sequence[ir.Node]) -> Fitted:
+        weight, wanted = layer
         problem = sides.posed(nodes, None, memory)
         if isinstance(problem, str):
             reasons[weight.name] = problem
@@ -120,9 +117,13 @@ def fit_in_turn(
             set_constant(weight.value, made.array)
         else:
             made = _solve(problem, weight, wanted, lengthen=final.isdisjoint(weight.nodes))
-        found[weight.name] = made
         sides.refresh(nodes)
-    return found, reasons
+        return made
+
+    walked = [(each, sorted(each[0].nodes, key=lambda node: order[node])) for each in weights]
+    limits = {"memory": memory, "threads": threads}
+    made = fit_layers(original, model, walked, solve, feeds, what="fit weight", progress=progress, **limits)
+    return {weight.name: each for (weight, _), each in zip(weights, made, strict=True)}, reasons
 
 
 def last(model: ir.Model, nodes: Collection[ir.Node]) -> set[ir.Node]:

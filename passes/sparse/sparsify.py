@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
@@ -20,7 +19,7 @@ from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.samples import Sample, feeds_of, typical
-from onnxslim.samples.feeds import FITTED, LEAST_FITTED, PROBED
+from onnxslim.samples.feeds import FITTED, LEAST_FITTED, PROBED, first_of
 
 from .allocate import by_curves, curves_of, measured, probes, uniform
 from .fit import Fitted, fit_alone, fit_in_turn
@@ -321,7 +320,7 @@ class Search:
         shapes = {name: np.shape(array) for name, array in typical(self.feeds)[0].items()}
         macs = model_cost(self.model, facts, bound(self.model, facts, shapes)).total.macs
         count = min(max(MACS // max(macs or MACS, 1), FEWEST), FITTED)
-        return list(itertools.islice(self.context.samples or (), count))
+        return first_of(self.context.samples or (), count)
 
     def _wanted(self, share: float) -> Wanted:
         return Wanted(share, self.pattern, self.options.values, self.options.entries)

@@ -11,7 +11,7 @@ from onnx import parser
 
 import onnxslim
 from onnxslim.api.slim import simplify
-from onnxslim.commands.options import freeze_option
+from onnxslim.commands.options import run_options
 from onnxslim.graph import load, save, to_proto
 from onnxslim.graph.edit import add_initializer, constant_tensor, raise_ir_version
 
@@ -91,7 +91,7 @@ def test_initializers_that_may_be_replaced_are_constants_only_where_the_user_say
 
 
 def freeze_option_name() -> str:
-    command = click.command()(freeze_option(lambda: None))
+    command = click.command()(run_options("freeze_initializers")(lambda: None))
     return command.params[0].opts[0].removeprefix("--")
 
 
