@@ -121,11 +121,12 @@ def test_keys_tell_contents_apart_and_nothing_else() -> None:
 
 
 def options(verb: str) -> dict[str, Any]:
-    return {
+    own: dict[str, dict[str, Any]] = {
         "prune": {"macs": 0.7},
         "quantize": {},
         "sparsify": {"sparsity": 0.5, "values": "int8"},
-    }[verb] | {"bench": verb == "quantize", "min_sqnr": -99.0, "samples": SAMPLES}
+    }
+    return own[verb] | {"bench": verb == "quantize", "min_sqnr": -99.0, "samples": SAMPLES}
 
 
 @pytest.mark.parametrize("verb", ["prune", "quantize", "sparsify"])
@@ -185,7 +186,8 @@ def test_the_command_line_takes_a_plan(tmp_path: Path) -> None:
     folder = tmp_path / "samples"
     folder.mkdir()
     for number, sample in enumerate(SAMPLES[:12]):
-        np.savez(folder / f"{number}.npz", **{name: np.asarray(each) for name, each in sample.feed.items()})
+        feed: dict[str, Any] = dict(sample.feed)
+        np.savez(folder / f"{number}.npz", **feed)
     line = ["prune", str(DIGITS.path()), "--samples", str(folder), "--ratio", "0.5", "--no-bench", "--quiet"]
     line += ["--min-sqnr", "-99", "--plan", str(tmp_path / "a.plan"), "-o"]
     assert main([*line, str(tmp_path / "first.onnx")]) == 0
