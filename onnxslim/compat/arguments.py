@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import execution
-from onnxslim.api.patterns import pattern_names, registered_passes
+from onnxslim.compat.patterns import pattern_names, registered_passes
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.regular import check_regular
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass, pass_table
