@@ -13,11 +13,11 @@ from onnxslim.graph.edit import add_initializer, site
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, annotated, as_nodes, scopes
+from onnxslim.rewriter.shape_facts import shape_facts
 
 from .lift_constants import constant_tensor
 from .region import MAX_GROWTH, Budget, Region, find_region
-from .scopes import ANNOTATION, Forwarding, Scope, annotated, as_nodes, scopes
-from .shared_facts import shape_facts
 
 HELD_SHARE = 2
 """Part of the memory budget, one in so many, that the values of a constant region may take."""

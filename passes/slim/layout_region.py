@@ -18,10 +18,10 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.ops.layout import RULES, Perm, Turn, inverse, moves_only_ones, turned
+from onnxslim.rewriter.place import Place
+from onnxslim.rewriter.scopes import ANNOTATION
 
 from .merge_transposes import permutation
-from .rewriting import Place
-from .scopes import ANNOTATION
 
 NOMINAL = 16
 """What a dim that is not known counts as."""

@@ -19,14 +19,14 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.place import Place
+from onnxslim.rewriter.scopes import Forwarding, Scope, scopes
+from onnxslim.rewriter.shape_facts import shape_facts
 
 from .layout_cut import MOST, Cost, placements, total
 from .layout_rebuild import Rebuild
 from .layout_region import NOMINAL, Region, Search
 from .region import Budget
-from .rewriting import Place
-from .scopes import Forwarding, Scope, scopes
-from .shared_facts import shape_facts
 
 
 @dataclass(frozen=True)

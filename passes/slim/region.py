@@ -14,10 +14,10 @@ from onnxslim.graph.edit import site
 from onnxslim.ops.determinism import impurity
 from onnxslim.ops.evaluate import CannotEvaluate, evaluate
 from onnxslim.pipeline.context import Context
+from onnxslim.rewriter.scopes import ANNOTATION, Scope
+from onnxslim.rewriter.size import constant_node_bytes, listing_bytes, node_bytes, tensor_bytes
 
 from .lift_constants import constant_tensor
-from .scopes import ANNOTATION, Scope
-from .size import constant_node_bytes, listing_bytes, node_bytes, tensor_bytes
 
 _LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 """A Constant is one already; the others are patterns that the runtime turns into int8 kernels."""

@@ -12,9 +12,9 @@ from onnxslim.passes.slim import Slim
 from onnxslim.passes.slim.layout_cut import by_bytes, minimum_cut, total
 from onnxslim.passes.slim.layout_region import Search
 from onnxslim.passes.slim.move_transposes import MoveTransposes
-from onnxslim.passes.slim.rewriting import Place
-from onnxslim.passes.slim.scopes import scopes
 from onnxslim.pipeline.context import Context
+from onnxslim.rewriter.place import Place
+from onnxslim.rewriter.scopes import scopes
 from tests.fuzz.generate import generate
 from tests.passes.slim.fused import Fused
 from tests.rewriting import assert_declines, assert_rewrites
