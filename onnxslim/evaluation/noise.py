@@ -7,7 +7,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.evaluation import Leaf, Measure, Part, extents_of, leaves_of, shown, twins_of
+from onnxslim.evaluation.extents import extents_of
+from onnxslim.evaluation.measure import Measure
+from onnxslim.evaluation.parts import Leaf, Part, leaves_of, shown, twins_of
 from onnxslim.execution import Feed, open_session
 
 

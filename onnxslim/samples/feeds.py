@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from onnxslim.execution import Feed
-from onnxslim.samples import Sample
+from onnxslim.samples.sample import Sample
 
 FITTED = 256
 """Samples that layers are fitted on, at most."""

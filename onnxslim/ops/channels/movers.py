@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.operator import OUT, Op, links, parameters, update
+from onnxslim.ops.channels.kept import Kept, update
+from onnxslim.ops.channels.operator import OUT, Op, links, parameters
 
 BEFORE_ALL = -(2**62)
 """An end of a Slice that goes backwards up to the first entry."""

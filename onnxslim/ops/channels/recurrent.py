@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.ops.channels.kept import Kept
+from onnxslim.ops.channels.kept import Kept, update
 from onnxslim.ops.channels.links import Contraction
-from onnxslim.ops.channels.operator import OUT, Op, links, update
+from onnxslim.ops.channels.operator import OUT, Op, links
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 

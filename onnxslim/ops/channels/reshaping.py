@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxslim.ops.channels.kept import Kept
+from onnxslim.ops.channels.kept import Kept, update
 from onnxslim.ops.channels.links import Option, Size
-from onnxslim.ops.channels.operator import OUT, Op, links, parameters, repeated, update
+from onnxslim.ops.channels.operator import OUT, Op, links, parameters, repeated
 
 
 @links("Reshape", "Flatten", "Squeeze", "Unsqueeze")
