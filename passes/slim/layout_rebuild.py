@@ -19,7 +19,7 @@ from onnxslim.rewriter.scopes import Forwarding
 from onnxslim.rewriter.size import constant_node_bytes, node_bytes, tensor_bytes
 
 from .layout_cut import Sides, net_sides
-from .layout_region import Member, Net, Region
+from .layout_region import LayoutRegion, Membership, Net
 from .merge_transposes import composed, permutation
 
 
@@ -37,8 +37,8 @@ class Rebuild:
     """
 
     place: Place
-    region: Region
-    members: dict[ir.Value, Member]
+    region: LayoutRegion
+    members: dict[ir.Value, Membership]
     sides: Sides
     order: dict[ir.Node, int]
     as_nodes: bool

@@ -35,7 +35,7 @@ Tensors = tuple[ir.TensorProtocol | None, ...]
 
 
 @dataclass
-class Budget:
+class WorkBudget:
     """Work left for evaluation: bytes and multiplications, not seconds, so that no result depends on the machine."""
 
     left: int
@@ -260,7 +260,7 @@ def find_region(
     *,
     max_bytes: int,
     max_held: int,
-    budget: Budget,
+    budget: WorkBudget,
     as_nodes: bool,
     pinned: frozenset[str],
 ) -> Region:
@@ -327,7 +327,7 @@ def _values(
     context: Context,
     region: Region,
     max_bytes: int,
-    budget: Budget,
+    budget: WorkBudget,
 ) -> Tensors | None:
     """The node's values where they are constant and may be folded; else the reason is put on record."""
     if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):

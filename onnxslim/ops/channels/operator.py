@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.ops.channels.links import Choice, Contraction, Ids, Links, Option, Size
+from onnxslim.ops.channels.links import Ids, LinkChoice, LinkOption, Links, Size, SummedAxis
 
 OUT: Final = -1
 """The slot of the first output; the second one's is -2."""
@@ -111,12 +111,12 @@ class Op:
     def contract(self, slot: int, axis: int, weight: int, weight_axis: int) -> None:
         """A sum over the axis of products with the entries of the other's."""
         self.link(slot, axis, weight, weight_axis)
-        self.links.contractions.append(Contraction(self.node, slot, axis, weight, weight_axis))
+        self.links.contractions.append(SummedAxis(self.node, slot, axis, weight, weight_axis))
 
-    def choose(self, options: Sequence[Option], ids: Sequence[Ids | None], reason: str) -> None:
+    def choose(self, options: Sequence[LinkOption], ids: Sequence[Ids | None], reason: str) -> None:
         """One of the options, found when all that is certain is known."""
         self.links.choices.append(
-            Choice(self.node, tuple(options), tuple(each for each in ids if each is not None), reason)
+            LinkChoice(self.node, tuple(options), tuple(each for each in ids if each is not None), reason)
         )
 
     def close(self) -> None:
