@@ -38,6 +38,11 @@ class OutputNoise:
             self._wanted.append(arrays)
             self._measure.see(arrays)
 
+    @property
+    def count(self) -> int:
+        """Feeds that are compared on: those whose outputs fit into memory."""
+        return len(self._wanted)
+
     def __call__(self, model: ir.Model) -> float:
         """The squared error as a share of what varies, added up over the parts; one that is lost counts 1."""
         tally = self._measure.tally(brief=True)
