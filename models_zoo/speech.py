@@ -70,14 +70,14 @@ def texts(split: str) -> list[str]:
 
 def sentence(split: str, number: int, rate: int) -> Sound:
     """A sentence of a split without silence around it, its root mean square 0.05, at ``rate`` samples a second."""
-    spoken = _spoken(split)
+    spoken = utterances(split)
     return _resampled(split, number % len(spoken), rate)
 
 
 @cache
 def _resampled(split: str, number: int, rate: int) -> Sound:
     """Resampled by cutting or padding the spectrum, as the sentences are short."""
-    sound = _spoken(split)[number].astype(np.float64)
+    sound = utterances(split)[number].astype(np.float64)
     loud = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
     sound = sound[loud[0] : loud[-1] + 1]
     # To a multiple of 20 ms, which is a whole number of samples at each rate and a length that the FFT likes.
@@ -89,7 +89,7 @@ def _resampled(split: str, number: int, rate: int) -> Sound:
 
 
 @cache
-def _spoken(split: str) -> list[NDArray[np.int16]]:
+def utterances(split: str) -> list[NDArray[np.int16]]:
     """All sentences of a split, spoken in one order in a fresh process: the sound depends on what was said before.
 
     Raises:

@@ -9,6 +9,7 @@ use.
 from typing import TYPE_CHECKING
 
 from onnxslim.lazy import defer_sympy, lazy_exports
+from onnxslim.version import __version__
 
 if TYPE_CHECKING:
     from onnxslim.api.bench import bench
@@ -16,19 +17,17 @@ if TYPE_CHECKING:
     from onnxslim.api.compress import compress
     from onnxslim.api.decode import decode
     from onnxslim.api.inspect import inspect
-    from onnxslim.api.patterns import register_fusion_pattern
     from onnxslim.api.prune import prune
     from onnxslim.api.quantize import quantize
     from onnxslim.api.result import Result
-    from onnxslim.api.slim import slim
     from onnxslim.api.sparsify import sparsify
     from onnxslim.api.verify import verify
+    from onnxslim.compat.patterns import register_fusion_pattern
+    from onnxslim.compat.slim import slim
     from onnxslim.errors import CheckFailed, InputError, OnnxSlimError, SetupError
     from onnxslim.graph import load, save
     from onnxslim.pipeline import Action, Context, GraphSurgeonPass, Pass, PassResult, Pipeline
     from onnxslim.samples import Sample
-
-__version__ = "0.1.0"
 
 defer_sympy()
 
@@ -84,9 +83,9 @@ __getattr__ = lazy_exports(
         "load": ".graph",
         "prune": ".api.prune",
         "quantize": ".api.quantize",
-        "register_fusion_pattern": ".api.patterns",
+        "register_fusion_pattern": ".compat.patterns",
         "save": ".graph",
-        "slim": ".api.slim",
+        "slim": ".compat.slim",
         "sparsify": ".api.sparsify",
         "verify": ".api.verify",
     },

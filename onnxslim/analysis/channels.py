@@ -24,7 +24,7 @@ from onnxslim.analysis.ones import sizes_of_one
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.edit import Names, constant_tensor
 from onnxslim.graph.walk import subgraphs
-from onnxslim.ops.channels import LINKS, Choice, Contraction, Ids, Links, Op, Option
+from onnxslim.ops.channels import LINKS, Ids, LinkChoice, LinkOption, Links, Op, SummedAxis
 
 Labels = npt.NDArray[np.int64]
 
@@ -94,7 +94,7 @@ class Channels:
     reasons: dict[int, tuple[str, str]]
 
     @property
-    def contractions(self) -> list[Contraction]:
+    def contractions(self) -> list[SummedAxis]:
         """The sums over channels."""
         return self.links.contractions
 
@@ -125,7 +125,7 @@ def _rows(links: Links) -> Iterator[tuple[ir.Value, int, Ids]]:
             yield value, axis, ids
 
 
-def _row_axis(contraction: Contraction, rank: int) -> int | None:
+def _row_axis(contraction: SummedAxis, rank: int) -> int | None:
     op, axis = contraction.node.op_type, contraction.weight_axis
     if op in ("Conv", "ConvTranspose") or rank == 2:
         return 1 - axis if axis < 2 else None
@@ -261,7 +261,7 @@ def _only_given(links: Links, labels: Labels, rows: list[Ids]) -> npt.NDArray[np
     return (given & ~made)[labels]
 
 
-def _best(choice: Choice, pinned: npt.NDArray[np.bool_], batched: npt.NDArray[np.bool_]) -> Option | None:
+def _best(choice: LinkChoice, pinned: npt.NDArray[np.bool_], batched: npt.NDArray[np.bool_]) -> LinkOption | None:
     """Heads of attention before all else, then what tells most channels apart; of equals the last."""
     free = [option for option in choice.options if not pinned[option.needs].all()]
     return max(reversed(free), key=lambda option: (bool(batched[option.needs].any()), option.atoms), default=None)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim, Expr, lower, maximum
 from onnxslim.analysis.facts import UNKNOWN, Fact
+from onnxslim.analysis.inference import ControlRule, Inference
 from onnxslim.analysis.operator import Operator, axis_of, tensor
 from onnxslim.analysis.refutation import surviving_branch
 from onnxslim.analysis.values import INTEGERS
-
-if TYPE_CHECKING:
-    from onnxslim.analysis.shapes import Inference
 
 MAX_ROUNDS: Final = 6
 
@@ -166,7 +164,7 @@ def _sequence_map(inference: Inference, op: Operator) -> Sequence[Fact] | None:
     return None
 
 
-RULES: Final[dict[str, Callable[[Inference, Operator], Sequence[Fact] | None]]] = {
+CONTROL_RULES: Final[dict[str, ControlRule]] = {
     "If": _if,
     "Loop": _loop,
     "Scan": _scan,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import ChainMap, deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import onnx_ir as ir
 
 from onnxslim.analysis.facts import UNKNOWN, Fact
+from onnxslim.analysis.inference import Inference
 from onnxslim.ops.requirements import violation
-
-if TYPE_CHECKING:
-    from onnxslim.analysis.shapes import Inference
 
 MAX_NODES: Final = 48
 """Nodes that are evaluated after a branch: what depends on a rank is near."""

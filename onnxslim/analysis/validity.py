@@ -19,8 +19,9 @@ from onnxslim.analysis.dims import Symbols
 from onnxslim.analysis.facts import UNKNOWN, Contradiction, Fact, ShapeFacts
 from onnxslim.analysis.fallback import infer_by_onnx
 from onnxslim.analysis.fit import CHECKS, unfit
+from onnxslim.analysis.inference import SHAPE_RULES
 from onnxslim.analysis.operator import Operator
-from onnxslim.analysis.shapes import SHAPE_RULES, infer_shapes
+from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.listed import LISTED
 from onnxslim.graph.sidecar import TYPE
 from onnxslim.graph.walk import subgraphs

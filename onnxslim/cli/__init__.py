@@ -11,11 +11,11 @@ from onnxslim.lazy import lazy_exports
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnxslim.api.slim import slim
+    from onnxslim.compat.slim import slim
 
 __all__ = ["main", "slim"]
 
-__getattr__ = lazy_exports(__name__, {"slim": "onnxslim.api.slim"})
+__getattr__ = lazy_exports(__name__, {"slim": "onnxslim.compat.slim"})
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count: 128 and the number of the signal."""

@@ -1,6 +1,6 @@
 """Where OnnxSlim keeps ``main`` and ``slim``; its callers import them from here. Nothing else is in this module."""
 
-from onnxslim.api.slim import slim
 from onnxslim.cli import main
+from onnxslim.compat.slim import slim
 
 __all__ = ["main", "slim"]

@@ -126,9 +126,9 @@ def _run(arguments: list[str]) -> int:
         raise InputError(
             f"{first!r} is neither a verb nor a file", mend=f"{did_you_mean(first, VERBS)}; onnxslim --help lists them"
         )
-    from onnxslim.cli import compat
+    from onnxslim.compat import command_line
 
-    return compat.run(arguments)
+    return command_line.run(arguments)
 
 
 def _invoke(arguments: list[str]) -> int:

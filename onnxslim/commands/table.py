@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from onnxslim import __version__
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.version import __version__
 
 VERBS: dict[str, str] = {
     "slim": "Make a graph smaller without changing what it computes",

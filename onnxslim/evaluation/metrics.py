@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnxslim.errors import InputError, OnnxSlimError, did_you_mean, failed
-from onnxslim.evaluation import Measure, Part
+from onnxslim.evaluation.measure import Measure
+from onnxslim.evaluation.parts import Part
 from onnxslim.execution.feeds import Run
 from onnxslim.samples.functions import import_function, is_function_name
 from onnxslim.samples.sample import Metric, Sample

@@ -7,7 +7,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.evaluation import Leaf, Measure, Part, extents_of, leaves_of, shown, twins_of
+from onnxslim.evaluation.extents import extents_of
+from onnxslim.evaluation.measure import Measure
+from onnxslim.evaluation.parts import Leaf, Part, leaves_of, shown, twins_of
 from onnxslim.execution import Feed, open_session
 
 
@@ -35,6 +37,11 @@ class OutputNoise:
                 break
             self._wanted.append(arrays)
             self._measure.see(arrays)
+
+    @property
+    def count(self) -> int:
+        """Feeds that are compared on: those whose outputs fit into memory."""
+        return len(self._wanted)
 
     def __call__(self, model: ir.Model) -> float:
         """The squared error as a share of what varies, added up over the parts; one that is lost counts 1."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnxslim.execution.opening import AnyModel
     from onnxslim.execution.ort import child_environment, operators_from
     from onnxslim.execution.profile import NodeTime, node_times
-    from onnxslim.execution.random import Tried, random_feeds, try_random_feeds, untried_feeds
+    from onnxslim.execution.random import TriedFeeds, random_feeds, try_random_feeds, untried_feeds
     from onnxslim.execution.ranking import rank_latency
     from onnxslim.execution.session import Port, Session, lean_config, open_session, optimized_graph, try_opening
     from onnxslim.execution.stepper import Forward
@@ -36,7 +36,7 @@ __all__ = [
     "Run",
     "Session",
     "Target",
-    "Tried",
+    "TriedFeeds",
     "attribute",
     "child_environment",
     "compare_latency",
@@ -79,7 +79,7 @@ _HOMES = {
         "node_times",
     ),
     ".random": (
-        "Tried",
+        "TriedFeeds",
         "random_feeds",
         "try_random_feeds",
         "untried_feeds",

@@ -34,7 +34,7 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TriedFeeds:
     """Random feeds that the model itself runs, and what became of the others."""
 
     feeds: list[Feed]
@@ -71,7 +71,7 @@ def untried_feeds(model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 
 
 def try_random_feeds(
     model: ir.Model, *, sizes: Sequence[int] = SIZES, seed: int = 0, enough: int | None = None
-) -> Tried:
+) -> TriedFeeds:
     """`random_feeds`, and why others were left out: a model may declare sizes that it cannot compute.
 
     Where none of ``sizes`` runs, batch 1 and `FALLBACK_SIZES` elsewhere are tried. A model without symbolic dimensions
@@ -83,7 +83,7 @@ def try_random_feeds(
     """
     symbols, generator = _symbols(model), np.random.default_rng(seed)
     if not symbols:
-        return Tried([_feed(model, {}, generator)], [])
+        return TriedFeeds([_feed(model, {}, generator)], [])
     rounds = (_assignments(symbols, sizes), [_batch_of_one(symbols, size) for size in FALLBACK_SIZES])
     _feed(model, rounds[0][0], generator)  # says what is wrong with the inputs before a session is opened
     session, clock = _open(model), Clock(SECONDS)
@@ -111,7 +111,7 @@ def try_random_feeds(
             kept.append(feed)
     if not kept:
         raise CannotRun("the model runs at none of the sizes tried", why=dropped[-1], mend="give samples")
-    return Tried(kept, dropped)
+    return TriedFeeds(kept, dropped)
 
 
 def _open(model: ir.Model) -> IsolatedSession:

@@ -14,7 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.errors import CannotRun
-from onnxslim.execution import Feed, Session, open_session
+from onnxslim.execution.feeds import Feed
+from onnxslim.execution.session import Session, open_session
 from onnxslim.graph.edit import constant_tensor, inline
 from onnxslim.graph.listed import DEFAULTS_IR
 

@@ -88,13 +88,14 @@ def cpu_flags() -> frozenset[str]:
     """Feature flags of the CPU as Linux names them, e.g. ``avx512_vnni``; empty where they cannot be read."""
     system = platform.system()
     if system == "Linux":
-        return _linux_flags(Path("/proc/cpuinfo"))
+        return linux_flags(Path("/proc/cpuinfo"))
     if system == "Darwin":
         return _mac_flags()
     return frozenset()
 
 
-def _linux_flags(cpuinfo: Path) -> frozenset[str]:
+def linux_flags(cpuinfo: Path) -> frozenset[str]:
+    """What a file like ``/proc/cpuinfo`` says that the first processor has; empty where it cannot be read."""
     try:
         text = cpuinfo.read_text(errors="replace")
     except OSError:  # a sandbox may hide it; unknown is an answer

@@ -26,7 +26,7 @@ from onnxslim.graph.walk import bodies, tensors
 from onnxslim.graph.wire import MAX_BYTES
 
 SOURCE = "onnxslim.source"
-"""Key of the ``Source`` in the main graph's ``meta``."""
+"""Key of the ``Origin`` in the main graph's ``meta``."""
 _FOREIGN = (
     (b"version https://git-lfs", "a git-LFS pointer, not the model itself", "git lfs pull"),
     (b"<", "a web page or XML, perhaps the error page of a download", "download the model again"),
@@ -41,7 +41,7 @@ _AT_4 = {b"ORTM": "an .ort model of onnxruntime", b"TFL3": "a TensorFlow Lite mo
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a model came from.
 
     Args:
@@ -53,9 +53,9 @@ class Source:
     data_files: tuple[Path, ...]
 
 
-def source_of(model: ir.Model) -> Source | None:
+def source_of(model: ir.Model) -> Origin | None:
     """The files that ``model``, or the model it is a clone of, was loaded from; None where it came from memory."""
-    found: Source | None = model.graph.meta.get(SOURCE)
+    found: Origin | None = model.graph.meta.get(SOURCE)
     return found
 
 
@@ -228,7 +228,7 @@ def from_owned_proto(
         if isinstance(tensor, ir.ExternalTensor) and not os.path.isabs(tensor.location):
             tensor.base_dir = str(folder)
     if path is not None:
-        model.graph.meta[SOURCE] = Source(
+        model.graph.meta[SOURCE] = Origin(
             Path(os.path.abspath(path)), tuple(sorted({file for file, _ in data.files.values()}))
         )
     if _sort_if_needed(model):

@@ -55,10 +55,38 @@ def subgraphs(attributes: Iterable[ir.Attr]) -> Iterator[ir.Graph]:
             yield from attribute.value
 
 
+def nested(graph: ir.Graph) -> list[ir.Graph]:
+    """The graph and all graphs inside it, outer ones first."""
+    found = [graph]
+    for each in found:  # grows while it is walked
+        for node in each:
+            if node.attributes:
+                found.extend(subgraphs(node.attributes.values()))
+    return found
+
+
 def nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of the model: main graph, functions, subgraphs."""
     for body in bodies(model):
         yield from body
+
+
+def callees_first(model: ir.Model) -> list[ir.OperatorIdentifier]:
+    """Functions in an order where each comes after all that it calls. They do not call themselves: load checks it."""
+    order: dict[ir.OperatorIdentifier, None] = {}
+    calls = {
+        identifier: [n.op_identifier() for n in function.all_nodes() if n.op_identifier() in model.functions]
+        for identifier, function in model.functions.items()
+    }
+    for start in calls:
+        stack = [start]
+        while stack:
+            missing = [callee for callee in calls[stack[-1]] if callee not in order]
+            if missing:
+                stack.append(missing[0])
+            else:
+                order[stack.pop()] = None
+    return list(order)
 
 
 def attribute_tensors(attributes: Iterable[ir.Attr]) -> Iterator[ir.TensorProtocol]:

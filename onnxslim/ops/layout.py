@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from onnxslim.ops.channels.elementwise import UNARY
 from onnxslim.ops.elementwise import BROADCASTING
+from onnxslim.ops.identity import Known
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -23,17 +24,8 @@ Perm: TypeAlias = tuple[int, ...]
 """``x.transpose(perm)`` is what stands for ``x``: axis ``a`` of ``x`` is axis ``perm.index(a)`` there."""
 
 
-class Known(Protocol):
-    """What is known of values; None is unknown."""
-
-    def dtype(self, value: ir.Value) -> ir.DataType | None:
-        """Element type."""
-
-    def rank(self, value: ir.Value) -> int | None:
-        """Number of dimensions."""
-
-    def shape(self, value: ir.Value) -> tuple[Any, ...] | None:
-        """Dimensions: numbers, or expressions."""
+class KnownValues(Known, Protocol):
+    """Facts of values with their numbers; None is unknown."""
 
     def constant(self, value: ir.Value) -> Array | None:
         """The numbers of a small tensor."""
@@ -59,11 +51,16 @@ class _Fixed(Exception):
     """Why an operator stays as it is."""
 
 
-class Op:
+class PermutedNode:
     """A node and the permutation of its data: of the input or the output that has more dims."""
 
     def __init__(
-        self, node: ir.Node, version: int, perm: Perm, known: Known, constant: Callable[[ir.Value | None], Array | None]
+        self,
+        node: ir.Node,
+        version: int,
+        perm: Perm,
+        known: KnownValues,
+        constant: Callable[[ir.Value | None], Array | None],
     ) -> None:
         self.node, self.version, self.perm, self.known, self._constant = node, version, perm, known, constant
 
@@ -123,7 +120,7 @@ class Op:
         return Turn({0: self.perm}, outputs)
 
 
-Rule: TypeAlias = Callable[[Op], Turn]
+Rule: TypeAlias = Callable[[PermutedNode], Turn]
 RULES: Final[dict[str, Rule]] = {}
 
 
@@ -138,7 +135,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 def turned(
-    node: ir.Node, version: int, perm: Perm, known: Known, constant: Callable[[ir.Value | None], Array | None]
+    node: ir.Node, version: int, perm: Perm, known: KnownValues, constant: Callable[[ir.Value | None], Array | None]
 ) -> Turn | str | None:
     """The operator on other data.
 
@@ -158,7 +155,7 @@ def turned(
     if any(each.is_ref() for each in node.attributes.values()):
         return "an attribute is a parameter of the function"
     try:
-        return found(Op(node, version, perm, known, constant))
+        return found(PermutedNode(node, version, perm, known, constant))
     except _Fixed as reason:
         return str(reason)
 
@@ -200,12 +197,12 @@ def _small(numbers: Sequence[int], dtype: ir.DataType | None = ir.DataType.INT64
 
 
 @rule(*UNARY, "Clip", "Dropout")
-def _unary(op: Op) -> Turn:
+def _unary(op: PermutedNode) -> Turn:
     return op.same()
 
 
 @rule(*(name for name in BROADCASTING if name != "Clip"), "Sum", "Mean", "Mod", "PRelu")
-def _broadcast(op: Op) -> Turn:
+def _broadcast(op: PermutedNode) -> Turn:
     rank, perm = len(op.perm), op.perm
     if op.version < 7 or op.rank(op.node.outputs[0]) != rank:
         raise _Fixed("it broadcasts to other dims")
@@ -237,7 +234,7 @@ def _widened(array: Array, perm: Perm) -> Callable[[], Array]:
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax")
-def _softmax(op: Op) -> Turn:
+def _softmax(op: PermutedNode) -> Turn:
     made, last = op.same(), len(op.perm) - 1
     axis = op.number("axis", -1 if op.version >= 13 else 1) % len(op.perm)
     new = op.moved(axis)
@@ -249,7 +246,7 @@ def _softmax(op: Op) -> Turn:
 
 
 @rule("Concat")
-def _concat(op: Op) -> Turn:
+def _concat(op: PermutedNode) -> Turn:
     if "axis" not in op.node.attributes:
         raise _Fixed("it has no axis")
     if any(op.rank(op.value(index)) != len(op.perm) for index in range(len(op.node.inputs))):
@@ -259,14 +256,14 @@ def _concat(op: Op) -> Turn:
 
 
 @rule("Split")
-def _split(op: Op) -> Turn:
+def _split(op: PermutedNode) -> Turn:
     made = op.same()
     made.attributes["axis"] = ir.AttrInt64("axis", op.moved(op.number("axis", 0)))
     return made
 
 
 @rule("Slice")
-def _slice(op: Op) -> Turn:
+def _slice(op: PermutedNode) -> Turn:
     made = op.same()
     if op.version < 10:
         axes = op.list("axes") or list(range(len(op.list("starts") or ())))
@@ -285,7 +282,7 @@ def _slice(op: Op) -> Turn:
 
 
 @rule("Pad")
-def _pad(op: Op) -> Turn:
+def _pad(op: PermutedNode) -> Turn:
     made, rank = op.same(), len(op.perm)
     if op.version >= 18 and op.has(3):
         made.constants[3] = _small([op.moved(axis) for axis in op.integers(3)], op.known.dtype(op.value(3)))
@@ -301,7 +298,7 @@ def _pad(op: Op) -> Turn:
     return made
 
 
-def _axes(op: Op, since: int) -> list[int] | None:
+def _axes(op: PermutedNode, since: int) -> list[int] | None:
     """The axes, from the front; None where none are given."""
     given = op.integers(1) if op.version >= since and op.has(1) else None
     given = op.list("axes") if op.version < since else given
@@ -313,7 +310,7 @@ def _axes(op: Op, since: int) -> list[int] | None:
     return axes
 
 
-def _give_axes(op: Op, made: Turn, axes: Sequence[int], since: int) -> None:
+def _give_axes(op: PermutedNode, made: Turn, axes: Sequence[int], since: int) -> None:
     new = sorted(op.moved(axis) for axis in axes)
     if op.version >= since:
         made.constants[1] = _small(new)
@@ -322,7 +319,7 @@ def _give_axes(op: Op, made: Turn, axes: Sequence[int], since: int) -> None:
 
 
 @rule(*AXES_ARE_INPUT_SINCE)
-def _reduce(op: Op) -> Turn:
+def _reduce(op: PermutedNode) -> Turn:
     since, rank = AXES_ARE_INPUT_SINCE[op.node.op_type], len(op.perm)
     axes, keeps = _axes(op, since), op.number("keepdims", 1)
     if not axes:
@@ -337,7 +334,7 @@ def _reduce(op: Op) -> Turn:
 
 
 @rule("ArgMax", "ArgMin")
-def _arg(op: Op) -> Turn:
+def _arg(op: PermutedNode) -> Turn:
     axis = op.number("axis", 0)
     keeps = op.number("keepdims", 1)
     outputs = {0: op.perm} if keeps else _changed(without(op.perm, [axis % len(op.perm)]))
@@ -345,7 +342,7 @@ def _arg(op: Op) -> Turn:
 
 
 @rule("CumSum")
-def _cumsum(op: Op) -> Turn:
+def _cumsum(op: PermutedNode) -> Turn:
     made, value = op.same(), op.value(1)
     (axis,) = op.integers(1)
     made.constants[1] = lambda: np.array(op.moved(axis), (op.known.dtype(value) or ir.DataType.INT64).numpy())
@@ -353,7 +350,7 @@ def _cumsum(op: Op) -> Turn:
 
 
 @rule("Gather")
-def _gather(op: Op) -> Turn:
+def _gather(op: PermutedNode) -> Turn:
     axis, rank = op.number("axis", 0), op.rank(op.value(1))
     if rank > 1 or op.rank(op.value(0)) != len(op.perm):
         raise _Fixed("its indices are more than a list")
@@ -362,7 +359,7 @@ def _gather(op: Op) -> Turn:
 
 
 @rule("Squeeze")
-def _squeeze(op: Op) -> Turn:
+def _squeeze(op: PermutedNode) -> Turn:
     axes = _axes(op, 13)
     if axes is None:
         shape = op.known.shape(op.value(0))
@@ -375,7 +372,7 @@ def _squeeze(op: Op) -> Turn:
 
 
 @rule("Unsqueeze")
-def _unsqueeze(op: Op) -> Turn:
+def _unsqueeze(op: PermutedNode) -> Turn:
     axes = _axes(op, 13)
     if axes is None or op.rank(op.value(0)) + len(axes) != len(op.perm):
         raise _Fixed("its axes are not known")
@@ -385,7 +382,7 @@ def _unsqueeze(op: Op) -> Turn:
 
 
 @rule("Expand")
-def _expand(op: Op) -> Turn:
+def _expand(op: PermutedNode) -> Turn:
     shape, rank = op.integers(1), len(op.perm)
     if op.rank(op.value(0)) != rank or len(shape) > rank:
         raise _Fixed("it adds dims")
@@ -396,7 +393,7 @@ def _expand(op: Op) -> Turn:
 
 
 @rule("Tile")
-def _tile(op: Op) -> Turn:
+def _tile(op: PermutedNode) -> Turn:
     repeats = op.integers(1)
     if op.version < 6 or len(repeats) != len(op.perm):
         raise _Fixed("its repeats are not known")
@@ -406,7 +403,7 @@ def _tile(op: Op) -> Turn:
 
 
 @rule("QuantizeLinear", "DequantizeLinear")
-def _quantize(op: Op) -> Turn:
+def _quantize(op: PermutedNode) -> Turn:
     made, shape = op.same(), op.known.shape(op.value(1))
     if shape is None or len(shape) > 1 or op.number("block_size", 0):
         raise _Fixed("its scales are not one number, or one along an axis")
@@ -416,7 +413,7 @@ def _quantize(op: Op) -> Turn:
 
 
 @rule("Resize", "Upsample")
-def _resize(op: Op) -> Turn:
+def _resize(op: PermutedNode) -> Turn:
     """Kernels for linear and cubic modes leave the first two axes alone, and know few others."""
     made, rank = op.same(), len(op.perm)
     if op.text("coordinate_transformation_mode", "") == "tf_crop_and_resize" or "axes" in op.node.attributes:

@@ -18,7 +18,7 @@ _ORDER = ("calibration", "report", "selection", "calibration")
 each where there are three."""
 
 
-class Part:
+class Subset:
     """Some samples of a source, in its order. Re-iterable; a source with indices is read only where it must be."""
 
     def __init__(self, samples: Samples, ids: dict[str, int]) -> None:
@@ -55,11 +55,11 @@ class Part:
 class Split:
     """Three disjoint parts of one source."""
 
-    calibration: Part
+    calibration: Subset
     """About half: ranges, means, Gram matrices are taken from it."""
-    selection: Part
+    selection: Subset
     """About a quarter: choices are made by it."""
-    report: Part
+    report: Subset
     """About a quarter: seen by nothing but the final score."""
     can_claim: bool
     """Whether a change of a score on these samples means anything."""
@@ -92,7 +92,7 @@ def split(samples: Samples) -> Split:
     dealt = sorted(groups.values(), key=lambda ids: hashlib.sha256(min(ids).encode()).digest())
     part_of = {name: _ORDER[rank % 4] for rank, ids in enumerate(dealt) for name in ids}
     parts = {
-        part: Part(samples, {name: index for name, index in places.items() if part_of[name] == part})
+        part: Subset(samples, {name: index for name, index in places.items() if part_of[name] == part})
         for part in ("calibration", "selection", "report")
     }
     notes = _notes(len(places), len(groups))

@@ -58,7 +58,7 @@ def remove_channels(model: ir.Model, channels: Channels, removal: Removal) -> No
             UPDATES[node.op_type](Op(node, version, links), kept)
     for node in touched:  # last: what is known of sizes is known of the values that are read now
         if node.op_type == "Shape" and node.domain in ("", "ai.onnx"):
-            _freeze(node, channels, kept)
+            freeze(node, channels, kept)
     for value, axes in changed.items():
         if constant_tensor(value) is not None:
             slice_constant(value, {axis: kept.mask_of(_ids(channels, value, axis)) for axis in axes})
@@ -121,7 +121,7 @@ def _around(value: ir.Value) -> Iterable[ir.Node]:
     yield from (use.node for use in value.uses())
 
 
-def _freeze(node: ir.Node, channels: Channels, kept: Kept) -> None:
+def freeze(node: ir.Node, channels: Channels, kept: Kept) -> None:
     """Lets a Shape tell the sizes of before."""
     value, out = node.inputs[0], node.outputs[0]
     new, told = kept.new_sizes(value), channels.facts.shape(value) if value is not None else None

@@ -23,12 +23,12 @@ from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
+from onnxslim.rewriter.opset import TARGET as QDQ_OPSET
+from onnxslim.rewriter.opset import lift, obstacle, raise_opset
 
 from .bias import Means, mean_request
 from .grid import Grid
 from .group import OPERATORS, Group, GroupNames, group_of, rebound
-from .lift_opset import TARGET as QDQ_OPSET
-from .lift_opset import lift, obstacle, raise_opset
 from .migrate import WORTH_DB, best_exponent, migrate, migrations_of
 from .plan import Chosen, Migrated, QuantizePlan
 from .qdq import Built, insert

@@ -8,8 +8,6 @@ from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .common_subexpressions import CommonSubexpressions
-    from .convert_float import ConvertFloat
-    from .extract import Extract
     from .fold_constants import FoldConstants
     from .fuse_conv_batchnorm import FuseConvBatchNorm
     from .hoist_invariants import HoistInvariants
@@ -20,14 +18,11 @@ if TYPE_CHECKING:
     from .remove_identity import RemoveIdentity
     from .remove_unused import RemoveUnused
     from .same_numbers import SameNumbers
-    from .set_input_shapes import SetInputShapes
     from .slim import Slim, slim_passes
     from .unfold_constants import UnfoldConstants
 
 __all__ = [
     "CommonSubexpressions",
-    "ConvertFloat",
-    "Extract",
     "FoldConstants",
     "FuseConvBatchNorm",
     "HoistInvariants",
@@ -38,7 +33,6 @@ __all__ = [
     "RemoveIdentity",
     "RemoveUnused",
     "SameNumbers",
-    "SetInputShapes",
     "Slim",
     "UnfoldConstants",
     "slim_passes",
@@ -48,8 +42,6 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "CommonSubexpressions": ".common_subexpressions",
-        "ConvertFloat": ".convert_float",
-        "Extract": ".extract",
         "FoldConstants": ".fold_constants",
         "FuseConvBatchNorm": ".fuse_conv_batchnorm",
         "HoistInvariants": ".hoist_invariants",
@@ -60,7 +52,6 @@ __getattr__ = lazy_exports(
         "RemoveIdentity": ".remove_identity",
         "RemoveUnused": ".remove_unused",
         "SameNumbers": ".same_numbers",
-        "SetInputShapes": ".set_input_shapes",
         "Slim": ".slim",
         "UnfoldConstants": ".unfold_constants",
         "slim_passes": ".slim",

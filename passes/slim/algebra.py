@@ -14,8 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.edit import constant_tensor
-
-from .rewriting import Place
+from onnxslim.rewriter.place import Place
 
 MAX_NODES = 16
 """A formula of an activation has fewer nodes; this bounds the time at each place."""

@@ -15,11 +15,11 @@ from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.signature import attributes_key, tensor_key, tensor_sample
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.purity import deep_impurity, pure_functions
+from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, scopes, versions_in
+from onnxslim.rewriter.size import tensor_bytes
 
-from .purity import deep_impurity, pure_functions
 from .remove_unused import detach
-from .scopes import ANNOTATION, Forwarding, Scope, scopes, versions_in
-from .size import tensor_bytes
 
 _SUFFIX_BYTES = 3
 """What a fresh name is longer than the old one, as a rule."""

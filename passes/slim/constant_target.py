@@ -16,8 +16,8 @@ import onnx_ir as ir
 from onnxslim.analysis import Dim, Expr
 from onnxslim.analysis.dims import lower
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 MAX_USERS = 64
 """A target with more users is left alone: each rewrite looks at all of them."""

@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.identity import same_shape
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 
 class ConstantWhere(Rule):

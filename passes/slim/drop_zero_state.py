@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.rewriter.place import Place, Replacement, remade
+from onnxslim.rewriter.rule import Rule
 
 from .linear import MOVES, is_dead
-from .rewriting import Place, Replacement, Rule, remade
 
 STATES = (5, 6)
 """Inputs ``initial_h`` and ``initial_c``."""

@@ -13,11 +13,11 @@ from onnxslim.graph.edit import add_initializer, site
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, annotated, as_nodes, scopes
+from onnxslim.rewriter.shape_facts import shape_facts
 
 from .lift_constants import constant_tensor
-from .region import MAX_GROWTH, Budget, Region, find_region
-from .scopes import ANNOTATION, Forwarding, Scope, annotated, as_nodes, scopes
-from .shared_facts import shape_facts
+from .region import MAX_GROWTH, Region, WorkBudget, find_region
 
 HELD_SHARE = 2
 """Part of the memory budget, one in so many, that the values of a constant region may take."""
@@ -55,7 +55,7 @@ class FoldConstants(Pass):
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Folds in place, outer graphs first."""
         facts, kept = shape_facts(model, context), annotated(model)
-        budget, spare = Budget(self.max_work), Budget(self.spare)
+        budget, spare = WorkBudget(self.max_work), WorkBudget(self.spare)
         for scope in scopes(model):
             fold_graph(model, scope, facts, kept, context, self.max_bytes, budget, spare)
         return context.result()
@@ -68,8 +68,8 @@ def fold_graph(
     kept: frozenset[str],
     context: Context,
     max_bytes: int,
-    budget: Budget,
-    spare: Budget,
+    budget: WorkBudget,
+    spare: WorkBudget,
 ) -> None:
     """Folds one graph, holding a share of ``context.memory`` bytes of values at most."""
     in_nodes = as_nodes(scope, model)

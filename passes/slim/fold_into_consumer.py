@@ -13,6 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Array, Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import Gate
 from .fold_into_producer import scale_passes
@@ -36,7 +38,6 @@ from .linear import (
     rounded,
     summand,
 )
-from .rewriting import Array, Place, Replacement, Rule
 
 _RANGE = "a constant would not be finite, or lose digits"
 _CHANNELS = "it is not one number for each input channel"

@@ -15,6 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Array, Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .fuse_conv_batchnorm import scaled_weights
 from .linear import (
@@ -35,7 +37,6 @@ from .linear import (
     rounded,
     summand,
 )
-from .rewriting import Array, Place, Replacement, Rule
 
 HOMOGENEOUS = MOVES | {"Neg", "ReduceMean", "ReduceSum", "GlobalAveragePool", "AveragePool"}
 """f(s x) = s f(x) for any number s."""

@@ -8,10 +8,11 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import DOMAIN
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import Gate, float_dtype, inputs
 from .fuse_gelu import gelu
-from .rewriting import Place, Replacement, Rule
 
 
 class FuseContribGelu(Rule):

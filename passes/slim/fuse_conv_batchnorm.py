@@ -16,9 +16,8 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-
-from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
-from .size import node_bytes, tensor_bytes
+from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
+from onnxslim.rewriter.size import node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

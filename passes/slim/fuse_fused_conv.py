@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import ACTIVATIONS, DOMAIN
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import float_dtype, scalar
-from .rewriting import Place, Replacement, Rule
 
 LARGEST = 3.4028234663852886e38
 """A limit that a Clip does not state."""

@@ -8,10 +8,11 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import DOMAIN
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import finite_float32, float_dtype, scalar
 from .merge_transposes import permutation
-from .rewriting import Place, Replacement, Rule
 
 
 class FuseFusedMatMul(Rule):

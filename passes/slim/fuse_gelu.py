@@ -16,9 +16,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import Gate, affine, float_dtype, gate, is_close, polynomial
-from .rewriting import Place, Replacement, Rule
 
 _NOT_FLOAT = "it is not known to be float32, the only type that onnxruntime computes it in"
 _CUBE = 0.044715

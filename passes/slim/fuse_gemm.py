@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement, remade
+from onnxslim.rewriter.rule import Rule
 
 from .linear import is_dead, number, one_use
-from .rewriting import Place, Replacement, Rule, remade
 
 _TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 

@@ -17,9 +17,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import Affine, affine, finite_float32, float_dtype, gate, is_close, scalar
-from .rewriting import Place, Replacement, Rule
 
 _NOT_FLOAT = "it is not known to be float32, the only type that onnxruntime computes it in"
 

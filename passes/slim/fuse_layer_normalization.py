@@ -19,10 +19,11 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import confined, float_dtype, inputs, scalar
 from .reductions import axes_of, keeps_dims
-from .rewriting import Place, Replacement, Rule
 
 MAX_FACTORS = 8
 _NOT_FLOAT = "it is not known to be float32, and the operator computes in float32"

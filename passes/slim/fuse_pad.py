@@ -13,9 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement, remade
+from onnxslim.rewriter.rule import Rule
 
 from .linear import ints, is_dead, number
-from .rewriting import Place, Replacement, Rule, remade
 
 
 class FusePad(Rule):

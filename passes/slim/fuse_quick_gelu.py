@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.contrib import DOMAIN
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import affine, finite_float32, float_dtype, inputs
-from .rewriting import Place, Replacement, Rule
 
 
 class FuseQuickGelu(Rule):

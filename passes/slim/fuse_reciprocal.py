@@ -13,9 +13,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import float_dtype, inputs, scalar
-from .rewriting import Place, Replacement, Rule
 
 
 def reciprocal_of(place: Place, value: ir.Value) -> ir.Value | None:

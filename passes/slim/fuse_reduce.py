@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
+from onnxslim.rewriter.place import Place, Replacement, remade
+from onnxslim.rewriter.rule import Rule
 
 from .linear import ints, is_dead, number
-from .rewriting import Place, Replacement, Rule, remade
 
 ARGUMENTS = ("ArgMax", "ArgMin")
 

@@ -16,10 +16,11 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import float_dtype, is_close, operand
 from .reductions import axes_are_input, axes_of, keeps_dims
-from .rewriting import Place, Replacement, Rule
 
 
 class FuseReduceMean(Rule):

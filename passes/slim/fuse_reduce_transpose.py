@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
+from onnxslim.rewriter.place import Place, Replacement, remade
+from onnxslim.rewriter.rule import Rule
 
 from .merge_transposes import permutation
 from .reductions import axes_are_input, axes_of, keeps_dims
-from .rewriting import Place, Replacement, Rule, remade
 
 
 class FuseReduceTranspose(Rule):

@@ -19,10 +19,11 @@ import onnx_ir as ir
 
 from onnxslim.analysis.facts import Shape
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import confined, float_dtype, inputs, scalar
 from .reductions import axes_of, keeps_dims
-from .rewriting import Place, Replacement, Rule
 
 MAX_STEPS = 6
 _DTYPES = {"Softmax": (ir.DataType.FLOAT, ir.DataType.DOUBLE), "LogSoftmax": (ir.DataType.FLOAT,)}

@@ -11,9 +11,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .algebra import float_dtype, inputs, scalar
-from .rewriting import Place, Replacement, Rule
 
 MAX_NODES = 16
 _NEVER_NEGATIVE = ("Abs", "Exp", "Relu", "Sigmoid", "Softmax", "Sqrt", "ReduceSumSquare", "ReduceL1", "ReduceL2")

@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Array, Place, Replacement, Rule
+from onnxslim.rewriter.place import Array, Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 INDICES: dict[ir.DataType | None, np.dtype[Any]] = {
     ir.DataType.INT32: np.dtype(np.int32),

@@ -14,11 +14,11 @@ from onnxslim.graph.walk import holds_graphs
 from onnxslim.ops.determinism import TOTAL
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.purity import deep_impurity, pure_functions
+from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, as_nodes
+from onnxslim.rewriter.shape_facts import shape_facts
 
 from .loops import Repeated, fewest_trips, repeated
-from .purity import deep_impurity, pure_functions
-from .scopes import ANNOTATION, Forwarding, Scope, as_nodes
-from .shared_facts import shape_facts
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.graph.walk import callees_first, nested
 from onnxslim.ops.determinism import STANDARD_DOMAINS, schema
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.scopes import Scope, scopes
+from onnxslim.rewriter.size import framed, node_bytes
 
 from .remove_unused import detach
-from .scopes import Scope, scopes
-from .size import framed, node_bytes
-from .splice import Splicer, nested
+from .splice import Splicer
 
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
@@ -112,24 +113,6 @@ def call_sites(model: ir.Model) -> dict[ir.OperatorIdentifier, list[Call]]:
             if node.op_identifier() in model.functions:
                 found.setdefault(node.op_identifier(), []).append((scope, node))
     return found
-
-
-def callees_first(model: ir.Model) -> list[ir.OperatorIdentifier]:
-    """Functions in an order where each comes after all that it calls. They do not call themselves: load checks it."""
-    order: dict[ir.OperatorIdentifier, None] = {}
-    calls = {
-        identifier: [n.op_identifier() for n in function.all_nodes() if n.op_identifier() in model.functions]
-        for identifier, function in model.functions.items()
-    }
-    for start in calls:
-        stack = [start]
-        while stack:
-            missing = [callee for callee in calls[stack[-1]] if callee not in order]
-            if missing:
-                stack.append(missing[0])
-            else:
-                order[stack.pop()] = None
-    return list(order)
 
 
 def refusal(scope: Scope, call: ir.Node, function: ir.Function) -> str | None:

@@ -16,9 +16,9 @@ from onnxslim.graph.walk import nodes, subgraphs
 from onnxslim.ops.signature import graph_key
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.scopes import Scope, scopes, versions_in
+from onnxslim.rewriter.shape_facts import shape_facts
 
-from .scopes import Scope, scopes, versions_in
-from .shared_facts import shape_facts
 from .splice import Splicer
 
 

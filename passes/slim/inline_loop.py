@@ -13,11 +13,11 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import add_initializer, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.scopes import as_nodes
+from onnxslim.rewriter.shape_facts import shape_facts
 
 from .loops import Repeated, repeated, starts
 from .remove_unused import detach
-from .scopes import as_nodes
-from .shared_facts import shape_facts
 from .splice import Splicer
 
 

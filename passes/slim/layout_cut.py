@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from .layout_region import Net, Region
+from .layout_region import LayoutRegion, Net
 
 FEW = 4
 """So many operators are tried out on every side."""
@@ -27,7 +27,7 @@ MOST = 50_000
 Sides = Mapping[ir.Node, int]
 
 
-class Cost(NamedTuple):
+class TransposeCost(NamedTuple):
     """What Transposes cost, in order of importance."""
 
     bytes: int = 0
@@ -37,22 +37,22 @@ class Cost(NamedTuple):
     moved: int = 0
     """Operators on another side than now: what is no better stays."""
 
-    def plus(self, other: Cost) -> Cost:
+    def plus(self, other: TransposeCost) -> TransposeCost:
         """Both."""
-        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+        return TransposeCost(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def by_bytes(cost: Cost) -> int:
+def by_bytes(cost: TransposeCost) -> int:
     """One number that orders costs lexicographically."""
     return (cost.bytes << 96) + (cost.nodes << 64) + (cost.ties << 32) + cost.moved
 
 
-def by_count(cost: Cost) -> int:
+def by_count(cost: TransposeCost) -> int:
     """The same, with fewer Transposes before fewer bytes."""
     return (cost.nodes << 160) + (cost.bytes << 64) + (cost.ties << 32) + cost.moved
 
 
-def net_sides(net: Net, region: Region, side_of: Mapping[ir.Value, int]) -> tuple[int | None, set[int]]:
+def net_sides(net: Net, region: LayoutRegion, side_of: Mapping[ir.Value, int]) -> tuple[int | None, set[int]]:
     """The side that something outside makes the net on, and those that something outside reads it on.
 
     The first is None where an operator of the region makes it.
@@ -61,20 +61,22 @@ def net_sides(net: Net, region: Region, side_of: Mapping[ir.Value, int]) -> tupl
     return made, {side_of[value] for _, _, value in net.pinned} | {side_of[value] for value in net.early}
 
 
-def price(net: Net) -> Cost:
+def price(net: Net) -> TransposeCost:
     """Of a Transpose of the net."""
-    return Cost(net.bytes, net.count, net.ties)
+    return TransposeCost(net.bytes, net.count, net.ties)
 
 
-def extra(region: Region, node: ir.Node, side: int, size: Mapping[ir.Node, int]) -> Cost:
+def extra(region: LayoutRegion, node: ir.Node, side: int, size: Mapping[ir.Node, int]) -> TransposeCost:
     """What an operator costs on a side."""
     away = int(side != region.sides[node])
-    return Cost(size[node] * region.turns[node].passes[away], moved=away)
+    return TransposeCost(size[node] * region.turns[node].passes[away], moved=away)
 
 
-def total(region: Region, sides: Sides, side_of: Mapping[ir.Value, int], size: Mapping[ir.Node, int]) -> Cost:
+def total(
+    region: LayoutRegion, sides: Sides, side_of: Mapping[ir.Value, int], size: Mapping[ir.Node, int]
+) -> TransposeCost:
     """Of a placement."""
-    cost = Cost()
+    cost = TransposeCost()
     for net in region.nets.values():
         made, read = net_sides(net, region, side_of)
         own = made if net.producer is None else sides[net.producer]
@@ -85,7 +87,7 @@ def total(region: Region, sides: Sides, side_of: Mapping[ir.Value, int], size: M
     return cost
 
 
-def placements(region: Region, side_of: Mapping[ir.Value, int], size: Mapping[ir.Node, int]) -> Iterator[Sides]:
+def placements(region: LayoutRegion, side_of: Mapping[ir.Value, int], size: Mapping[ir.Node, int]) -> Iterator[Sides]:
     """The placements worth a look, the best first: by bytes, then by the number of Transposes."""
     nodes = list(region.sides)
     if len(nodes) <= FEW:
@@ -98,7 +100,10 @@ def placements(region: Region, side_of: Mapping[ir.Value, int], size: Mapping[ir
 
 
 def minimum_cut(
-    region: Region, side_of: Mapping[ir.Value, int], size: Mapping[ir.Node, int], order: Callable[[Cost], int]
+    region: LayoutRegion,
+    side_of: Mapping[ir.Value, int],
+    size: Mapping[ir.Node, int],
+    order: Callable[[TransposeCost], int],
 ) -> Sides:
     """The cheapest placement."""
     import networkx  # takes a while

@@ -14,13 +14,13 @@ import onnx_ir as ir
 from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import add_initializer
 from onnxslim.ops.layout import Perm, inverse
+from onnxslim.rewriter.place import Array, Place
+from onnxslim.rewriter.scopes import Forwarding
+from onnxslim.rewriter.size import constant_node_bytes, node_bytes, tensor_bytes
 
 from .layout_cut import Sides, net_sides
-from .layout_region import Member, Net, Region
+from .layout_region import LayoutRegion, Membership, Net
 from .merge_transposes import composed, permutation
-from .rewriting import Array, Place
-from .scopes import Forwarding
-from .size import constant_node_bytes, node_bytes, tensor_bytes
 
 
 @dataclass(eq=False)
@@ -37,8 +37,8 @@ class Rebuild:
     """
 
     place: Place
-    region: Region
-    members: dict[ir.Value, Member]
+    region: LayoutRegion
+    members: dict[ir.Value, Membership]
     sides: Sides
     order: dict[ir.Node, int]
     as_nodes: bool

@@ -18,10 +18,10 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.ops.layout import RULES, Perm, Turn, inverse, moves_only_ones, turned
+from onnxslim.rewriter.place import Place
+from onnxslim.rewriter.scopes import ANNOTATION
 
 from .merge_transposes import permutation
-from .rewriting import Place
-from .scopes import ANNOTATION
 
 NOMINAL = 16
 """What a dim that is not known counts as."""
@@ -35,7 +35,7 @@ _AFFINE = ("Add", "Div", "Mul", "Sub")
 _ACTIVATIONS = ("Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 
 
-class Member(NamedTuple):
+class Membership(NamedTuple):
     """Where a value belongs."""
 
     region: int
@@ -69,7 +69,7 @@ class Net:
 
 
 @dataclass(eq=False)
-class Region:
+class LayoutRegion:
     """Operators, nets and the Transposes that are there now."""
 
     number: int
@@ -85,15 +85,15 @@ class Region:
     """Why operators that have a rule are not of the region."""
 
 
-class Search:
+class RegionSearch:
     """Finds the regions of one graph. A value belongs to one region at most, so that all searches are linear."""
 
     def __init__(self, place: Place, annotated: frozenset[str]) -> None:
         self.place, self.annotated, self.graph = place, annotated, place.scope.graph
-        self.members: dict[ir.Value, Member] = {}
+        self.members: dict[ir.Value, Membership] = {}
         self._count = 0
 
-    def region(self, seed: ir.Node) -> Region | None:
+    def region(self, seed: ir.Node) -> LayoutRegion | None:
         """The region of a Transpose; None where it belongs to one already, or is not understood."""
         x, y, perm = seed.inputs[0], seed.outputs[0], permutation(seed, self.place)
         if x is None or perm is None or not self._is_data(x) or not self._is_data(y):
@@ -103,7 +103,7 @@ class Search:
         if self.place.facts.rank(x) != len(perm):
             return None
         self._count += 1
-        region = Region(self._count)
+        region = LayoutRegion(self._count)
         self._spread(region, x, perm)
         return region
 
@@ -116,9 +116,9 @@ class Search:
             return producer.graph is self.graph and constant_tensor(value) is None
         return value.is_graph_input() and value.graph is self.graph
 
-    def _spread(self, region: Region, start: ir.Value, perm: Perm) -> None:
+    def _spread(self, region: LayoutRegion, start: ir.Value, perm: Perm) -> None:
         """Gives a side to all that is reached from ``start``."""
-        self.members[start] = Member(region.number, 0, perm)
+        self.members[start] = Membership(region.number, 0, perm)
         queue = deque([start])
         while queue:
             value = queue.popleft()
@@ -139,19 +139,19 @@ class Search:
             if use.node.graph is self.graph:
                 yield use.node
 
-    def _cross(self, region: Region, node: ir.Node) -> Iterator[ir.Value]:
+    def _cross(self, region: LayoutRegion, node: ir.Node) -> Iterator[ir.Value]:
         """Takes a Transpose in that leads from one side to the other; yields what is new."""
         x, y, perm = node.inputs[0], node.outputs[0], permutation(node, self.place)
         if x is None or perm is None or not self._is_data(x) or not self._is_data(y):
             return
         here, there = self.members.get(x), self.members.get(y)
         if here is not None and here.perm == perm and here.region == region.number:
-            wanted = Member(region.number, 1 - here.side, inverse(perm))
+            wanted = Membership(region.number, 1 - here.side, inverse(perm))
             if there not in (None, wanted):
                 return
             self.members[y] = wanted
         elif here is None and there is not None and there.perm == inverse(perm) and there.region == region.number:
-            self.members[x] = Member(region.number, 1 - there.side, perm)
+            self.members[x] = Membership(region.number, 1 - there.side, perm)
         else:
             return
         region.transposes[node] = None
@@ -160,7 +160,7 @@ class Search:
         if there is None:
             yield y
 
-    def _enter(self, region: Region, node: ir.Node, member: Member) -> Iterator[ir.Value]:
+    def _enter(self, region: LayoutRegion, node: ir.Node, member: Membership) -> Iterator[ir.Value]:
         """Takes an operator in that can work on either side; yields what is new."""
         perm = self._perm(node, member)
         if perm is None:
@@ -169,14 +169,14 @@ class Search:
         if not isinstance(turn, Turn):
             region.reasons[node] = turn or ""
             return
-        wanted = Member(region.number, member.side, perm)
-        new: dict[ir.Value, Member] = {}
+        wanted = Membership(region.number, member.side, perm)
+        new: dict[ir.Value, Membership] = {}
         for values, perms in ((node.inputs, turn.inputs), (node.outputs, turn.outputs)):
             for index, own in perms.items():
                 value = values[index]
                 if value is None or self.place.constant(value) is not None:
                     continue
-                wanted = Member(region.number, member.side, own)
+                wanted = Membership(region.number, member.side, own)
                 if not self._is_data(value) or self.members.get(value, wanted) != wanted:
                     region.reasons[node] = "what it works on is in several orders"
                     return
@@ -190,7 +190,7 @@ class Search:
         self.members.update(new)
         yield from new
 
-    def _perm(self, node: ir.Node, member: Member) -> Perm | None:
+    def _perm(self, node: ir.Node, member: Membership) -> Perm | None:
         """The permutation of what has most dims; None as long as only what has fewer has been reached."""
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
         ranks = [self.place.facts.rank(value) if value is not None else None for value in (x, y)]
@@ -220,7 +220,7 @@ class Search:
             value = users[0].outputs[0]
         return None
 
-    def connect(self, region: Region, order: dict[ir.Node, int]) -> None:
+    def connect(self, region: LayoutRegion, order: dict[ir.Node, int]) -> None:
         """Finds the nets of a region."""
         values = [v for node in (*region.sides, *region.transposes) for v in (*node.inputs, *node.outputs)]
         mine = [v for v in dict.fromkeys(values) if v is not None and self._mine(region, v)]
@@ -237,11 +237,11 @@ class Search:
         for net in region.nets.values():
             self._fill(region, net)
 
-    def _mine(self, region: Region, value: ir.Value) -> bool:
+    def _mine(self, region: LayoutRegion, value: ir.Value) -> bool:
         member = self.members.get(value)
         return member is not None and member.region == region.number
 
-    def _fill(self, region: Region, net: Net) -> None:
+    def _fill(self, region: LayoutRegion, net: Net) -> None:
         """Who makes and reads a net, and what a Transpose of it costs."""
         producer = net.root.producer()
         net.producer = producer if producer in region.sides else None

@@ -15,9 +15,8 @@ from onnxslim.graph.edit import add_initializer, site
 from onnxslim.graph.stored import stored
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-
-from .scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
-from .size import listing_bytes, node_bytes, tensor_bytes
+from onnxslim.rewriter.scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
+from onnxslim.rewriter.size import listing_bytes, node_bytes, tensor_bytes
 
 
 @dataclass(frozen=True)

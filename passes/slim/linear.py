@@ -17,9 +17,8 @@ import onnx_ir as ir
 
 from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import constant_tensor
-
-from .rewriting import Array, Place, remade
-from .scopes import ANNOTATION
+from onnxslim.rewriter.place import Array, Place, remade
+from onnxslim.rewriter.scopes import ANNOTATION
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 

@@ -9,8 +9,7 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.analysis.dims import lower
 from onnxslim.graph.walk import holds_graphs
-
-from .scopes import Scope, scopes
+from onnxslim.rewriter.scopes import Scope, scopes
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 D = ir.DataType
 SIGNED = {D.INT8: 8, D.INT16: 16, D.INT32: 32, D.INT64: 64}

@@ -7,8 +7,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 MAX_PARTS = 256
 """Concats do not grow beyond so many inputs: a long chain of them would otherwise be copied at every step."""

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 LAST = int(np.iinfo(np.int64).max)
 Cut = tuple[int, int, int, int]

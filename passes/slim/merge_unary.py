@@ -7,8 +7,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 INVERSE = ("Neg", "Not")
 """f(f(x)) = x for every bit pattern: a sign flipped twice, an integer negated modulo 2**n twice."""

@@ -14,10 +14,11 @@ import onnx_ir as ir
 
 from onnxslim.analysis import Dim
 from onnxslim.evaluation.tier import Tier
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .constant_target import reshape_target
 from .merge_transposes import permutation
-from .rewriting import Place, Replacement, Rule
 
 VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that give their input another shape and leave its elements in order."""

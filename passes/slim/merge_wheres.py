@@ -9,8 +9,8 @@ import onnx_ir as ir
 from onnxslim.analysis import Dim
 from onnxslim.analysis.operator import broadcast_shapes
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 
 class MergeWheres(Rule):

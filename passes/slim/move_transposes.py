@@ -19,14 +19,14 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, site
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.rewriter.place import Place
+from onnxslim.rewriter.scopes import Forwarding, Scope, scopes
+from onnxslim.rewriter.shape_facts import shape_facts
 
-from .layout_cut import MOST, Cost, placements, total
+from .layout_cut import MOST, TransposeCost, placements, total
 from .layout_rebuild import Rebuild
-from .layout_region import NOMINAL, Region, Search
-from .region import Budget
-from .rewriting import Place
-from .scopes import Forwarding, Scope, scopes
-from .shared_facts import shape_facts
+from .layout_region import NOMINAL, LayoutRegion, RegionSearch
+from .region import WorkBudget
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class MoveTransposes(Pass):
                 found.append((scope, seeds))
         if found:
             facts, names, forwarding = shape_facts(model, context), Names.of(model), Forwarding(model)
-            spare = Budget(self.spare)
+            spare = WorkBudget(self.spare)
             for scope, seeds in found:
                 _Mover(Place(model, scope, facts, names), forwarding, context, spare).run(seeds)
         return context.result()
@@ -62,9 +62,9 @@ class MoveTransposes(Pass):
 class _Mover:
     """Moves the Transposes of one graph."""
 
-    def __init__(self, place: Place, forwarding: Forwarding, context: Context, spare: Budget) -> None:
+    def __init__(self, place: Place, forwarding: Forwarding, context: Context, spare: WorkBudget) -> None:
         self.place, self.forwarding, self.context, self.spare = place, forwarding, context, spare
-        self.search = Search(place, forwarding.annotated)
+        self.search = RegionSearch(place, forwarding.annotated)
         self.order: dict[ir.Node, int] = {}
 
     def run(self, seeds: list[ir.Node]) -> None:
@@ -74,7 +74,7 @@ class _Mover:
             if region is not None and region.transposes:
                 self._move(region, seed)
 
-    def _move(self, region: Region, seed: ir.Node) -> None:
+    def _move(self, region: LayoutRegion, seed: ir.Node) -> None:
         decline = self.context.decline
         if len(region.sides) > MOST:
             decline(MoveTransposes.name, site(seed), f"its region has more than {MOST:,} operators")
@@ -133,5 +133,5 @@ def _bytes(node: ir.Node, facts: ShapeFacts) -> int:
     return largest
 
 
-def _detail(before: Cost, after: Cost) -> str:
+def _detail(before: TransposeCost, after: TransposeCost) -> str:
     return f"{before.nodes} Transposes to {after.nodes}, {before.bytes:,} bytes moved to {after.bytes:,}"

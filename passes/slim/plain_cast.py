@@ -7,9 +7,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
-from .size import framed, node_bytes
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
+from onnxslim.rewriter.size import framed, node_bytes
 
 
 class PlainCast(Rule):

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from onnxslim.analysis import Expr
 from onnxslim.analysis.dims import lower
 from onnxslim.evaluation.tier import Tier
-
-from .rewriting import Place, Replacement, Rule
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 
 class PlainReshape(Rule):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
-
-from .rewriting import Place
+from onnxslim.rewriter.place import Place
 
 
 def axes_are_input(op_type: str, opset: int) -> bool:

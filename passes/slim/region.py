@@ -14,10 +14,10 @@ from onnxslim.graph.edit import site
 from onnxslim.ops.determinism import impurity
 from onnxslim.ops.evaluate import CannotEvaluate, evaluate
 from onnxslim.pipeline.context import Context
+from onnxslim.rewriter.scopes import ANNOTATION, Scope
+from onnxslim.rewriter.size import constant_node_bytes, listing_bytes, node_bytes, tensor_bytes
 
 from .lift_constants import constant_tensor
-from .scopes import ANNOTATION, Scope
-from .size import constant_node_bytes, listing_bytes, node_bytes, tensor_bytes
 
 _LEFT_TO_RUNTIME = frozenset({"Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 """A Constant is one already; the others are patterns that the runtime turns into int8 kernels."""
@@ -35,7 +35,7 @@ Tensors = tuple[ir.TensorProtocol | None, ...]
 
 
 @dataclass
-class Budget:
+class WorkBudget:
     """Work left for evaluation: bytes and multiplications, not seconds, so that no result depends on the machine."""
 
     left: int
@@ -260,7 +260,7 @@ def find_region(
     *,
     max_bytes: int,
     max_held: int,
-    budget: Budget,
+    budget: WorkBudget,
     as_nodes: bool,
     pinned: frozenset[str],
 ) -> Region:
@@ -327,7 +327,7 @@ def _values(
     context: Context,
     region: Region,
     max_bytes: int,
-    budget: Budget,
+    budget: WorkBudget,
 ) -> Tensors | None:
     """The node's values where they are constant and may be folded; else the reason is put on record."""
     if (node.op_type in _LEFT_TO_RUNTIME and node.domain == "") or not region.used(node):

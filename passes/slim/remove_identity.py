@@ -14,9 +14,8 @@ from onnxslim.graph.uses import drop_inputs
 from onnxslim.ops.identity import forwarded_input
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-
-from .scopes import Forwarding, Scope, scopes
-from .shared_facts import shape_facts
+from onnxslim.rewriter.scopes import Forwarding, Scope, scopes
+from onnxslim.rewriter.shape_facts import shape_facts
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.determinism import removable_when_unused
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-
-from .scopes import annotated, scopes
+from onnxslim.rewriter.scopes import annotated, scopes
 
 
 @dataclass(frozen=True)

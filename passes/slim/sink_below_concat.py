@@ -9,10 +9,11 @@ import onnx_ir as ir
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.elementwise import ELEMENTWISE
 from onnxslim.ops.signature import attributes_key
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 
 from .merge_concats import concat_axis
 from .merge_transposes import permutation
-from .rewriting import Place, Replacement, Rule
 
 FUSED = ("HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 """What runtimes compute within the Conv or Gemm before it, so that to sink it would cost a pass over the data."""

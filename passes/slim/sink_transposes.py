@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops.elementwise import BROADCASTING, ELEMENTWISE
+from onnxslim.rewriter.place import Place, Replacement, remade
+from onnxslim.rewriter.rule import Rule
 
 from .merge_transposes import composed, permutation
-from .rewriting import Place, Replacement, Rule, remade
 
 MAX_STEPS = 8
 

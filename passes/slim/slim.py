@@ -14,6 +14,9 @@ from onnxslim.graph.walk import tensors
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.registry import pass_table
 from onnxslim.pipeline.rewrite import Declined, Pass, PassResult
+from onnxslim.rewriter.rule import Rule, apply_rules
+from onnxslim.rewriter.shape_facts import forget_shape_facts
+from onnxslim.rewriter.size import least_bytes, model_bytes, node_bytes
 
 from .common_subexpressions import CommonSubexpressions
 from .fold_constants import FoldConstants
@@ -26,10 +29,7 @@ from .lift_constants import LiftConstants
 from .move_transposes import MoveTransposes
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
-from .rewriting import Rule, apply_rules
 from .same_numbers import SameNumbers
-from .shared_facts import forget_shape_facts
-from .size import least_bytes, model_bytes, node_bytes
 from .table import ONNXRUNTIME_RULES, RULES
 from .unfold_constants import UnfoldConstants
 

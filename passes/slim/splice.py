@@ -13,10 +13,10 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import Names
 from onnxslim.graph.sidecar import EXTRAS, Extras
-from onnxslim.graph.walk import subgraphs
+from onnxslim.graph.walk import nested
+from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 
 from .remove_unused import detach
-from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 
 _OVERHEAD_BYTES = 20
 """A node that holds a graph takes at least so much more than that graph's nodes: tags, lengths, operator, attribute."""
@@ -169,16 +169,6 @@ def root(scope: Scope) -> Scope:
     while scope.parent is not None:
         scope = scope.parent
     return scope
-
-
-def nested(graph: ir.Graph) -> list[ir.Graph]:
-    """The graph and all graphs inside it, outer ones first."""
-    found = [graph]
-    for each in found:  # grows while it is walked
-        for node in each:
-            if node.attributes:
-                found.extend(subgraphs(node.attributes.values()))
-    return found
 
 
 def own_values(graph: ir.Graph) -> Iterator[ir.Value]:

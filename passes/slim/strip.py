@@ -19,8 +19,7 @@ from onnxslim.graph.walk import Body, bodies
 from onnxslim.packing.decoder import PREFIX
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-
-from .scopes import ANNOTATION, annotated
+from onnxslim.rewriter.scopes import ANNOTATION, annotated
 
 LETTERS = string.ascii_letters
 DIGITS = string.digits + string.ascii_letters

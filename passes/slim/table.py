@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from onnxslim.rewriter.rule import Rule
+
 from .constant_target import ConstantTarget
 from .constant_where import ConstantWhere
 from .drop_zero_state import DropZeroState
@@ -34,7 +36,6 @@ from .merge_views import MergeViews
 from .merge_wheres import MergeWheres
 from .plain_cast import PlainCast
 from .plain_reshape import PlainReshape
-from .rewriting import Rule
 from .sink_below_concat import SinkBelowConcat
 from .sink_transposes import SinkTransposes
 

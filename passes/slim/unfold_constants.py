@@ -22,9 +22,8 @@ from onnxslim.graph.edit import Names, add_initializer
 from onnxslim.ops.signature import tensor_key
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
-
-from .scopes import ANNOTATION, Scope, annotated
-from .size import node_bytes, tensor_bytes
+from onnxslim.rewriter.scopes import ANNOTATION, Scope, annotated
+from onnxslim.rewriter.size import node_bytes, tensor_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -18,7 +18,8 @@ from onnxslim.execution import optimized_graph
 from onnxslim.graph.edit import Names, constant_tensor, raise_ir_version
 from onnxslim.graph.sparse import MARK, Layout
 from onnxslim.packing import CAN_BE_PACKED, OPSET, PREFIX, Content, Kit, Packing, behind, restored, sizes, together
-from onnxslim.pipeline import Action, Context, Pass, PassResult, get_pass
+from onnxslim.pipeline import Action, Context, Pass, PassResult
+from onnxslim.rewriter.opset import lift
 
 Encoding = Literal["auto", "standard", "strict", "folded", "dense"]
 RECORD = "onnxslim.encoding"
@@ -84,7 +85,7 @@ class Encode(Pass):
         opset = model.opset_imports.get("", 0)
         packs = any(isinstance(each.form, Packing) for some in chosen for each in some)
         if any(chosen) and opset < (OPSET if packs else SPARSE_OPSET):
-            get_pass("lift-opset")().run(model, context)
+            lift(model, context)
             opset = model.opset_imports.get("", 0)
         if opset < OPSET:  # without what packings need; sparse tensors need less
             packed = [each for each in itertools.chain(*chosen) if isinstance(each.form, Packing)]

@@ -37,7 +37,7 @@ def test_few_nodes_are_held() -> None:
     total = BlockSum()
     for block in range(1000):
         total.add(np.ones(1), block)
-        assert len(total._nodes) <= 10
+        assert len(total.nodes()) <= 10
     assert total.total() == 1000
 
 

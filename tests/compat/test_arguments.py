@@ -11,8 +11,8 @@ import pytest
 
 import onnxslim
 from onnxslim import CheckFailed, InputError
-from onnxslim.api.arguments import OPTIMIZATIONS, PATTERNS, skipped
-from onnxslim.api.slim import simplify
+from onnxslim.compat.arguments import OPTIMIZATIONS, PATTERNS, skipped
+from onnxslim.compat.slim import slim_result
 from onnxslim.evaluation import Tier
 from onnxslim.pipeline import get_pass, make_pass, pass_table
 from onnxslim.report import Report
@@ -141,7 +141,7 @@ def test_fp16_and_back(dtype: str) -> None:
 
 def test_a_conversion_reports_what_was_compared() -> None:
     def report_of(dtype: str, **options: Any) -> Report:
-        return simplify(net(), dtype=dtype, **options).report
+        return slim_result(net(), dtype=dtype, **options).report
 
     half = report_of("fp16")
     assert half.parity is not None

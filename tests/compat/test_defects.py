@@ -10,7 +10,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import onnxslim
-from onnxslim.api.slim import simplify
+from onnxslim.compat.slim import slim_result
 from tests.compat.models import large, net, ops
 
 NODES = 'ir_version: 8, opset_import: ["" : 17]'
@@ -93,7 +93,7 @@ def test_functions_are_slimmed() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         g (float[2] x) => (float[2] y) { a = local.Twice (x) y = local.Twice (a) }
         <domain: "local", opset_import: ["" : 17]> Twice (u) => (v) { i = Identity (u) v = Add (i, u) }"""
-    result = simplify(net(text))
+    result = slim_result(net(text))
     assert result.report.parity is not None
     assert result.report.parity.passed
     assert result.report.output is not None

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 import onnxslim
 from onnxslim import InputError
-from onnxslim.api.patterns import unregister_fusion_pattern
+from onnxslim.compat.patterns import unregister_fusion_pattern
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from tests.compat.models import net, ops
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from onnxslim.execution import TARGETS, host_target
-from onnxslim.execution.target import _linux_flags, classify
+from onnxslim.execution.target import classify, linux_flags
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,6 @@ def test_host_is_one_of_the_presets() -> None:
 def test_flags_come_from_cpuinfo(tmp_path: Path) -> None:
     (tmp_path / "x86").write_text("processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n")
     (tmp_path / "arm").write_text("processor : 0\nFeatures\t: fp asimd asimddp\n")
-    assert "avx512_vnni" in _linux_flags(tmp_path / "x86")
-    assert "asimddp" in _linux_flags(tmp_path / "arm")
-    assert _linux_flags(tmp_path / "none") == frozenset()
+    assert "avx512_vnni" in linux_flags(tmp_path / "x86")
+    assert "asimddp" in linux_flags(tmp_path / "arm")
+    assert linux_flags(tmp_path / "none") == frozenset()

@@ -11,8 +11,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.passes.slim.rewriting import Place, Replacement, Rule
 from onnxslim.passes.slim.table import RULES
+from onnxslim.rewriter.place import Place, Replacement
+from onnxslim.rewriter.rule import Rule
 from tests.fuzz.check import check
 from tests.fuzz.generate import generate
 

@@ -54,8 +54,8 @@ def turns_depth_to_space(patch: pytest.MonkeyPatch) -> None:
 
 
 def rolls_what_is_picked(patch: pytest.MonkeyPatch) -> None:
-    picked = movers._picked
-    patch.setattr(movers, "_picked", lambda op, axis, out, places: picked(op, axis, out, np.roll(places, 1)))
+    right = movers.picked
+    patch.setattr(movers, "picked", lambda op, axis, out, places: right(op, axis, out, np.roll(places, 1)))
 
 
 def takes_softmax_for_elementwise(patch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def takes_softmax_for_elementwise(patch: pytest.MonkeyPatch) -> None:
 
 
 def freezes_no_shape(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(apply, "_freeze", lambda *_: None)
+    patch.setattr(apply, "freeze", lambda *_: None)
 
 
 def pins_nothing_unclaimed(patch: pytest.MonkeyPatch) -> None:

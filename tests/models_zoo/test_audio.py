@@ -13,7 +13,7 @@ from models_zoo.noise import BURSTS, LOUDNESS, NOISES, SNRS, lossy, mix, noise, 
 from models_zoo.notes import HOP, INSTRUMENTS, RATE, piece, tone
 from models_zoo.seeds import generator
 from models_zoo.spectra import filters, hann, log_mel, power
-from models_zoo.speech import VOICES, _spoken, sentence, texts
+from models_zoo.speech import VOICES, sentence, texts, utterances
 from models_zoo.tally import in_order
 from onnxslim.execution import Feed, Outputs
 from tests.models_zoo.common import entry, session
@@ -37,8 +37,8 @@ def test_neither_language_nor_variant_of_a_voice_is_in_two_splits() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_speech_is_the_same_in_another_process(split: str) -> None:
-    first = _spoken(split)
-    again = _spoken.__wrapped__(split)
+    first = utterances(split)
+    again = utterances.__wrapped__(split)
     assert len(first) == len(again) == len(texts(split))
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -6,21 +6,21 @@ no rule claims is pinned: it stays.
 """
 
 from onnxslim.ops.channels import contractions, elementwise, movers, normalization, recurrent, reshaping
-from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Choice, Contraction, Ids, Links, Option, Pin
-from onnxslim.ops.channels.operator import LINKS, UPDATES, Op
+from onnxslim.ops.channels.kept import UPDATES, Kept
+from onnxslim.ops.channels.links import Ids, LinkChoice, LinkOption, Links, Pin, SummedAxis
+from onnxslim.ops.channels.operator import LINKS, Op
 
 __all__ = [
     "LINKS",
     "UPDATES",
-    "Choice",
-    "Contraction",
     "Ids",
     "Kept",
+    "LinkChoice",
+    "LinkOption",
     "Links",
     "Op",
-    "Option",
     "Pin",
+    "SummedAxis",
     "contractions",
     "elementwise",
     "movers",

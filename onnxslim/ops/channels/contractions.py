@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Contraction, Option
-from onnxslim.ops.channels.operator import OUT, Op, links, merge, update
+from onnxslim.ops.channels.kept import Kept, update
+from onnxslim.ops.channels.links import LinkOption, SummedAxis
+from onnxslim.ops.channels.operator import OUT, Op, links, merge
 
 
 @links("Conv")
@@ -77,18 +77,18 @@ def _grouped(op: Op, group: int, contracted: tuple[int, int], free: tuple[int, i
         for ids in (x, y, w):
             op.pin_ids(ids, "its channels are not known")
         return
-    whole = Option(
+    whole = LinkOption(
         ((x, np.repeat(x[:: size // group], size // group)), (y, np.repeat(x[:: size // group], other_size // group))),
         () if w is None else (w,),
         x,
         group,
     )
     within_y = (y, np.tile(y[: other_size // group], group))
-    within = Option((within_y,) if w is None else ((x, np.tile(w, group)), within_y), (), x, size // group)
+    within = LinkOption((within_y,) if w is None else ((x, np.tile(w, group)), within_y), (), x, size // group)
     if w is None:  # one place a group: within it only the other side can go
-        within = Option((within_y,), (x,), y, other_size // group)
+        within = LinkOption((within_y,), (x,), y, other_size // group)
     op.choose((whole, within), (x, y, w), "the groups of a convolution must stay equal")
-    op.links.grouped.append(Contraction(op.node, 0, 1, 1, 1 if slot == 0 else 0))
+    op.links.grouped.append(SummedAxis(op.node, 0, 1, 1, 1 if slot == 0 else 0))
 
 
 @update("Conv", "ConvTranspose")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
 from onnxslim.ops.channels.links import Ids, Links
-
-if TYPE_CHECKING:
-    from onnxslim.ops.channels.operator import Op
+from onnxslim.ops.channels.operator import Op
 
 Mask = npt.NDArray[np.bool_]
 
@@ -111,6 +109,22 @@ class Kept:
         made.name = made.outputs[0].name = self.names.fresh(name)
         node.prepend(made)
         return made.outputs[0]
+
+
+Update: TypeAlias = Callable[[Op, Kept], None]
+
+UPDATES: Final[dict[str, Update]] = {}
+"""Operator -> what it must be told when entries are gone. Weights are sliced without it."""
+
+
+def update(*names: str) -> Callable[[Update], Update]:
+    """Registers an update for operators."""
+
+    def register(function: Update) -> Update:
+        UPDATES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
 
 
 def _runs(size: int, entries: Mapping[int, int]) -> list[tuple[int, int, bool]]:

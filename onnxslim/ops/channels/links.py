@@ -29,7 +29,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class LinkOption:
     """One way to link an operator whose axes can be linked in several ways, of which only one can be taken.
 
     Attributes:
@@ -46,17 +46,17 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LinkChoice:
     """The options of one node; all of ``ids`` are pinned where none can be taken."""
 
     node: ir.Node
-    options: tuple[Option, ...]
+    options: tuple[LinkOption, ...]
     ids: tuple[Ids, ...]
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Contraction:
+class SummedAxis:
     """A sum over an axis of an input: where a channel ends, whose removal is then the same as multiplying it by zero.
 
     Attributes:
@@ -93,11 +93,11 @@ class Links:
         """All axes that have ids, in the order of their ids."""
         self.pairs: list[tuple[Ids, Ids]] = []
         self.pins: list[Pin] = []
-        self.choices: list[Choice] = []
-        self.contractions: list[Contraction] = []
+        self.choices: list[LinkChoice] = []
+        self.contractions: list[SummedAxis] = []
         self.given: list[Ids] = []
         """Ids of the axes of the model's inputs, of which it can read less than it is given."""
-        self.grouped: list[Contraction] = []
+        self.grouped: list[SummedAxis] = []
         """Sums of grouped convolutions; an axis of the weights may have the places of one group only."""
         self.batched: list[Ids] = []
         """Ids of axes over which two tensors of a run are multiplied side by side: the heads of attention."""

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.operator import OUT, Op, links, parameters, update
+from onnxslim.ops.channels.kept import Kept, update
+from onnxslim.ops.channels.operator import OUT, Op, links, parameters
 
 BEFORE_ALL = -(2**62)
 """An end of a Slice that goes backwards up to the first entry."""
@@ -183,7 +183,7 @@ def _slice(op: Op) -> None:
             op.pin(0, axis, "its slice is not known")
             op.pin(OUT, axis, "its slice is not known")
         else:
-            _picked(op, axis, axis, np.arange(before[axis])[sliced[axis]])
+            picked(op, axis, axis, np.arange(before[axis])[sliced[axis]])
 
 
 def _slices(op: Op) -> dict[int, slice] | None:
@@ -205,7 +205,7 @@ def _slices(op: Op) -> dict[int, slice] | None:
     return result
 
 
-def _picked(op: Op, axis: int, out: int, places: np.ndarray) -> None:
+def picked(op: Op, axis: int, out: int, places: np.ndarray) -> None:
     """Entries of an axis at ``places`` are the axis of the output."""
     ids, own = op.ids(0, axis), op.ids(OUT, out)
     if ids is None:
@@ -277,7 +277,7 @@ def _gather(op: Op) -> None:
         ids = op.ids(0, along)
         op.pin_ids(None if ids is None else ids[places], "it is taken out by its index")
     else:
-        _picked(op, along, along, places)
+        picked(op, along, along, places)
 
 
 @update("Gather")

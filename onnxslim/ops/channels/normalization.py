@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.operator import OUT, Op, links, merge, update
+from onnxslim.ops.channels.kept import Kept, update
+from onnxslim.ops.channels.operator import OUT, Op, links, merge
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
 WHOLE = "what is computed over the axis would change"

@@ -1,17 +1,14 @@
-"""One node as the channel rules see it: axes by slot, claims, and the tables of rules."""
+"""One node as the channel rules see it: axes by slot, claims, and the table of what is linked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.ops.channels.links import Choice, Contraction, Ids, Links, Option, Size
-
-if TYPE_CHECKING:
-    from onnxslim.ops.channels.kept import Kept
+from onnxslim.ops.channels.links import Ids, LinkChoice, LinkOption, Links, Size, SummedAxis
 
 OUT: Final = -1
 """The slot of the first output; the second one's is -2."""
@@ -114,12 +111,12 @@ class Op:
     def contract(self, slot: int, axis: int, weight: int, weight_axis: int) -> None:
         """A sum over the axis of products with the entries of the other's."""
         self.link(slot, axis, weight, weight_axis)
-        self.links.contractions.append(Contraction(self.node, slot, axis, weight, weight_axis))
+        self.links.contractions.append(SummedAxis(self.node, slot, axis, weight, weight_axis))
 
-    def choose(self, options: Sequence[Option], ids: Sequence[Ids | None], reason: str) -> None:
+    def choose(self, options: Sequence[LinkOption], ids: Sequence[Ids | None], reason: str) -> None:
         """One of the options, found when all that is certain is known."""
         self.links.choices.append(
-            Choice(self.node, tuple(options), tuple(each for each in ids if each is not None), reason)
+            LinkChoice(self.node, tuple(options), tuple(each for each in ids if each is not None), reason)
         )
 
     def close(self) -> None:
@@ -128,12 +125,9 @@ class Op:
 
 
 Rule: TypeAlias = Callable[[Op], None]
-Update: TypeAlias = Callable[["Op", "Kept"], None]
 
 LINKS: Final[dict[str, Rule]] = {}
 """Operator of the default domain -> what it links."""
-UPDATES: Final[dict[str, Update]] = {}
-"""Operator -> what it must be told when entries are gone. Weights are sliced without it."""
 
 
 def links(*names: str) -> Callable[[Rule], Rule]:
@@ -142,16 +136,6 @@ def links(*names: str) -> Callable[[Rule], Rule]:
     def register(rule: Rule) -> Rule:
         LINKS.update(dict.fromkeys(names, rule))
         return rule
-
-    return register
-
-
-def update(*names: str) -> Callable[[Update], Update]:
-    """Registers an update for operators."""
-
-    def register(function: Update) -> Update:
-        UPDATES.update(dict.fromkeys(names, function))
-        return function
 
     return register
 

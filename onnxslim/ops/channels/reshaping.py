@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Option, Size
-from onnxslim.ops.channels.operator import OUT, Op, links, parameters, repeated, update
+from onnxslim.ops.channels.kept import Kept, update
+from onnxslim.ops.channels.links import LinkOption, Size
+from onnxslim.ops.channels.operator import OUT, Op, links, parameters, repeated
 
 
 @links("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -45,7 +45,7 @@ def _block(op: Op, left: Sequence[int], right: Sequence[int]) -> None:
     for i, ids in enumerate(parts):
         if ids is not None:
             others = tuple(each for j, each in enumerate(parts) if j != i and each is not None)
-            options.append(Option(((flat, repeated(ids, shape, i)),), others, ids, len(ids)))
+            options.append(LinkOption(((flat, repeated(ids, shape, i)),), others, ids, len(ids)))
     op.choose(options, (flat, *parts), reason)
 
 

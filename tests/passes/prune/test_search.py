@@ -267,6 +267,6 @@ def test_an_output_of_another_shape_or_no_number_is_lost() -> None:
 def test_outputs_that_are_held_are_bounded() -> None:
     given = feeds(samples(LINEAR, 6))
     noise = OutputNoise(loaded(LINEAR), given, 1, memory=3 * 4 * 4 * 16 * 4)
-    assert len(noise._wanted) == 3
+    assert noise.count == 3
     assert noise(scaled(LINEAR, 0.9)) == pytest.approx(0.01, rel=0.1)
-    assert len(OutputNoise(loaded(LINEAR), given, 1, memory=1)._wanted) == 1
+    assert OutputNoise(loaded(LINEAR), given, 1, memory=1).count == 1

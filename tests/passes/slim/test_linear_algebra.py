@@ -8,7 +8,7 @@ from onnxslim.passes.slim.fold_into_producer import FoldScaleIntoProducer, FoldS
 from onnxslim.passes.slim.fuse_gemm import FuseGemmTranspose, FuseMatMulAdd
 from onnxslim.passes.slim.fuse_pad import FusePad
 from onnxslim.passes.slim.fuse_reduce import FuseReduceSqueeze
-from onnxslim.passes.slim.rewriting import Rule
+from onnxslim.rewriter.rule import Rule
 from tests.passes.slim.fused import Fused
 from tests.rewriting import assert_declines, assert_rewrites
 

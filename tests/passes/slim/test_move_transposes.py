@@ -10,11 +10,11 @@ from onnxslim.graph import load, parse
 from onnxslim.graph.edit import Names
 from onnxslim.passes.slim import Slim
 from onnxslim.passes.slim.layout_cut import by_bytes, minimum_cut, total
-from onnxslim.passes.slim.layout_region import Search
+from onnxslim.passes.slim.layout_region import RegionSearch
 from onnxslim.passes.slim.move_transposes import MoveTransposes
-from onnxslim.passes.slim.rewriting import Place
-from onnxslim.passes.slim.scopes import scopes
 from onnxslim.pipeline.context import Context
+from onnxslim.rewriter.place import Place
+from onnxslim.rewriter.scopes import scopes
 from tests.fuzz.generate import generate
 from tests.passes.slim.fused import Fused
 from tests.rewriting import assert_declines, assert_rewrites
@@ -271,7 +271,7 @@ def test_the_cut_is_as_cheap_as_the_best_of_all_placements() -> None:
         model = load(generate(seed, ["regions"]).model.SerializeToString())
         facts = infer_shapes(model)
         (scope, *_) = scopes(model)
-        search = Search(Place(model, scope, facts, Names.of(model)), frozenset())
+        search = RegionSearch(Place(model, scope, facts, Names.of(model)), frozenset())
         order = {node: index for index, node in enumerate(scope.graph)}
         for node in scope.graph:
             region = search.region(node) if node.op_type == "Transpose" else None

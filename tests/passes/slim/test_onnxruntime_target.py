@@ -14,9 +14,9 @@ from onnxslim.passes.slim.fuse_bias_gelu import FuseBiasGelu, FuseContribGelu
 from onnxslim.passes.slim.fuse_fused_conv import FuseFusedConv
 from onnxslim.passes.slim.fuse_fused_matmul import FuseFusedMatMul
 from onnxslim.passes.slim.fuse_quick_gelu import FuseQuickGelu
-from onnxslim.passes.slim.rewriting import Rule
 from onnxslim.passes.slim.table import ONNXRUNTIME_RULES, RULES
 from onnxslim.pipeline.context import Context
+from onnxslim.rewriter.rule import Rule
 from tests.passes.slim.fused import Fused
 from tests.rewriting import assert_declines, assert_rewrites
 

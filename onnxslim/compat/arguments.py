@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import execution
-from onnxslim.api.patterns import pattern_names, registered_passes
+from onnxslim.compat.patterns import pattern_names, registered_passes
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph.regular import check_regular
 from onnxslim.pipeline import Context, Pass, get_pass, make_pass, pass_table
@@ -54,9 +54,6 @@ _CORE = (
     "inline-if",
     "unfold-constants",
     "strip",
-    "extract",
-    "set-input-shapes",
-    "convert-float",
 )
 OPTIMIZATIONS: dict[str, tuple[str, ...]] = {
     "constant_folding": ("fold-constants", "inline-if"),
@@ -66,7 +63,7 @@ OPTIMIZATIONS: dict[str, tuple[str, ...]] = {
     "weight_tying": ("tie-initializers",),
 }
 """Names of ``skip_optimizations`` -> passes and their parts."""
-_SLIM = "onnxslim.passes.slim."
+_SLIM, _CONVERT = "onnxslim.passes.slim.", "onnxslim.passes.convert."
 
 LEGACY = {
     "no_constant_folding": "skip_optimizations=['constant_folding']",
@@ -86,7 +83,7 @@ def skipped(patterns: bool | str | Iterable[str] | None, optimizations: bool | s
         InputError: A name that neither OnnxSlim nor this project has.
     """
     own: dict[str, tuple[str, ...]] = {
-        name: (name,) for name, place in pass_table().items() if place.startswith(_SLIM) and name != "slim"
+        name: (name,) for name, place in pass_table().items() if place.startswith((_SLIM, _CONVERT)) and name != "slim"
     }
     own |= dict.fromkeys(pattern_names(), ())
     fusions = _fusions()

@@ -1,9 +1,10 @@
-"""What local rewrite rules have in common: one looks at a node and proposes, this module checks and carries out.
+"""Local rewrite rules, and the driver that applies them.
 
 A rule is a pass of its own (`Rule`): it names the operators it starts from, and ``rewrite`` answers None where it does
-not apply, a reason where it nearly does, or a `Replacement`. Everything that goes wrong in rewriters stands here, once:
-outputs keep their names, values captured by subgraphs stay visible, annotations stay, the file does not grow, every
-rewrite asks the context first, and neighbours are looked at again without a second walk over the graph.
+not apply, a reason where it nearly does, or a `Replacement`. The driver checks the replacement and carries it out.
+Everything that goes wrong in rewriters stands here, once: outputs keep their names, values captured by subgraphs stay
+visible, annotations stay, the file does not grow, every rewrite asks the context first, and neighbours are looked at
+again without a second walk over the graph.
 """
 
 from __future__ import annotations
@@ -11,25 +12,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis import ShapeFacts
 from onnxslim.analysis.facts import UNKNOWN
-from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.graph.edit import Names, add_initializer, site
 from onnxslim.graph.uses import drop_inputs, use_count
 from onnxslim.ops.contrib import VERSION
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 
-from .scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
-from .shared_facts import shape_facts
+from .place import Array, Place, Replacement
+from .scopes import ANNOTATION, Forwarding, as_nodes, scopes
+from .shape_facts import shape_facts
 from .size import constant_node_bytes, import_bytes, listing_bytes, node_bytes, tensor_bytes
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_ACTIONS_PER_NODE = 8
 """Rules that undo each other would go on for ever; a run ends at so many rewrites for each node that was there."""
@@ -37,72 +35,6 @@ MAX_ACTIONS_PER_NODE = 8
 
 FEW_USERS = 8
 """A value with more users is not looked at again with each of them: that would be quadratic, and free it cannot be."""
-
-
-@dataclass
-class Replacement:
-    """What a rule proposes: new nodes, and for each output of the matched node the value that stands for it.
-
-    Args:
-        nodes: New nodes in order; they are put before the matched node. May be empty.
-        outputs: A value for each output of the matched node that is used; None for one that is not.
-        detail: For the report.
-    """
-
-    nodes: Sequence[ir.Node] = ()
-    outputs: Sequence[ir.Value | None] = ()
-    detail: str = ""
-
-
-@dataclass(eq=False)
-class Place:
-    """Where a rule looks: the scope of the node, what is known there, and how to make new values."""
-
-    model: ir.Model
-    scope: Scope
-    facts: ShapeFacts
-    names: Names
-    made: dict[ir.Value, Array | ir.TensorProtocol] = field(default_factory=dict)
-    """Constants made for a proposal; they are registered when it is carried out."""
-
-    @property
-    def opset(self) -> int:
-        """Version of the default domain."""
-        return self.scope.opset()
-
-    def constant(self, value: ir.Value | None) -> Array | None:
-        """The array of a constant, not of one stored sparse; None where ``value`` is none."""
-        tensor = constant_tensor(value)
-        if tensor is None or tensor.meta:
-            return None
-        return tensor.numpy()
-
-    def known(self, value: ir.Value | None) -> Array | None:
-        """The array of a constant, or of a small value that inference knows entirely."""
-        if value is None:
-            return None
-        array = self.constant(value)
-        return self.facts.constant(value) if array is None else array
-
-    def is_free(self, value: ir.Value, user: ir.Node) -> bool:
-        """Whether ``user`` is the only thing that needs ``value``, so that it dies with it."""
-        few = use_count(value) <= len(user.inputs)  # asked first: it takes no list
-        return few and not value.is_graph_output() and all(use.node is user for use in value.uses())
-
-    def before(self, value: ir.Value | None, *op_types: str) -> ir.Node | None:
-        """The node of the default domain and the same graph that makes ``value``, if it is one of these operators."""
-        node = value.producer() if value is not None else None
-        if node is None or node.domain != "" or node.op_type not in op_types or node.graph is not self.scope.graph:
-            return None
-        return node
-
-    def new_constant(self, array: Array | ir.TensorProtocol, like: str) -> ir.Value:
-        """A constant for a proposal: its name is made from ``like``."""
-        tensor = ir.Tensor(array) if isinstance(array, np.ndarray) else array
-        shape = ir.Shape(tensor.shape.numpy())
-        value = ir.Value(name=like, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self.made[value] = array
-        return value
 
 
 @dataclass(frozen=True)
@@ -125,20 +57,6 @@ class Rule(Pass):
         """Applies the rule wherever it fits."""
         apply_rules((self,), model, context)
         return context.result()
-
-
-def remade(
-    node: ir.Node,
-    inputs: Sequence[ir.Value | None],
-    attributes: Mapping[str, ir.Attr] | None = None,
-    *,
-    outputs: int = 1,
-) -> ir.Node:
-    """The same operator under the same name on other inputs, with other attributes where these are given."""
-    given = node.attributes if attributes is None else attributes
-    new = ir.Node(node.domain, node.op_type, inputs, given.values(), num_outputs=outputs, name=node.name)
-    new.metadata_props.update(node.metadata_props)
-    return new
 
 
 def apply_rules(rules: Sequence[Rule], model: ir.Model, context: Context) -> None:

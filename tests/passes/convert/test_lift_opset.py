@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from onnxslim.execution import open_session
 from onnxslim.graph import load, parse, to_bytes
-from onnxslim.passes.quantize.lift_opset import LiftOpset
+from onnxslim.passes.convert.lift_opset import LiftOpset
 from onnxslim.pipeline import Context
 from tests.rewriting import assert_declines
 

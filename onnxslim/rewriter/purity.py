@@ -6,12 +6,10 @@ from collections.abc import Container
 
 import onnx_ir as ir
 
-from onnxslim.graph.walk import subgraphs
+from onnxslim.graph.walk import callees_first, nested, subgraphs
 from onnxslim.ops.determinism import HOLDS_SUBGRAPH, impurity
 
-from .inline_functions import callees_first
 from .scopes import Scope
-from .splice import nested
 
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 

@@ -1,13 +1,13 @@
 """The functions that callers of OnnxSlim import from ``onnxslim.utils``, in their shape, made of this project's own.
 
-Nothing in this project uses this package. It stands here so that scripts written for OnnxSlim keep working:
-``information`` describes models and prints the table, ``running`` runs them in onnxruntime, ``files`` writes them.
-New code has ``onnxslim.inspect``, ``onnxslim.verify``, ``onnxslim.load`` and ``onnxslim.save``.
+Nothing in this project uses this module. It stands here so that scripts written for OnnxSlim keep working, and only
+hands on what `onnxslim.compat` holds. New code has ``onnxslim.inspect``, ``onnxslim.verify``, ``onnxslim.load`` and
+``onnxslim.save``.
 """
 
-from onnxslim.api.slim import init_logging, logger
-from onnxslim.utils.files import model_save_as_external_data, save
-from onnxslim.utils.information import (
+from onnxslim.compat.console import init_logging, logger
+from onnxslim.compat.files import model_save_as_external_data, save
+from onnxslim.compat.information import (
     ModelInfo,
     OperatorInfo,
     TensorInfo,
@@ -26,7 +26,7 @@ from onnxslim.utils.information import (
     print_model_info_as_table,
     summarize_model,
 )
-from onnxslim.utils.running import (
+from onnxslim.compat.running import (
     check_onnx,
     check_onnx_compatibility,
     check_point,

@@ -10,8 +10,8 @@ import argparse
 import re
 from typing import Any, NoReturn
 
-from onnxslim import __version__
 from onnxslim.errors import InputError, did_you_mean
+from onnxslim.version import __version__
 
 _FLAGS = {
     "no_shape_infer": "no effect: inferred shapes are never written",
@@ -31,7 +31,7 @@ _LISTS = {
     "model_check_inputs": ("NAME:SHAPE|FILE.npy", "what to compare outputs on"),
 }
 _SILENT = ("no_shape_infer", "inspect", "verbose")
-"""What does not concern the API's ``simplify``."""
+"""What does not concern ``slim_result``."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -107,7 +107,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _inspect(given: dict[str, Any], as_json: bool) -> int:
-    from onnxslim.api.slim import show_models
+    from onnxslim.compat.console import show_models
 
     if not as_json:
         show_models(given["input_model"], dump_to_disk=given["dump_to_disk"])
@@ -123,9 +123,10 @@ def _inspect(given: dict[str, Any], as_json: bool) -> int:
 
 
 def _slim(given: dict[str, Any], as_json: bool, verify: bool) -> int:
-    from onnxslim.api.slim import init_logging, simplify
     from onnxslim.commands.options import refuse_stdout
     from onnxslim.commands.output import progress, show
+    from onnxslim.compat.console import init_logging
+    from onnxslim.compat.slim import slim_result
 
     model, output = given.pop("input_model"), given.pop("output_model")
     refuse_stdout(output)
@@ -141,7 +142,7 @@ def _slim(given: dict[str, Any], as_json: bool, verify: bool) -> int:
             say(text)
             logger.debug(text)
 
-        result = simplify(
+        result = slim_result(
             model,
             output,
             in_place=True,

@@ -8,18 +8,16 @@ The differences were read from the operators' changelogs (onnx/docs/Changelog.md
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
-from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, raise_ir_version, site
 from onnxslim.graph.walk import nodes
-from onnxslim.pipeline import Action, Context, Pass, PassResult
+from onnxslim.pipeline.context import Context
+from onnxslim.pipeline.rewrite import Action
 
 TARGET = 13
 OLDEST = 7
@@ -27,20 +25,6 @@ OLDEST = 7
 
 Ranks = Callable[[ir.Value | None], int | None]
 Adapter = Callable[[ir.Node, Names, Ranks], None]
-
-
-@dataclass(frozen=True)
-class LiftOpset(Pass):
-    """Raise the opset to 13, so that per-channel quantization can be expressed."""
-
-    name: ClassVar[str] = "lift-opset"
-    tier: ClassVar[Tier] = Tier.NUMERIC
-    opset: int = field(default=TARGET, metadata={"help": "the opset to reach", "choices": (TARGET,)})
-
-    def run(self, model: ir.Model, context: Context) -> PassResult:
-        """Lifts the model where it can be, and says why where it cannot."""
-        lift(model, context)
-        return context.result()
 
 
 def lift(model: ir.Model, context: Context) -> bool:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts, infer_shapes
 from onnxslim.pipeline.context import Context
 
-_KEY = "slim: shape facts"
+_KEY = "shape facts"
 _HARMLESS = frozenset(
     {"remove-node", "remove-initializer", "remove-function", "merge-nodes", "tie-initializers", "share-initializer"}
     | {"hoist-invariant", "same-numbers"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from onnxslim.api.arguments import check_feed
-from onnxslim.api.slim import logger
+from onnxslim.compat.arguments import check_feed
+from onnxslim.compat.console import logger
 from onnxslim.execution import open_session
 from onnxslim.graph import load, to_graphsurgeon
 

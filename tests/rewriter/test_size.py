@@ -7,7 +7,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnxslim.graph import to_proto
-from onnxslim.passes.slim.size import LARGE, framed, tensor_bytes
+from onnxslim.rewriter.size import LARGE, framed, tensor_bytes
 
 
 def written(tensor: ir.TensorProtocol, name: str) -> int:

@@ -1,0 +1,1 @@
+"""Passes that give a model another interface, type or opset, where somebody asks for it."""
