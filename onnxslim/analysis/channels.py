@@ -24,7 +24,7 @@ from onnxslim.analysis.ones import sizes_of_one
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.graph.edit import Names, constant_tensor
 from onnxslim.graph.walk import subgraphs
-from onnxslim.ops.channels import LINKS, Choice, Contraction, Ids, Links, Op, Option
+from onnxslim.ops.channels import LINKS, ChannelSum, Choice, Ids, Links, Op, Option
 
 Labels = npt.NDArray[np.int64]
 
@@ -94,7 +94,7 @@ class Channels:
     reasons: dict[int, tuple[str, str]]
 
     @property
-    def contractions(self) -> list[Contraction]:
+    def contractions(self) -> list[ChannelSum]:
         """The sums over channels."""
         return self.links.contractions
 
@@ -125,7 +125,7 @@ def _rows(links: Links) -> Iterator[tuple[ir.Value, int, Ids]]:
             yield value, axis, ids
 
 
-def _row_axis(contraction: Contraction, rank: int) -> int | None:
+def _row_axis(contraction: ChannelSum, rank: int) -> int | None:
     op, axis = contraction.node.op_type, contraction.weight_axis
     if op in ("Conv", "ConvTranspose") or rank == 2:
         return 1 - axis if axis < 2 else None

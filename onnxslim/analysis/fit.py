@@ -12,6 +12,7 @@ from typing import Final
 
 from onnxslim.analysis.facts import Shape
 from onnxslim.analysis.operator import Operator
+from onnxslim.ops.contraction import gemm_axes
 
 Check = Callable[[Operator], str]
 CHECKS: Final[dict[str, Check]] = {}
@@ -72,7 +73,8 @@ def _gemm(op: Operator) -> str:
             return f"a matrix has {len(shape)} dims"
     if a is None or b is None:
         return ""
-    left, right = a[0 if op.get("transA", 0) else 1], b[1 if op.get("transB", 0) else 0]
+    (_, summed), (over, _) = gemm_axes(op.get)
+    left, right = a[summed], b[over]
     return f"matrices are multiplied over {left} and {right} elements" if _differ(left, right) else ""
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxslim.ops.contraction import contraction_of
+
 
 @dataclass(frozen=True, slots=True)
-class Contraction:
+class Int8Kernel:
     """An operator that multiplies an activation by a constant weight.
 
     Inputs 0, 1 and 2 are the activation, the weight and the bias. ``quantized_output`` is whether the kernel is formed
@@ -26,19 +28,11 @@ class Contraction:
     ranks: tuple[int, ...]
     """Ranks of the weight that the kernel takes."""
 
-    def channel_axis(self, node: ir.Node) -> int:
-        """The weight's axis that holds the output channels."""
-        if self.op_type == "Conv":
-            return 0
-        if self.op_type == "Gemm":
-            return 0 if _int(node, "transB", 0) else 1
-        return 1
 
-
-CONTRACTIONS: dict[str, Contraction] = {
-    "Conv": Contraction("Conv", "QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
-    "MatMul": Contraction("MatMul", "MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
-    "Gemm": Contraction("Gemm", "QGemm", quantized_output=False, ranks=(2,)),
+CONTRACTIONS: dict[str, Int8Kernel] = {
+    "Conv": Int8Kernel("Conv", "QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
+    "MatMul": Int8Kernel("MatMul", "MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
+    "Gemm": Int8Kernel("Gemm", "QGemm", quantized_output=False, ranks=(2,)),
 }
 
 ABSORBED = frozenset({"Relu", "Clip"})
@@ -50,11 +44,12 @@ def no_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
     contraction = CONTRACTIONS[node.op_type]
     if len(weight_shape) not in contraction.ranks:
         return f"{contraction.kernel} takes no weight of rank {len(weight_shape)}"
-    if node.op_type == "Gemm" and (_float(node, "alpha", 1.0) != 1.0 or _float(node, "beta", 1.0) != 1.0):
+    known = contraction_of(node, shape=weight_shape)
+    if isinstance(known, str):
+        return known
+    if known.scaled:
         return "QGemm takes no alpha or beta other than 1"
-    if node.op_type == "Gemm" and _int(node, "transA", 0):
-        return "a transposed activation"
-    return ""
+    return "a transposed activation" if known.data_axis == 0 else ""
 
 
 def slow_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:

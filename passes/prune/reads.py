@@ -10,10 +10,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels
-from onnxslim.calibration import Gram, Request, Statistics, Unfold
+from onnxslim.calibration import Gram, Request, Statistics
 from onnxslim.graph.edit import constant_tensor, read_only_by
 from onnxslim.linalg import Lowrank
-from onnxslim.ops.channels import Contraction, Ids
+from onnxslim.ops.channels import ChannelSum, Ids
+from onnxslim.ops.unfold import Unfold
 
 Matrix = npt.NDArray[np.float64]
 DAMPING = 1e-3
@@ -31,7 +32,7 @@ class Read:
         weight: The constant weight; ``ids`` are those of the axis of it that is summed over.
     """
 
-    contractions: tuple[Contraction, ...]
+    contractions: tuple[ChannelSum, ...]
     values: tuple[ir.Value, ...]
     axis: int
     weight: ir.Value
@@ -71,7 +72,7 @@ class Read:
 
 def reads_of(channels: Channels) -> list[Read]:
     """All reads of channels that can be removed, in the order of the nodes; those of one weight are one."""
-    pools: dict[tuple[ir.Value, int, int], list[tuple[Contraction, ir.Value, Ids]]] = {}
+    pools: dict[tuple[ir.Value, int, int], list[tuple[ChannelSum, ir.Value, Ids]]] = {}
     for contraction in map(_weights_last, channels.contractions):
         node = contraction.node
         weight = node.inputs[contraction.weight]
@@ -91,7 +92,7 @@ def reads_of(channels: Channels) -> list[Read]:
     ]
 
 
-def _weights_last(contraction: Contraction) -> Contraction:
+def _weights_last(contraction: ChannelSum) -> ChannelSum:
     """The same sum, what is constant being called the weight.
 
     Where both are, as at the first step of a recurrence, it is the one where the operator has its weights.
@@ -101,7 +102,7 @@ def _weights_last(contraction: Contraction) -> Contraction:
         return contraction
     if contraction.weight == 1 and constant_tensor(node.inputs[1]) is not None:
         return contraction
-    return Contraction(node, contraction.weight, contraction.weight_axis, slot, contraction.axis)
+    return ChannelSum(node, contraction.weight, contraction.weight_axis, slot, contraction.axis)
 
 
 @dataclass(frozen=True, slots=True)

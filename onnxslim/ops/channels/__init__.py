@@ -7,14 +7,14 @@ no rule claims is pinned: it stays.
 
 from onnxslim.ops.channels import contractions, elementwise, movers, normalization, recurrent, reshaping
 from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Choice, Contraction, Ids, Links, Option, Pin
+from onnxslim.ops.channels.links import ChannelSum, Choice, Ids, Links, Option, Pin
 from onnxslim.ops.channels.operator import LINKS, UPDATES, Op
 
 __all__ = [
     "LINKS",
     "UPDATES",
+    "ChannelSum",
     "Choice",
-    "Contraction",
     "Ids",
     "Kept",
     "Links",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Contraction, Option
+from onnxslim.ops.channels.links import ChannelSum, Option
 from onnxslim.ops.channels.operator import OUT, Op, links, merge, update
+from onnxslim.ops.contraction import gemm_axes
 
 
 @links("Conv")
@@ -88,7 +89,7 @@ def _grouped(op: Op, group: int, contracted: tuple[int, int], free: tuple[int, i
     if w is None:  # one place a group: within it only the other side can go
         within = Option((within_y,), (x,), y, other_size // group)
     op.choose((whole, within), (x, y, w), "the groups of a convolution must stay equal")
-    op.links.grouped.append(Contraction(op.node, 0, 1, 1, 1 if slot == 0 else 0))
+    op.links.grouped.append(ChannelSum(op.node, 0, 1, 1, 1 if slot == 0 else 0))
 
 
 @update("Conv", "ConvTranspose")
@@ -103,10 +104,10 @@ def _update_group(op: Op, kept: Kept) -> None:
 
 @links("Gemm")
 def _gemm(op: Op) -> None:
-    across, transposed = op.integer("transA", 0), op.integer("transB", 0)
-    op.link(0, 1 if across else 0, OUT, 0)
-    op.link(1, 0 if transposed else 1, OUT, 1)
-    op.contract(0, 0 if across else 1, 1, 1 if transposed else 0)
+    (rows, summed), (over, columns) = gemm_axes(op.integer)
+    op.link(0, rows, OUT, 0)
+    op.link(1, columns, OUT, 1)
+    op.contract(0, summed, 1, over)
     if op.value(2) is not None:
         merge(op, [2])
 

@@ -56,7 +56,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Contraction:
+class ChannelSum:
     """A sum over an axis of an input: where a channel ends, whose removal is then the same as multiplying it by zero.
 
     Attributes:
@@ -94,10 +94,10 @@ class Links:
         self.pairs: list[tuple[Ids, Ids]] = []
         self.pins: list[Pin] = []
         self.choices: list[Choice] = []
-        self.contractions: list[Contraction] = []
+        self.contractions: list[ChannelSum] = []
         self.given: list[Ids] = []
         """Ids of the axes of the model's inputs, of which it can read less than it is given."""
-        self.grouped: list[Contraction] = []
+        self.grouped: list[ChannelSum] = []
         """Sums of grouped convolutions; an axis of the weights may have the places of one group only."""
         self.batched: list[Ids] = []
         """Ids of axes over which two tensors of a run are multiplied side by side: the heads of attention."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.ops.channels.links import Choice, Contraction, Ids, Links, Option, Size
+from onnxslim.ops.channels.links import ChannelSum, Choice, Ids, Links, Option, Size
 
 if TYPE_CHECKING:
     from onnxslim.ops.channels.kept import Kept
@@ -114,7 +114,7 @@ class Op:
     def contract(self, slot: int, axis: int, weight: int, weight_axis: int) -> None:
         """A sum over the axis of products with the entries of the other's."""
         self.link(slot, axis, weight, weight_axis)
-        self.links.contractions.append(Contraction(self.node, slot, axis, weight, weight_axis))
+        self.links.contractions.append(ChannelSum(self.node, slot, axis, weight, weight_axis))
 
     def choose(self, options: Sequence[Option], ids: Sequence[Ids | None], reason: str) -> None:
         """One of the options, found when all that is certain is known."""

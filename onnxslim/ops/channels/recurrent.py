@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.ops.channels.kept import Kept
-from onnxslim.ops.channels.links import Contraction
+from onnxslim.ops.channels.links import ChannelSum
 from onnxslim.ops.channels.operator import OUT, Op, links, update
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -22,7 +22,7 @@ def _recurrent(op: Op) -> None:
     if op.value(OUT) is not None:
         op.contract(OUT, 3, 2, 2)  # the recurrence
     else:
-        op.links.contractions.append(Contraction(op.node, OUT, 3, 2, 2))
+        op.links.contractions.append(ChannelSum(op.node, OUT, 3, 2, 2))
     # Weights of the recurrence: what a unit reads, and what it adds to each gate; directions share their units.
     for slot, blocks, axis in ((1, gates, 1), (2, gates, 1), (3, 2 * gates, 1), (7, 3, 1)):
         ids = op.ids(slot, axis) if op.value(slot) is not None else None
