@@ -120,11 +120,7 @@ class Contraction:
         return summed
 
     def along(self, vector: np.ndarray, axis: int) -> np.ndarray:
-        """One number for each output or input channel, in a shape that broadcasts to that of the weight.
-
-        Args:
-            vector: ``[outputs]`` or ``[inputs]``.
-            axis: `output_axis` or `input_axis`.
+        """``[outputs]`` or ``[inputs]`` along `output_axis` or `input_axis`, to be broadcast to the weight's shape.
 
         >>> conv = Contraction("Conv", (4, 1, 1), output_axis=0, input_axis=1, groups=2)
         >>> conv.along(np.array([5, 6]), conv.input_axis).ravel().tolist()  # each output's one channel
@@ -205,10 +201,7 @@ def _patches(node: ir.Node, shape: tuple[int, ...], groups: int) -> Unfold | str
 
 
 def gemm_axes(get: Callable[[str, int], Any]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The axes of a Gemm's A, rows and summed over, and of its B, summed over and columns.
-
-    Args:
-        get: The number of an attribute, or the default.
+    """The axes of a Gemm's A, rows and summed over, and of its B, summed over and columns; ``get`` reads an attribute.
 
     >>> gemm_axes({"transB": 1}.get)
     ((0, 1), (1, 0))
@@ -224,15 +217,15 @@ def output_axis(node: ir.Node, rank: int = 2) -> int:
     return 0 if node.op_type == "Conv" else rank - 1
 
 
-def bias_place(node: ir.Node) -> tuple[ir.Node, int] | None:
-    """The node that adds a contraction's bias, and the slot; None where nothing does.
+def bias_of(node: ir.Node) -> tuple[ir.Node, ir.Value | None]:
+    """The node that adds a contraction's bias, and the bias; None where there is none.
 
-    That is the third input, which may be left out; of a MatMul the other input of the Add that alone reads it.
+    That is the third input; of a MatMul the other input of the Add that alone reads it.
     """
     if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
-        return node, 2
+        return node, node.inputs[2] if len(node.inputs) > 2 else None
     uses = list(node.outputs[0].uses())
     if node.op_type != "MatMul" or len(uses) != 1 or node.outputs[0].is_graph_output():
-        return None
+        return node, None
     add = uses[0].node
-    return (add, 1 - uses[0].idx) if add.op_type == "Add" and not add.domain else None
+    return (add, add.inputs[1 - uses[0].idx]) if add.op_type == "Add" and not add.domain else (node, None)

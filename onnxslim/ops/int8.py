@@ -22,7 +22,6 @@ class Int8Kernel:
     only with a QuantizeLinear on the output; where it is not, leaving the output in float is faster and more accurate.
     """
 
-    op_type: str
     kernel: str
     quantized_output: bool
     ranks: tuple[int, ...]
@@ -30,9 +29,9 @@ class Int8Kernel:
 
 
 CONTRACTIONS: dict[str, Int8Kernel] = {
-    "Conv": Int8Kernel("Conv", "QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
-    "MatMul": Int8Kernel("MatMul", "MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
-    "Gemm": Int8Kernel("Gemm", "QGemm", quantized_output=False, ranks=(2,)),
+    "Conv": Int8Kernel("QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
+    "MatMul": Int8Kernel("MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
+    "Gemm": Int8Kernel("QGemm", quantized_output=False, ranks=(2,)),
 }
 
 ABSORBED = frozenset({"Relu", "Clip"})
@@ -56,7 +55,7 @@ def slow_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
     """Why the int8 kernel is slower than the float one, as measured; empty where it is not known to be."""
     if node.op_type == "Conv":
         out_channels, in_channels, *kernel = weight_shape
-        group = _int(node, "group", 1)
+        group = node.attributes.get_int("group", 1)
         if group > 1 and in_channels == 1:
             return "depthwise: QLinearConv measured 0.70 to 0.98x the speed of float"
         if all(size == 1 for size in kernel):
@@ -120,11 +119,12 @@ UNSUPPORTED = frozenset(("ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "PRelu
 
 def no_int8(node: ir.Node) -> str:
     """Why onnxruntime has no int8 form of an elementwise operator or a mover; empty where it has one."""
-    if node.op_type == "Resize" and _text(node, "mode", "nearest") != "nearest":
+    text = node.attributes.get_string
+    if node.op_type == "Resize" and text("mode", "nearest") != "nearest":
         return "Resize makes new numbers, unless it picks the nearest"
-    if node.op_type == "Resize" and _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+    if node.op_type == "Resize" and text("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return "Resize makes new numbers outside of what it crops"
-    if node.op_type == "HardSigmoid" and _float(node, "alpha", 0.2) <= 0:
+    if node.op_type == "HardSigmoid" and node.attributes.get_float("alpha", 0.2) <= 0:
         return "a HardSigmoid that falls"
     if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():
         return "the places of the maxima are used"
@@ -135,16 +135,4 @@ def hard_sigmoid(node: ir.Node) -> tuple[float, float]:
     """Slope and offset of a HardSigmoid, or of the one in a HardSwish."""
     if node.op_type == "HardSwish":
         return 1 / 6, 0.5
-    return _float(node, "alpha", 0.2), _float(node, "beta", 0.5)
-
-
-def _int(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
-
-
-def _float(node: ir.Node, name: str, default: float) -> float:
-    return node.attributes[name].as_float() if name in node.attributes else default
-
-
-def _text(node: ir.Node, name: str, default: str) -> str:
-    return node.attributes[name].as_string() if name in node.attributes else default
+    return node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)

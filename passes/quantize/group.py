@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import constant_tensor
-from onnxslim.ops.contraction import bias_place, output_axis
+from onnxslim.ops.contraction import bias_of, output_axis
 from onnxslim.ops.int8 import ABSORBED, CONTRACTIONS, ELEMENTWISE, MOVERS, no_int8, no_kernel
 
 Operand = tuple[int, ir.Value]
@@ -115,13 +115,9 @@ def with_bias(group: Group) -> Group | None:
     Where all sizes are known, onnxruntime makes a Gemm of both, between two Reshapes, before it looks for int8 kernels.
     That becomes a QGemm if the bias is quantized too, and nothing if it is not.
     """
-    node, tensor, place = group.node, constant_tensor(group.weight), bias_place(group.node)
-    if node.op_type != "MatMul" or group.bias is not None or tensor is None or place is None:
+    node, tensor, (add, value) = group.node, constant_tensor(group.weight), bias_of(group.node)
+    if node.op_type != "MatMul" or group.bias is not None or tensor is None or add.graph is not node.graph:
         return None
-    add, slot = place
-    if add.graph is not node.graph:
-        return None
-    value = add.inputs[slot]
     bias, outputs = constant_tensor(value), tensor.shape.numpy()[1]
     if bias is None or bias.dtype != ir.DataType.FLOAT or bias.size != outputs:
         return None

@@ -188,7 +188,7 @@ def test_groups_that_form_no_kernel_are_taken_out(monkeypatch: pytest.MonkeyPatc
     """A Conv whose group asks for no quantized output is a group that onnxruntime leaves unfused."""
     model = with_weights(CNN, CNN_SHAPES)
     conv = CONTRACTIONS["Conv"]
-    loose = {**CONTRACTIONS, "Conv": Int8Kernel("Conv", "QLinearConv", quantized_output=False, ranks=conv.ranks)}
+    loose = {**CONTRACTIONS, "Conv": Int8Kernel("QLinearConv", quantized_output=False, ranks=conv.ranks)}
     monkeypatch.setattr(group, "CONTRACTIONS", loose)
     result_model, result = quantized(model, IMAGES)
     assert [action.outputs for action in result.actions] == [("y",)]
