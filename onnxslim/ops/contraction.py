@@ -116,8 +116,7 @@ class Contraction:
     def by_channel(self, array: np.ndarray) -> np.ndarray:
         """Features of a Conv's `matrix` summed over the kernel: ``[groups, outputs, inputs of a group]``."""
         matrix = self.matrix(array)
-        summed: np.ndarray = matrix.reshape(*matrix.shape[:2], -1, self.places).sum(axis=3)
-        return summed
+        return np.asarray(matrix.reshape(*matrix.shape[:2], -1, self.places).sum(axis=3))
 
     def along(self, vector: np.ndarray, axis: int) -> np.ndarray:
         """``[outputs]`` or ``[inputs]`` along `output_axis` or `input_axis`, to be broadcast to the weight's shape.

@@ -73,9 +73,6 @@ def shift_of(group: Group, rounded: np.ndarray, mean: np.ndarray) -> np.ndarray 
     known = contraction_of(group.node, shape=error.shape)
     if isinstance(known, str) or known.inputs != len(mean):
         return None
-    shift: np.ndarray
     if known.op_type == "Gemm":
-        shift = known.matrix(error)[0] @ mean
-    else:
-        shift = (known.by_channel(error) * mean.reshape(known.groups, 1, -1)).sum(axis=2).reshape(-1)
-    return shift
+        return np.asarray(known.matrix(error)[0] @ mean)
+    return np.asarray((known.by_channel(error) * mean.reshape(known.groups, 1, -1)).sum(axis=2).reshape(-1))

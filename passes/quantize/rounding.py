@@ -276,9 +276,8 @@ def round_for(
         after += np.where(better, unseen, nearest).sum()
     if after == before:
         return None
-    return Rounded(
-        grid, geometry.with_matrix(integers), float(10 * np.log10(before / max(after, np.finfo(np.float64).tiny)))
-    )
+    gain = float(10 * np.log10(before / max(after, np.finfo(np.float64).tiny)))
+    return Rounded(grid, geometry.with_matrix(integers), gain)
 
 
 def _to_grid(scale: np.ndarray, grid: Grid) -> Project:

@@ -160,8 +160,7 @@ def scaled_inputs(place: Place, node: ir.Node, side: int, x: ir.Value, scale: Ar
     vector = None if isinstance(known, str) else _input_vector(place, x, scale, known)
     if isinstance(known, str) or vector is None:
         return None
-    changed: Array = weights * known.along(vector, known.input_axis)
-    return changed
+    return np.asarray(weights * known.along(vector, known.input_axis))
 
 
 def _moved(place: Place, node: ir.Node, weights: Array, x: ir.Value, shift: Array) -> Array | str:
@@ -177,12 +176,10 @@ def _moved(place: Place, node: ir.Node, weights: Array, x: ir.Value, shift: Arra
     vector = _input_vector(place, x, shift, known)
     if vector is None:
         return _CHANNELS
-    result: Array
-    if node.op_type == "Conv":
-        result = np.einsum("goi,gi->go", known.by_channel(weights), vector.reshape(known.groups, -1)).reshape(-1)
-    else:
-        result = vector @ known.matrix(weights)[0].T * (known.alpha / known.beta)
-    return result
+    if node.op_type != "Conv":
+        return np.asarray(vector @ known.matrix(weights)[0].T * (known.alpha / known.beta))
+    by_group: Array = np.einsum("goi,gi->go", known.by_channel(weights), vector.reshape(known.groups, -1))
+    return by_group.reshape(-1)
 
 
 def _input_vector(place: Place, x: ir.Value, constant: Array, known: Contraction) -> Array | None:

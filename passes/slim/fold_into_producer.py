@@ -199,7 +199,9 @@ def scaled(place: Place, node: ir.Node, scale: Array) -> ir.Node | str | None:
     changed: dict[int, Array] = {}
     match node.op_type:
         case "Conv" | "ConvTranspose" | "Gemm":
-            known = _known(place, node, None if weights is None else weights.shape)
+            # Facts do not know a constant of this round: a convolution with such weights waits for the next one.
+            shape = weights.shape if weights is not None and node.op_type == "Gemm" else None
+            known = _known(place, node, shape)
             if weights is None or known is None:
                 return _OTHERS
             vector = along(scale, known.outputs, weights.ndim - 2, weights.ndim)
@@ -249,7 +251,7 @@ def shifted(place: Place, node: ir.Node, shift: Array) -> ir.Node | str | None:
     absent = len(inputs) < 3 or inputs[2] is None
     match node.op_type:
         case "Conv" | "ConvTranspose" | "Gemm":
-            known = _known(place, node, None if inputs[1] is None else place.facts.shape(inputs[1]))
+            known = _known(place, node)
             if (bias is None and not absent) or known is None or not known.beta:
                 return _OTHERS
             vector = along(shift, known.outputs, len(known.shape) - 2, len(known.shape))
@@ -325,8 +327,10 @@ def _sum(place: Place, node: ir.Node, shift: Array) -> ir.Node | str | None:
     return ir.node("Add", [x, value], name=node.name)
 
 
-def _known(place: Place, node: ir.Node, shape: Sequence[Dim] | None) -> Contraction | None:
-    """The geometry of a node whose weights are of that shape, if its output channels are known."""
+def _known(place: Place, node: ir.Node, shape: Sequence[Dim] | None = None) -> Contraction | None:
+    """The geometry of a node, if its output channels are known; ``shape`` is that of its weights, by facts if None."""
+    if shape is None and node.inputs[1] is not None:
+        shape = place.facts.shape(node.inputs[1])
     if shape is None or (node.op_type == "Gemm" and place.opset < 7):
         return None
     known = contraction_of(node, shape=[dim if isinstance(dim, int) else 0 for dim in shape])

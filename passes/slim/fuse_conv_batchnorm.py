@@ -63,8 +63,7 @@ def scale_and_shift(scale: Array, shift: Array, mean: Array, var: Array, epsilon
 
 def scaled_weights(weights: Array, a: Array, geometry: Contraction) -> Array:
     """Weights with each output channel multiplied by ``a``, of shape (out,), in float64."""
-    wide: Array = weights.astype(np.float64) * geometry.along(a, geometry.output_axis)
-    return wide
+    return np.asarray(weights.astype(np.float64) * geometry.along(a, geometry.output_axis))
 
 
 def fuse(scope: Scope, norm: ir.Node, forwarding: Forwarding, names: Names, context: Context) -> None:
