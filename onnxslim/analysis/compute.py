@@ -13,6 +13,7 @@ from onnxslim.analysis.dims import Dim, Expr, ceildiv, floordiv, maximum, mul
 from onnxslim.analysis.facts import Fact, Shape
 from onnxslim.analysis.movement import dims_of, moved
 from onnxslim.analysis.operator import Operator, Rule, Undecided, axis_of, broadcast_shapes
+from onnxslim.ops.contraction import gemm_axes
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
 COMPUTE_RULES: Final[dict[str, Rule]] = {}
@@ -168,9 +169,8 @@ def _matmul(op: Operator) -> Sequence[Fact] | None:
 @rule("Gemm")
 def _gemm(op: Operator) -> Sequence[Fact] | None:
     a, b = op.shape(0), op.shape(1)
-    rows = op.symbols.dim() if a is None else a[1 if op.get("transA", 0) else 0]
-    columns = op.symbols.dim() if b is None else b[0 if op.get("transB", 0) else 1]
-    return moved(op, (rows, columns))
+    (rows, _), (_, columns) = gemm_axes(op.get)
+    return moved(op, tuple(op.symbols.dim() if x is None else x[axis] for x, axis in ((a, rows), (b, columns))))
 
 
 @rule(*AXES_ARE_INPUT_SINCE)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim.analysis.dims import evaluate, free_symbols
 from onnxslim.analysis.facts import ShapeFacts
 from onnxslim.analysis.shapes import infer_shapes
+from onnxslim.ops.contraction import gemm_axes
 
 MAX_DEPTH: Final = 32
 UNCOUNTED: Final = frozenset({"Attention", "DeformConv", "DFT", "FlexAttention", "LinearAttention", "STFT"})
@@ -167,9 +168,7 @@ class _Counter:
             a, out = self.sizes(inputs[0]), self.sizes(node.outputs[0])
             if not a or out is None:
                 return None
-            trans = node.attributes.get("transA")
-            transposed = kind == "Gemm" and trans is not None and trans.as_int()
-            return math.prod(out) * a[0 if transposed else -1]
+            return math.prod(out) * a[gemm_axes(node.attributes.get_int)[0][1] if kind == "Gemm" else -1]
         if kind in RECURRENT:
             x, w, r = (self.sizes(inputs[i]) for i in range(3))
             return None if not x or w is None or r is None else x[0] * x[1] * (math.prod(w) + math.prod(r))

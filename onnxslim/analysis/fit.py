@@ -14,6 +14,7 @@ from onnxslim.analysis import fit_indices, fit_sizes
 from onnxslim.analysis.facts import Shape
 from onnxslim.analysis.fit_recurrent import recurrent
 from onnxslim.analysis.operator import Operator, differ
+from onnxslim.ops.contraction import gemm_axes
 
 Check = Callable[[Operator], str]
 CHECKS: Final[dict[str, Check]] = {
@@ -112,7 +113,8 @@ def _gemm(op: Operator) -> str:
             return f"a matrix has {len(shape)} dims"
     if a is None or b is None:
         return ""
-    left, right = a[0 if op.get("transA", 0) else 1], b[1 if op.get("transB", 0) else 0]
+    (_, summed), (over, _) = gemm_axes(op.get)
+    left, right = a[summed], b[over]
     if differ(left, right):
         return f"matrices are multiplied over {left} and {right} elements"
     return fit_sizes.bias_of_gemm(op)

@@ -12,7 +12,7 @@ from onnxslim.lazy import lazy_exports
 if TYPE_CHECKING:
     from onnxslim.calibration.blocks import BLOCK
     from onnxslim.calibration.fingerprint import fingerprints, model_digest
-    from onnxslim.calibration.gram import Gram, Unfold, unfold_of
+    from onnxslim.calibration.gram import Gram
     from onnxslim.calibration.histogram import Histogram
     from onnxslim.calibration.moments import Mean, Range
     from onnxslim.calibration.ranges import entropy, min_max, mse, percentile
@@ -27,7 +27,6 @@ __all__ = [
     "Range",
     "Request",
     "Statistics",
-    "Unfold",
     "collect",
     "collect_in_groups",
     "entropy",
@@ -36,7 +35,6 @@ __all__ = [
     "model_digest",
     "mse",
     "percentile",
-    "unfold_of",
 ]
 
 _HOMES = {
@@ -45,11 +43,7 @@ _HOMES = {
         "fingerprints",
         "model_digest",
     ),
-    ".gram": (
-        "Gram",
-        "Unfold",
-        "unfold_of",
-    ),
+    ".gram": ("Gram",),
     ".histogram": ("Histogram",),
     ".moments": (
         "Mean",

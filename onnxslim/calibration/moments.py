@@ -8,10 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from onnxslim.calibration.blocks import BlockSum
-
-
-class Uneven(ValueError):
-    """An axis does not exist or has another size than in the samples before; the text says which."""
+from onnxslim.ops.unfold import Uneven
 
 
 class Range:

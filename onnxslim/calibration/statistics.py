@@ -13,12 +13,13 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 
-from onnxslim.calibration.gram import Gram, Unfold
+from onnxslim.calibration.gram import Gram
 from onnxslim.calibration.histogram import Histogram
 from onnxslim.calibration.moments import Mean, Range
 from onnxslim.errors import InputError
 from onnxslim.graph import atomic_write
 from onnxslim.graph.regular import open_regular
+from onnxslim.ops.unfold import Unfold
 
 Kind = Literal["range", "histogram", "mean", "gram"]
 Statistic = Range | Histogram | Mean | Gram
@@ -35,7 +36,7 @@ class Request:
         value: Name of the value; for ``gram`` the input of the contraction.
         kind: What is measured.
         axis: For ``range`` and ``mean``: one result for each index of this axis; None means one for all.
-        unfold: For ``gram``: how the value becomes rows (`onnxslim.calibration.unfold_of`).
+        unfold: For ``gram``: how the value becomes rows (see `onnxslim.ops.contraction`).
         others: For ``gram``: more values whose rows are added, where several nodes read one weight (see `pooled`).
     """
 

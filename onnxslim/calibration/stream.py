@@ -14,10 +14,10 @@ from onnxslim.calibration.expose import exposed, measured
 from onnxslim.calibration.fingerprint import fingerprints, joined
 from onnxslim.calibration.gram import Gram
 from onnxslim.calibration.histogram import BINS
-from onnxslim.calibration.moments import Uneven
 from onnxslim.calibration.statistics import Key, Request, Statistic, Statistics
 from onnxslim.errors import CheckFailed, InputError, did_you_mean
 from onnxslim.execution.session import Port, Session, open_session
+from onnxslim.ops.unfold import Uneven
 from onnxslim.samples.check import PortLike, check_sample, check_samples
 from onnxslim.samples.identity import Digest, combine, content_hash
 from onnxslim.samples.sample import Indexed, Sample, Samples

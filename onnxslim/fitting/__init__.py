@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from onnxslim.fitting.bias import bias_of, biases_of, shift_bias
+    from onnxslim.fitting.bias import biases_of, shift_bias
     from onnxslim.fitting.gains import gains, gains_of
     from onnxslim.fitting.problem import Matrix, Normal, Problem, Reading, paired_rows, posed, posed_together
     from onnxslim.fitting.sides import Sides, follow_each_other
@@ -19,7 +19,6 @@ __all__ = [
     "Problem",
     "Reading",
     "Sides",
-    "bias_of",
     "biases_of",
     "fit_layers",
     "follow_each_other",
@@ -33,7 +32,6 @@ __all__ = [
 
 _HOMES = {
     ".bias": (
-        "bias_of",
         "biases_of",
         "shift_bias",
     ),

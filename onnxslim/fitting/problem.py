@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim import linalg
-from onnxslim.calibration import Unfold, unfold_of
-from onnxslim.calibration.gram import WIDE
 from onnxslim.fitting.bias import biases_of, shift_bias
 from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.ops.contraction import Contraction, contraction_of
+from onnxslim.ops.unfold import WIDE, Unfold
 from onnxslim.samples import is_validation
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -115,7 +115,7 @@ class Problem:
 
     Attributes:
         node: The contraction.
-        unfold: How its input becomes rows.
+        geometry: Of the node.
         weights: ``float64[groups, features, outputs]``: those of now; with a bias one row more, zeros, for its change.
         bias: What it adds to its outputs, where it has one of its own.
         fitted: Of three quarters of the samples.
@@ -123,7 +123,7 @@ class Problem:
     """
 
     node: ir.Node
-    unfold: Unfold
+    geometry: Contraction
     weights: Matrix
     bias: ir.Value | None
     fitted: Normal
@@ -138,7 +138,7 @@ class Problem:
         if self.bias is not None:
             shift_bias(self.bias, weights[:, -1].reshape(-1))
             weights = weights[:, :-1]
-        array = from_columns(self.node, weights, tuple(tensor.shape.numpy()))
+        array = self.geometry.with_matrix(weights.transpose(0, 2, 1))
         set_constant(weight, array.astype(tensor.dtype.numpy()))
 
 
@@ -200,41 +200,44 @@ def posed_together(
         few: Whether the caller asks for no Gram matrix, see `Normal`.
     """
     node = nodes[0]
-    unfold, tensor = unfold_of(node), constant_tensor(node.inputs[1])
-    if isinstance(unfold, str):
-        return unfold
-    if tensor is None:
-        return "its weights are not constant"
+    geometry, tensor = contraction_of(node), constant_tensor(node.inputs[1])
+    unfold = geometry if isinstance(geometry, str) else geometry.unfold
+    if isinstance(geometry, str) or isinstance(unfold, str):
+        return str(unfold)
+    if tensor is None or not geometry.rowwise:
+        return "its weights are not constant, or its outputs overlap"
     if unfold.features > WIDEST:
         return f"{unfold.features} unknowns of an output are too many"
     large = MATRICES * unfold.nbytes > memory
     if large and not few:
         return "its Gram matrices do not fit into the memory"
-    if any(each.op_type != node.op_type or _turned(each) != _turned(node) for each in nodes):
+    known = [each for each in map(contraction_of, nodes) if not isinstance(each, str)]
+    if len(known) < len(nodes) or len({(each.op_type, each.output_axis) for each in known}) > 1:
         return "nodes read its weights in several ways"
-    old, own, before = as_columns(node, tensor.numpy(), unfold), own_bias(*nodes), own_bias(*originals)
+    old = geometry.matrix(tensor.numpy()).transpose(0, 2, 1).astype(np.float64)
+    own, before = own_bias(*nodes), own_bias(*originals)
     if own is not None:
         old = np.concatenate([old, np.zeros((unfold.groups, 1, old.shape[2]))], axis=1)
     fitted, judging = (Normal(unfold.groups, old.shape[1], old.shape[2], few=few) for _ in range(2))
     unpaired = 0
-    for place, each in enumerate(readings):
-        shift = _shift(each, own, before, left)
+    for place, (each, one) in enumerate(zip(readings, known, strict=True)):
+        shift = None if one.scaled else _shift(each, own, before, left)
         if shift is None:
             return "its bias is of a form that is not known"
         # A sample may leave a layer nothing to do: an axis of size 0 tells nothing, and takes no turn at judging.
         pairs = [(x, y) for x, y in zip(each.inputs, each.outputs, strict=True) if x.size and y.size]
-        one, count = unfold_of(each.node), len(pairs)
-        if isinstance(one, str) or (one.features, one.groups) != (unfold.features, unfold.groups):
+        own_rows, count = one.unfold, len(pairs)
+        if isinstance(own_rows, str) or (own_rows.features, own_rows.groups) != (unfold.features, unfold.groups):
             return "nodes read its weights in several ways"
         wanted = max(LEAST_ROWS, ROWS * old.shape[1]) // max(1, count * len(nodes)) + 1
         for number, (x, y) in enumerate(pairs):
-            if not same_places(one, x, y):
+            if not same_places(own_rows, x, y):
                 unpaired += 1
                 continue
             by_row = shift.ndim > 1  # the C of a Gemm, which must be added before some of the rows are picked
             if by_row:
                 y = (y if left is None else y[:, left]) + shift
-            rows, targets = paired_rows(one, x, y, wanted, seed=number + place * count)
+            rows, targets = paired_rows(own_rows, x, y, wanted, seed=number + place * count)
             if not np.isfinite(rows).all() or not np.isfinite(targets).all():
                 return "what it reads or makes is not finite"
             if not by_row:
@@ -251,16 +254,12 @@ def posed_together(
         return f"there are too few samples to judge by{lengths if unpaired else ''}"
     if not fitted.finite or not judging.finite:
         return "the squares of what it reads or makes are not finite"
-    return Problem(node, unfold, old, own, fitted, judging)
+    return Problem(node, geometry, old, own, fitted, judging)
 
 
 def own_bias(*nodes: ir.Node) -> ir.Value | None:
     """The one bias of contractions that nothing else reads, see `onnxslim.fitting.biases_of`."""
-    node = nodes[0]
-    weight = constant_tensor(node.inputs[1])
-    if weight is None or any(each.op_type not in ("Conv", "Gemm", "MatMul") for each in nodes):
-        return None
-    found = biases_of(nodes, tuple(weight.shape.numpy())[0 if node.op_type == "Conv" or _turned(node) else -1])
+    found = biases_of(nodes)
     return found[0] if len(found) == 1 else None
 
 
@@ -274,8 +273,7 @@ def _shift(
     """
     node = reading.node
     third = node.inputs[2] if len(node.inputs) > 2 else None
-    scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    if scaled or (own is None) != (before is None):
+    if (own is None) != (before is None):
         return None
     tensor = constant_tensor(third if own is None else own)
     if tensor is None:
@@ -288,25 +286,6 @@ def _shift(
         array = old.numpy().astype(np.float32).reshape(-1)
         shift += array if left is None else array[left]
     return shift
-
-
-def _turned(node: ir.Node) -> bool:
-    return node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
-
-
-def as_columns(node: ir.Node, array: np.ndarray, unfold: Unfold) -> Matrix:
-    """``float64[groups, features, outputs]``."""
-    if node.op_type == "Conv":
-        grouped = array.reshape(unfold.groups, array.shape[0] // unfold.groups, unfold.features)
-        return grouped.transpose(0, 2, 1).astype(np.float64)
-    return (array.T if _turned(node) else array)[np.newaxis].astype(np.float64)
-
-
-def from_columns(node: ir.Node, weights: Matrix, shape: tuple[int, ...]) -> np.ndarray:
-    """What `as_columns` made columns of, in its own ``shape``."""
-    if node.op_type == "Conv":
-        return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(shape)
-    return np.ascontiguousarray(weights[0].T if _turned(node) else weights[0])
 
 
 def same_places(unfold: Unfold, x: np.ndarray, y: np.ndarray) -> bool:

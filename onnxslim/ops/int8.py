@@ -11,34 +11,27 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxslim.ops.contraction import contraction_of
+
 
 @dataclass(frozen=True, slots=True)
-class Contraction:
+class Int8Kernel:
     """An operator that multiplies an activation by a constant weight.
 
     Inputs 0, 1 and 2 are the activation, the weight and the bias. ``quantized_output`` is whether the kernel is formed
     only with a QuantizeLinear on the output; where it is not, leaving the output in float is faster and more accurate.
     """
 
-    op_type: str
     kernel: str
     quantized_output: bool
     ranks: tuple[int, ...]
     """Ranks of the weight that the kernel takes."""
 
-    def channel_axis(self, node: ir.Node) -> int:
-        """The weight's axis that holds the output channels."""
-        if self.op_type == "Conv":
-            return 0
-        if self.op_type == "Gemm":
-            return 0 if _int(node, "transB", 0) else 1
-        return 1
 
-
-CONTRACTIONS: dict[str, Contraction] = {
-    "Conv": Contraction("Conv", "QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
-    "MatMul": Contraction("MatMul", "MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
-    "Gemm": Contraction("Gemm", "QGemm", quantized_output=False, ranks=(2,)),
+CONTRACTIONS: dict[str, Int8Kernel] = {
+    "Conv": Int8Kernel("QLinearConv", quantized_output=True, ranks=(3, 4, 5)),
+    "MatMul": Int8Kernel("MatMulIntegerToFloat", quantized_output=False, ranks=(2,)),
+    "Gemm": Int8Kernel("QGemm", quantized_output=False, ranks=(2,)),
 }
 
 ABSORBED = frozenset({"Relu", "Clip"})
@@ -50,18 +43,19 @@ def no_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
     contraction = CONTRACTIONS[node.op_type]
     if len(weight_shape) not in contraction.ranks:
         return f"{contraction.kernel} takes no weight of rank {len(weight_shape)}"
-    if node.op_type == "Gemm" and (_float(node, "alpha", 1.0) != 1.0 or _float(node, "beta", 1.0) != 1.0):
+    known = contraction_of(node, shape=weight_shape)
+    if isinstance(known, str):
+        return known
+    if known.scaled:
         return "QGemm takes no alpha or beta other than 1"
-    if node.op_type == "Gemm" and _int(node, "transA", 0):
-        return "a transposed activation"
-    return ""
+    return "a transposed activation" if known.data_axis == 0 else ""
 
 
 def slow_kernel(node: ir.Node, weight_shape: tuple[int, ...]) -> str:
     """Why the int8 kernel is slower than the float one, as measured; empty where it is not known to be."""
     if node.op_type == "Conv":
         out_channels, in_channels, *kernel = weight_shape
-        group = _int(node, "group", 1)
+        group = node.attributes.get_int("group", 1)
         if group > 1 and in_channels == 1:
             return "depthwise: QLinearConv measured 0.70 to 0.98x the speed of float"
         if all(size == 1 for size in kernel):
@@ -125,11 +119,12 @@ UNSUPPORTED = frozenset(("ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "PRelu
 
 def no_int8(node: ir.Node) -> str:
     """Why onnxruntime has no int8 form of an elementwise operator or a mover; empty where it has one."""
-    if node.op_type == "Resize" and _text(node, "mode", "nearest") != "nearest":
+    text = node.attributes.get_string
+    if node.op_type == "Resize" and text("mode", "nearest") != "nearest":
         return "Resize makes new numbers, unless it picks the nearest"
-    if node.op_type == "Resize" and _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+    if node.op_type == "Resize" and text("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return "Resize makes new numbers outside of what it crops"
-    if node.op_type == "HardSigmoid" and _float(node, "alpha", 0.2) <= 0:
+    if node.op_type == "HardSigmoid" and node.attributes.get_float("alpha", 0.2) <= 0:
         return "a HardSigmoid that falls"
     if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():
         return "the places of the maxima are used"
@@ -140,16 +135,4 @@ def hard_sigmoid(node: ir.Node) -> tuple[float, float]:
     """Slope and offset of a HardSigmoid, or of the one in a HardSwish."""
     if node.op_type == "HardSwish":
         return 1 / 6, 0.5
-    return _float(node, "alpha", 0.2), _float(node, "beta", 0.5)
-
-
-def _int(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
-
-
-def _float(node: ir.Node, name: str, default: float) -> float:
-    return node.attributes[name].as_float() if name in node.attributes else default
-
-
-def _text(node: ir.Node, name: str, default: str) -> str:
-    return node.attributes[name].as_string() if name in node.attributes else default
+    return node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)

@@ -12,6 +12,7 @@ from onnxslim.errors import OnnxSlimError
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.graph.halves import casts_of
 from onnxslim.graph.sparse import MARK
+from onnxslim.ops.contraction import output_axis
 from onnxslim.ops.int8 import CONTRACTIONS
 
 from . import sizes
@@ -125,5 +126,5 @@ def _outputs_axis(value: ir.Value) -> int | None:
     for use in (use for each in (value, *(node.outputs[0] for node in casts_of(value))) for use in each.uses()):
         rank = len(value.shape) if value.shape is not None else 0
         if use.idx == 1 and use.node.op_type in CONTRACTIONS and not use.node.domain and rank >= 2:
-            return CONTRACTIONS[use.node.op_type].channel_axis(use.node) if use.node.op_type != "MatMul" else rank - 1
+            return output_axis(use.node, rank)
     return None

@@ -46,7 +46,7 @@ def mix_channels(reads: Sequence[Read], moments: Mapping[Request, Moments], keep
 def _fold(read: Read, moments: Moments, stay: npt.NDArray[np.bool_]) -> None:
     tensor = constant_tensor(read.weight)
     assert tensor is not None
-    biases = biases_of(read.nodes, outputs_of(read))
+    biases = biases_of(read.nodes) if all(each.weight == 1 for each in read.contractions) else []
     kept, gone = np.flatnonzero(stay), np.flatnonzero(~stay)
     array = tensor.numpy()
     weight = np.moveaxis(array.astype(np.float64), read.weight_axis, -1)
@@ -71,14 +71,3 @@ def _made_up(told: Matrix, second: Matrix | Lowrank, kept: np.ndarray, gone: np.
         guess: Matrix = np.linalg.solve(own, between).T
         return told @ guess
     return np.linalg.solve(own, between @ told.T).T
-
-
-def outputs_of(read: Read) -> int:
-    """Outputs of a Conv, a Gemm or a MatMul with the weights on the right; 0 of others, which have no bias."""
-    shape, kinds = read.weight.shape, {node.op_type for node in read.nodes}
-    if any(each.weight != 1 for each in read.contractions):
-        return 0  # weights on the left: their outputs are no last axis, to which a bias could be added
-    if shape is None or (kinds != {"Conv"} and (not kinds <= {"Gemm", "MatMul"} or len(shape) != 2)):
-        return 0
-    count = shape[0 if kinds == {"Conv"} else 1 - read.weight_axis]
-    return count if isinstance(count, int) else 0

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.analysis.channels import Channels
-from onnxslim.calibration import Gram, Request, Statistics, Unfold
+from onnxslim.calibration import Gram, Request, Statistics
 from onnxslim.graph.edit import constant_tensor, read_only_by
 from onnxslim.linalg import Lowrank
 from onnxslim.ops.channels import Ids, SummedAxis
+from onnxslim.ops.unfold import Unfold
 
 Matrix = npt.NDArray[np.float64]
 DAMPING = 1e-3

@@ -13,6 +13,7 @@ import numpy as np
 
 from onnxslim.calibration import Mean, Request, Statistics
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.ops.contraction import contraction_of
 
 from .group import Group
 
@@ -69,14 +70,9 @@ def shift_of(group: Group, rounded: np.ndarray, mean: np.ndarray) -> np.ndarray 
     tensor = constant_tensor(group.weight)
     assert tensor is not None
     error = rounded.astype(np.float64) - tensor.numpy().astype(np.float64)
-    if group.node.op_type == "Gemm":
-        transposed = "transB" in group.node.attributes and bool(group.node.attributes["transB"].as_int())
-        matrix = error if transposed else error.T
-        return matrix @ mean if matrix.shape[1] == len(mean) else None
-    per_input = error.reshape(*error.shape[:2], -1).sum(axis=2)  # [outputs, inputs of a group]
-    count = len(mean) // max(per_input.shape[1], 1)
-    if per_input.shape[1] * count != len(mean) or len(per_input) % max(count, 1):
+    known = contraction_of(group.node, shape=error.shape)
+    if isinstance(known, str) or known.inputs != len(mean):
         return None
-    inputs = np.repeat(mean.reshape(count, -1), len(per_input) // count, axis=0)
-    shift: np.ndarray = (per_input * inputs).sum(axis=1)
-    return shift
+    if known.op_type == "Gemm":
+        return np.asarray(known.matrix(error)[0] @ mean)
+    return np.asarray((known.by_channel(error) * mean.reshape(known.groups, 1, -1)).sum(axis=2).reshape(-1))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis import ShapeFacts
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.ops.contraction import bias_of, output_axis
 from onnxslim.ops.int8 import ABSORBED, CONTRACTIONS, ELEMENTWISE, MOVERS, no_int8, no_kernel
 
 Operand = tuple[int, ir.Value]
@@ -143,14 +144,9 @@ def with_bias(group: Group) -> Group | None:
     Where all sizes are known, onnxruntime makes a Gemm of both, between two Reshapes, before it looks for int8 kernels.
     That becomes a QGemm if the bias is quantized too, and nothing if it is not.
     """
-    node, tensor = group.node, constant_tensor(group.weight)
-    uses = list(node.outputs[0].uses())
-    if node.op_type != "MatMul" or group.bias is not None or tensor is None or len(uses) != 1:
+    node, tensor, (add, value) = group.node, constant_tensor(group.weight), bias_of(group.node)
+    if node.op_type != "MatMul" or group.bias is not None or tensor is None or add.graph is not node.graph:
         return None
-    add = uses[0].node
-    if add.op_type != "Add" or add.domain or add.graph is not node.graph or node.outputs[0].is_graph_output():
-        return None
-    value = add.inputs[1 - uses[0].idx]
     bias, outputs = constant_tensor(value), tensor.shape.numpy()[1]
     if bias is None or bias.dtype != ir.DataType.FLOAT or bias.size != outputs:
         return None
@@ -163,7 +159,7 @@ def _bias_too_large(node: ir.Node, bias: ir.Value | None, weight: ir.TensorProto
     """Whether a bias with one number for each row would become a matrix that is larger than what its weight saves."""
     tensor = constant_tensor(bias)
     rows, columns = tensor.shape.numpy() if tensor is not None and len(tensor.shape) == 2 else (1, 0)
-    outputs = weight.shape.numpy()[CONTRACTIONS[node.op_type].channel_axis(node)]
+    outputs = weight.shape.numpy()[output_axis(node)]
     if columns == 1 and rows > 1 and 4 * rows * outputs > 3 * weight.size:
         return f"its bias of {rows} rows would become a matrix of {rows} x {outputs} numbers"
     return ""

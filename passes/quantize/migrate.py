@@ -20,6 +20,7 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.calibration import Request, Statistics
 from onnxslim.graph.edit import add_initializer, constant_tensor, drop_unused
+from onnxslim.ops.contraction import contraction_of, output_axis
 
 EXPONENTS = (0.5, 0.25, 0.75)
 """Of the activation's share in s. The others are tried only where the first one helps."""
@@ -105,16 +106,14 @@ def _reader(node: ir.Node, slot: int, rank: int) -> tuple[int, Place] | str:
     tensor = constant_tensor(weight)
     if weight is None or tensor is None or len(weight.uses()) > 1 or tensor.dtype != ir.DataType.FLOAT:
         return "weights that read it are computed, shared, or no float32"
-    if node.op_type == "Conv":
-        group = node.attributes.get_int("group", 1)
-        if group == 1:
-            return 1, (weight, 1)
-        return (1, (weight, 0)) if group == len(tensor.numpy()) else "a convolution of groups reads it"
-    if node.op_type == "MatMul":
-        return (rank - 1, (weight, 0)) if tensor.numpy().ndim == 2 else "weights that read it are no matrix"
-    if node.attributes.get_int("transA", 0):
+    known = contraction_of(node)
+    if isinstance(known, str) or (node.op_type == "MatMul" and len(known.shape) != 2):
+        return "weights that read it are no matrix"
+    if known.data_axis == 0:
         return "it is read transposed"
-    return 1, (weight, 1 if node.attributes.get_int("transB", 0) else 0)
+    if known.groups not in (1, known.shape[0]):
+        return "a convolution of groups reads it"
+    return known.data_axis % rank, (weight, known.input_axis if known.groups == 1 else 0)
 
 
 def _makers(value: ir.Value, axis: int, rank: int, count: int) -> list[Place] | str:
@@ -155,12 +154,8 @@ def _ends(node: ir.Node, axis: int, rank: int) -> list[Place] | None:
     if node.op_type == "LayerNormalization" and axis == rank - 1 and node.attributes.get_int("axis", -1) in (-1, axis):
         return [(each, -1) for each in inputs[1:3] if each is not None]
     bias = [(each, -1) for each in inputs[2:3] if each is not None]
-    if node.op_type == "Conv" and axis == 1:
-        return [(_some(inputs[1]), 0), *bias]
-    if node.op_type == "Gemm" and axis == 1:
-        return [(_some(inputs[1]), 0 if node.attributes.get_int("transB", 0) else 1), *bias]
-    if node.op_type == "MatMul" and axis == rank - 1:
-        return [(_some(inputs[1]), -1)]
+    if node.op_type in ("Conv", "Gemm", "MatMul") and axis == (rank - 1 if node.op_type == "MatMul" else 1):
+        return [(_some(inputs[1]), output_axis(node, rank=0)), *bias]
     return None
 
 

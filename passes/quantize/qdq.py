@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused, site
+from onnxslim.ops.contraction import output_axis
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 
 from .bias import Means, shift_of, spread
@@ -185,7 +186,7 @@ class _Inserter:
         """The weight of a contraction and its bias."""
         node, weight = group.node, group.weight
         assert weight is not None
-        axis = CONTRACTIONS[node.op_type].channel_axis(node) if self.per_channel else None
+        axis = output_axis(node) if self.per_channel else None
         activation = node.inputs[0]
         assert activation is not None
         x_scale = float(self.scales[activation])
@@ -193,7 +194,7 @@ class _Inserter:
         assert array is not None
         floor = None
         if bias is not None:
-            bias = spread(bias.astype(np.float64), array.shape[CONTRACTIONS[node.op_type].channel_axis(node)])
+            bias = spread(bias.astype(np.float64), array.shape[output_axis(node)])
             # |bias| / (x_scale * w_scale) must fit int32, with room for the sum it is added to.
             floor = np.abs(bias).reshape(-1, bias.shape[-1]).max(axis=0) / (x_scale * (INT32_MAX // 2))
             floor = floor if axis is not None else floor.max(initial=0.0)

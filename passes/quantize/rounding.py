@@ -18,11 +18,12 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.calibration import Gram, Range, Request, Unfold, collect_in_groups, unfold_of
+from onnxslim.calibration import Gram, Range, Request, collect_in_groups
 from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.linalg import Project, compensate, output_errors
-from onnxslim.ops.int8 import CONTRACTIONS
+from onnxslim.ops.contraction import Contraction, contraction_of, output_axis
+from onnxslim.ops.unfold import Unfold
 from onnxslim.pipeline import Context
 from onnxslim.samples import Sample, Samples
 from onnxslim.samples.sample import Indexed
@@ -86,7 +87,7 @@ def key_of(node: ir.Node) -> Key:
     """The key of the weight that a contraction reads."""
     weight = node.inputs[1]
     assert weight is not None
-    return weight.name or "", CONTRACTIONS[node.op_type].channel_axis(node)
+    return weight.name or "", output_axis(node)
 
 
 def compensated(
@@ -128,7 +129,7 @@ def _compensated(
         for half, matrices in _measured(model, requests, context):
             for key, weight in weights.items():
                 weight.take(half, matrices)
-                rounded = weight.rounded(key[1], bits, per_channel)
+                rounded = weight.rounded(bits, per_channel)
                 if rounded is not None:
                     found[key] = rounded
     return Rounding(
@@ -192,14 +193,15 @@ class _Weight:
         self.groups = groups
         self.reason = ""
         self.requests: list[Request] = []
-        unfolds = [unfold_of(group.node) for group in groups]
+        geometries = [contraction_of(group.node) for group in groups]
+        unfolds = [each if isinstance(each, str) else each.unfold for each in geometries]
         known = [each for each in unfolds if not isinstance(each, str)]
         if len(known) < len(unfolds):
             self.reason = next(each for each in unfolds if isinstance(each, str))
         elif len({(each.groups, each.features) for each in known}) > 1:
             self.reason = "contractions of different groups read its weight"
         else:
-            self._unfold = known[0]
+            self._geometry = geometries[0]
             names: dict[Unfold, list[str]] = {}
             for group, unfold in zip(groups, known, strict=True):
                 names.setdefault(unfold, []).append(group.activations[0][1].name or "")
@@ -226,39 +228,38 @@ class _Weight:
                 before = self._grams[half]
                 self._grams[half] = matrix if before is None else before + matrix
 
-    def rounded(self, axis: int, bits: int, per_channel: bool) -> Rounded | None:
+    def rounded(self, bits: int, per_channel: bool) -> Rounded | None:
         """Better integers than the nearest, once all is measured; None where there are none."""
         first, second = self._grams
-        if any(self._missing) or first is None or second is None:
+        if any(self._missing) or first is None or second is None or isinstance(self._geometry, str):
             return None
         self._grams = [None, None]
         tensor = constant_tensor(self.groups[0].weight)
         assert tensor is not None
         array = tensor.numpy()
-        grid = weight_grid(array, axis if per_channel else None, bits=bits)
-        rounded = round_for(array, axis, grid, (first, second), self._unfold)
+        grid = weight_grid(array, self._geometry.output_axis if per_channel else None, bits=bits)
+        rounded = round_for(array, self._geometry, grid, (first, second))
         if rounded is None:
             self.reason = "what half of the samples suggests is no better on the other half"
         return rounded
 
 
 def round_for(
-    array: np.ndarray, axis: int, grid: Grid, grams: tuple[np.ndarray, np.ndarray], unfold: Unfold
+    array: np.ndarray, geometry: Contraction, grid: Grid, grams: tuple[np.ndarray, np.ndarray]
 ) -> Rounded | None:
     """The integers of the sweep over all samples for rows where the sweep over one half is better on the other half.
 
     Args:
         array: The weight, float32.
-        axis: Of its output channels.
-        grid: Symmetric, along ``axis`` or per tensor.
+        geometry: Of what reads it.
+        grid: Symmetric, along the output channels or per tensor.
         grams: float64[groups, features, features] of what it multiplies, in the one and the other half.
-        unfold: How they were made.
 
     Returns:
         None where the nearest integers are kept in every row.
     """
-    weights = unfold.weight_rows(array.astype(np.float64), axis)
-    integers = unfold.weight_rows(grid.quantize(array), axis).copy()
+    weights = geometry.matrix(array.astype(np.float64))
+    integers = geometry.matrix(grid.quantize(array)).copy()
     scales = np.broadcast_to(grid.scale.astype(np.float64), integers.shape[0] * integers.shape[1])
     before = after = 0.0
     for rows, numbers, scale, first, second in zip(
@@ -275,8 +276,8 @@ def round_for(
         after += np.where(better, unseen, nearest).sum()
     if after == before:
         return None
-    result = unfold.weight_of_rows(integers, array.shape, axis)
-    return Rounded(grid, result, float(10 * np.log10(before / max(after, np.finfo(np.float64).tiny))))
+    gain = float(10 * np.log10(before / max(after, np.finfo(np.float64).tiny)))
+    return Rounded(grid, geometry.with_matrix(integers), gain)
 
 
 def _to_grid(scale: np.ndarray, grid: Grid) -> Project:

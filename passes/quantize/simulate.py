@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxslim.evaluation import Extents, Leaf, Measure, Noise, extents_of, leaves_of, shown
 from onnxslim.execution import Feed, Session, open_session
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor
-from onnxslim.ops.int8 import CONTRACTIONS
+from onnxslim.ops.contraction import output_axis
 
 from .grid import activation_grid, weight_grid
 from .group import Group
@@ -181,6 +181,6 @@ def rounded_weight(node: ir.Node, bits: int, per_channel: bool, rounding: Roundi
     tensor = constant_tensor(node.inputs[1])
     assert tensor is not None
     array = tensor.numpy()
-    axis = CONTRACTIONS[node.op_type].channel_axis(node) if per_channel else None
+    axis = output_axis(node) if per_channel else None
     grid = weight_grid(array, axis, bits=bits)
     return grid.dequantize(rounding.integers(node, array, grid))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
-from onnxslim.ops.int8 import CONTRACTIONS
+from onnxslim.ops.contraction import output_axis
 
 from .grid import weight_grid
 from .group import Group
@@ -46,7 +46,7 @@ def store_weights(
         tensor, weight = constant_tensor(group.weight), group.weight
         assert tensor is not None
         assert weight is not None
-        axis = CONTRACTIONS[group.node.op_type].channel_axis(group.node)
+        axis = output_axis(group.node)
         stored = done.setdefault(weight, {})
         if axis not in stored:
             array = tensor.numpy()

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.ops.contraction import Contraction, contraction_of
 from onnxslim.rewriter.place import Array, Place, Replacement
 from onnxslim.rewriter.rule import Rule
 
@@ -27,12 +28,10 @@ from .linear import (
     dtype_of,
     factor,
     floats,
-    ints,
     is_dead,
     is_floats,
     is_number,
     like,
-    number,
     one_use,
     paths,
     rounded,
@@ -158,66 +157,38 @@ def scaled_inputs(place: Place, node: ir.Node, side: int, x: ir.Value, scale: Ar
         return None
     if scale.ndim == 0:
         return weights * scale
-    if side != 1 or weights.ndim < 2:
+    known = contraction_of(node, shape=weights.shape) if side == 1 else ""
+    vector = None if isinstance(known, str) else _input_vector(place, x, scale, known)
+    if isinstance(known, str) or vector is None:
         return None
-    if node.op_type in ("Conv", "ConvTranspose"):
-        group = number(node, "group", 1)
-        if group is None:
-            return None
-        parts = int(group)
-        transposed = node.op_type == "ConvTranspose"
-        channels = weights.shape[0] if transposed else weights.shape[1] * parts
-        vector = _input_vector(place, x, scale, channels, weights.ndim - 2, weights.ndim)
-        if vector is None or weights.shape[0] % parts:
-            return None
-        ones = (1,) * (weights.ndim - 2)
-        if transposed:
-            return weights * vector.reshape(-1, 1, *ones)
-        grouped = weights.reshape(parts, weights.shape[0] // parts, *weights.shape[1:])
-        return (grouped * vector.reshape(parts, 1, -1, *ones)).reshape(weights.shape)
-    across = node.op_type == "Gemm" and number(node, "transB", 0) != 0
-    if node.op_type == "Gemm" and number(node, "transA", 0) != 0:
-        return None
-    vector = _input_vector(place, x, scale, weights.shape[-1 if across else -2], 0, place.facts.rank(x))
-    if vector is None:
-        return None
-    return weights * (vector if across else vector[:, None])
+    return np.asarray(weights * known.along(vector, known.input_axis))
 
 
 def _moved(place: Place, node: ir.Node, weights: Array, x: ir.Value, shift: Array) -> Array | str:
     """What a summand of the input adds to the output: one number for each output channel."""
-    if node.op_type == "Conv":
-        group, pads = number(node, "group", 1), node.attributes.get("pads")
-        padding = node.attributes.get("auto_pad")
-        if (pads is not None and any(ints(node, "pads") or (1,))) or group is None:
-            return "the border is padded with zeros, not with the summand"
-        if padding is not None and (padding.is_ref() or padding.as_string() not in ("NOTSET", "VALID")):
-            return "the border is padded with zeros, not with the summand"
-        parts = int(group)
-        vector = _input_vector(place, x, shift, weights.shape[1] * parts, weights.ndim - 2, weights.ndim)
-        if vector is None or weights.shape[0] % parts:
-            return _CHANNELS
-        kernel = weights.reshape(parts, weights.shape[0] // parts, weights.shape[1], -1).sum(axis=3)
-        result: Array = np.einsum("goi,gi->go", kernel, vector.reshape(parts, -1)).reshape(-1)
-        return result
-    alpha, beta, across = number(node, "alpha", 1), number(node, "beta", 1), number(node, "transB", 0)
-    if node.op_type == "Gemm":
-        if number(node, "transA", 0) != 0 or alpha is None or not beta or across is None or place.opset < 7:
-            return "its parameters do not allow it"
-    elif weights.ndim != 2:
-        return "the weights are more than one matrix"
-    alpha, beta = alpha or 0.0, beta or 1.0
-    matrix = weights.T if across else weights
-    vector = _input_vector(place, x, shift, matrix.shape[0], 0, place.facts.rank(x))
-    return _CHANNELS if vector is None else vector @ matrix * (alpha / beta)
+    known = contraction_of(node, shape=weights.shape)
+    unfold = known if isinstance(known, str) else known.unfold
+    if isinstance(known, str) or isinstance(unfold, str):
+        return str(unfold)
+    if any(unfold.pads) or unfold.auto_pad not in ("NOTSET", "VALID"):
+        return "the border is padded with zeros, not with the summand"
+    if known.data_axis == 0 or known.alpha is None or not known.beta or (node.op_type == "Gemm" and place.opset < 7):
+        return "its parameters do not allow it"
+    vector = _input_vector(place, x, shift, known)
+    if vector is None:
+        return _CHANNELS
+    if node.op_type != "Conv":
+        return np.asarray(vector @ known.matrix(weights)[0].T * (known.alpha / known.beta))
+    by_group: Array = np.einsum("goi,gi->go", known.by_channel(weights), vector.reshape(known.groups, -1))
+    return by_group.reshape(-1)
 
 
-def _input_vector(place: Place, x: ir.Value, constant: Array, size: int, after: int, rank: int | None) -> Array | None:
+def _input_vector(place: Place, x: ir.Value, constant: Array, known: Contraction) -> Array | None:
     """``constant`` as a vector over the channels of ``x``, if it does not widen them; else None."""
-    shape = place.facts.shape(x)
-    if shape is None or rank is None or len(shape) != rank or after >= rank or shape[rank - 1 - after] != size:
+    shape, axis = place.facts.shape(x), known.data_axis
+    if not shape or axis == 0 or (axis == 1 and len(shape) != len(known.shape)) or shape[axis] != known.inputs:
         return None
-    return along(constant, size, after, rank)
+    return along(constant, known.inputs, 0 if axis < 0 else len(shape) - 2, len(shape))
 
 
 def _weights(node: ir.Node) -> int | None:

@@ -14,7 +14,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis.dims import Dim
 from onnxslim.evaluation.tier import Tier
+from onnxslim.ops.contraction import Contraction, contraction_of
 from onnxslim.rewriter.place import Array, Place, Replacement
 from onnxslim.rewriter.rule import Rule
 
@@ -197,24 +199,16 @@ def scaled(place: Place, node: ir.Node, scale: Array) -> ir.Node | str | None:
     output_rank = place.facts.rank(node.outputs[0])
     changed: dict[int, Array] = {}
     match node.op_type:
-        case "Conv" | "ConvTranspose":
-            group, channels = _channels(place, node)
-            if weights is None or group is None or channels is None:
+        case "Conv" | "ConvTranspose" | "Gemm":
+            # Facts do not know a constant of this round: a convolution with such weights waits for the next one.
+            shape = weights.shape if weights is not None and node.op_type == "Gemm" else None
+            known = _known(place, node, shape)
+            if weights is None or known is None:
                 return _OTHERS
-            vector = along(scale, channels, weights.ndim - 2, weights.ndim)
+            vector = along(scale, known.outputs, weights.ndim - 2, weights.ndim)
             if vector is None:
                 return _CHANNELS
-            changed[1] = scaled_weights(weights, vector, group=group, transposed=node.op_type == "ConvTranspose")
-            if not _each(place, node, (2,), vector, changed):
-                return _OTHERS
-        case "Gemm":
-            transposed = number(node, "transB", 0)
-            if weights is None or weights.ndim != 2 or transposed is None or place.opset < 7:
-                return _OTHERS
-            vector = along(scale, weights.shape[0 if transposed else 1], 0, 2)
-            if vector is None:
-                return _CHANNELS
-            changed[1] = weights * (vector[:, None] if transposed else vector)
+            changed[1] = scaled_weights(weights, vector, known)
             if not _each(place, node, (2,), amount if scale.size == 1 else vector, changed):
                 return _OTHERS
         case "MatMul":
@@ -256,26 +250,17 @@ def shifted(place: Place, node: ir.Node, shift: Array) -> ir.Node | str | None:
     inputs = list(node.inputs)
     bias = floats(place, inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
     absent = len(inputs) < 3 or inputs[2] is None
-    weights = place.facts.shape(inputs[1]) if len(inputs) > 1 and inputs[1] is not None else None
     match node.op_type:
-        case "Conv" | "ConvTranspose":
-            _, channels = _channels(place, node)
-            if (bias is None and not absent) or channels is None or weights is None:
+        case "Conv" | "ConvTranspose" | "Gemm":
+            known = _known(place, node)
+            if (bias is None and not absent) or known is None or not known.beta:
                 return _OTHERS
-            vector = along(shift, channels, len(weights) - 2, len(weights))
+            vector = along(shift, known.outputs, len(known.shape) - 2, len(known.shape))
             if vector is None:
                 return _CHANNELS
-            return _with(place, node, {2: vector if bias is None else bias + vector})
-        case "Gemm":
-            transposed, beta = number(node, "transB", 0), number(node, "beta", 1)
-            if transposed is None or not beta or place.opset < 7 or (bias is None and not absent) or weights is None:
-                return _OTHERS
-            size = weights[0 if transposed else 1] if len(weights) == 2 else None
-            vector = along(shift, size, 0, 2) if isinstance(size, int) else None
-            if vector is None:
-                return _CHANNELS
-            total = shift.reshape(()) if shift.size == 1 else vector
-            return _with(place, node, {2: np.atleast_1d(total / beta) if bias is None else bias + total / beta})
+            one = node.op_type == "Gemm" and shift.size == 1  # its C is of any shape that broadcasts
+            total = (shift.reshape(()) if one else vector) / known.beta
+            return _with(place, node, {2: np.atleast_1d(total) if bias is None else bias + total})
         case "Add" | "Sub":
             return _sum(place, node, shift)
         case "BatchNormalization":
@@ -343,16 +328,14 @@ def _sum(place: Place, node: ir.Node, shift: Array) -> ir.Node | str | None:
     return ir.node("Add", [x, value], name=node.name)
 
 
-def _channels(place: Place, node: ir.Node) -> tuple[int | None, int | None]:
-    """Groups and output channels of a Conv or ConvTranspose, as far as they are known."""
-    group, weights = number(node, "group", 1), node.inputs[1]
-    shape = place.facts.shape(weights) if weights is not None else None
-    if group is None or shape is None or len(shape) < 3:
-        return None, None
-    size = shape[0] if node.op_type == "Conv" else shape[1]
-    if not isinstance(size, int):
-        return int(group), None
-    return int(group), size if node.op_type == "Conv" else size * int(group)
+def _known(place: Place, node: ir.Node, shape: Sequence[Dim] | None = None) -> Contraction | None:
+    """The geometry of a node, if its output channels are known; ``shape`` is that of its weights, by facts if None."""
+    if shape is None and node.inputs[1] is not None:
+        shape = place.facts.shape(node.inputs[1])
+    if shape is None or (node.op_type == "Gemm" and place.opset < 7):
+        return None
+    known = contraction_of(node, shape=[dim if isinstance(dim, int) else 0 for dim in shape])
+    return None if isinstance(known, str) or not known.outputs else known
 
 
 def _each(place: Place, node: ir.Node, indices: Sequence[int], by: Array, changed: dict[int, Array]) -> bool:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
+from onnxslim.ops.contraction import Contraction, contraction_of
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.rewrite import Action, Pass, PassResult
 from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
@@ -59,20 +60,9 @@ def scale_and_shift(scale: Array, shift: Array, mean: Array, var: Array, epsilon
         return a, wide[1] - a * wide[2]
 
 
-def scaled_weights(weights: Array, a: Array, *, group: int, transposed: bool) -> Array:
-    """Weights with each output channel multiplied by ``a``, float64.
-
-    Args:
-        weights: (out, in / group, ...) of a Conv, (in, out / group, ...) of a ConvTranspose.
-        a: (out,).
-        group: Number of groups.
-        transposed: Whether they are a ConvTranspose's.
-    """
-    wide = weights.astype(np.float64)
-    if not transposed:
-        return wide * a.reshape(-1, *[1] * (wide.ndim - 1))
-    parts = wide.reshape(group, wide.shape[0] // group, *wide.shape[1:])
-    return (parts * a.reshape(group, 1, -1, *[1] * (wide.ndim - 2))).reshape(wide.shape)
+def scaled_weights(weights: Array, a: Array, geometry: Contraction) -> Array:
+    """Weights with each output channel multiplied by ``a``, of shape (out,), in float64."""
+    return np.asarray(weights.astype(np.float64) * geometry.along(a, geometry.output_axis))
 
 
 def fuse(scope: Scope, norm: ir.Node, forwarding: Forwarding, names: Names, context: Context) -> None:
@@ -89,10 +79,11 @@ def fuse(scope: Scope, norm: ir.Node, forwarding: Forwarding, names: Names, cont
     assert shift is not None
     w, params = _array(weights), [_array(x) for x in norm.inputs[1:5]]
     epsilon = norm.attributes["epsilon"].as_float() if "epsilon" in norm.attributes else 1e-5
-    group = conv.attributes["group"].as_int() if "group" in conv.attributes else 1
+    geometry = contraction_of(conv)
+    assert not isinstance(geometry, str)  # `obstacle` has seen to it
     a, c = scale_and_shift(params[0], params[1], params[2], params[3], epsilon)
     with np.errstate(all="ignore"):
-        new_w = scaled_weights(w, a, group=group, transposed=conv.op_type == "ConvTranspose").astype(w.dtype)
+        new_w = scaled_weights(w, a, geometry).astype(w.dtype)
         new_b = (c if bias is None else c + a * _array(bias).astype(np.float64)).astype(w.dtype)
     if not (np.isfinite(new_w).all() and np.isfinite(new_b).all()):
         context.decline("fuse-conv-batchnorm", site(norm), "a weight would not be finite (variance, or range of dtype)")
@@ -162,13 +153,11 @@ def obstacle(scope: Scope, norm: ir.Node) -> str | None:
         return "it takes part in a quantization annotation"
     w = tensors[0]
     assert w is not None
-    group = conv.attributes["group"].as_int() if "group" in conv.attributes else 1
-    dims = tuple(w.shape.numpy())
-    channels = dims[0] if conv.op_type == "Conv" else dims[1] * group
-    if any(tensor is not None and tuple(tensor.shape.numpy()) != (channels,) for tensor in tensors[1:]):
+    geometry = contraction_of(conv)
+    if isinstance(geometry, str):
+        return geometry
+    if any(tensor is not None and tuple(tensor.shape.numpy()) != (geometry.outputs,) for tensor in tensors[1:]):
         return "a parameter does not have one number a channel"
-    if conv.op_type == "ConvTranspose" and dims[0] % group:
-        return "its channels do not divide into groups"
     freed = sum(
         tensor_bytes(tensor, value.name or "")
         for value, tensor in dict(zip(constants[1:], tensors[1:], strict=True)).items()

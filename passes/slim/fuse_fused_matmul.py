@@ -7,6 +7,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.ops.contraction import TRANSPOSES
 from onnxslim.ops.contrib import DOMAIN
 from onnxslim.rewriter.place import Place, Replacement
 from onnxslim.rewriter.rule import Rule
@@ -49,7 +50,7 @@ class FuseFusedMatMul(Rule):
         if not float_dtype(place, operands[0]):
             return "it is not known to be float32"
         attributes: dict[str, int | float] = {} if factor == 1.0 else {"alpha": factor}
-        attributes |= {name: 1 for name, x in zip(("transA", "transB"), taken, strict=True) if x is not None}
+        attributes |= {name: 1 for name, x in zip(TRANSPOSES, taken, strict=True) if x is not None}
         inputs = [old if new is None else new for old, new in zip(operands, taken, strict=True)]
         new = ir.node("FusedMatMul", inputs, attributes, domain=DOMAIN, name=product.name or "")
         return Replacement([new], [new.outputs[0]])

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim
 from onnxslim.evaluation.tier import Tier
+from onnxslim.ops.contraction import TRANSPOSES
 from onnxslim.rewriter.place import Place, Replacement, remade
 from onnxslim.rewriter.rule import Rule
 
@@ -68,7 +69,7 @@ class FuseGemmTranspose(Rule):
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """Flips ``transA`` or ``transB``."""
-        for index, name in enumerate(("transA", "transB")):
+        for index, name in enumerate(TRANSPOSES):
             transpose, flag = place.before(node.inputs[index], "Transpose"), number(node, name, 0)
             x = transpose.inputs[0] if transpose is not None else None
             if transpose is None or x is None or is_dead(node):

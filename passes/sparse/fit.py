@@ -52,17 +52,17 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
     """
     found = None if statistics is None or weight.request is None else statistics.get(weight.request)
     gram, count = (found.matrix, found.rows) if isinstance(found, Gram) and found.rows else (None, 0)
-    rows, wanted = weight.rows(weight.array.astype(np.float64)), wanted.of(weight.array.dtype)
+    rows, wanted = weight.geometry.matrix(weight.array.astype(np.float64)), wanted.of(weight.array.dtype)
     made = []
     for place, group in enumerate(rows):
         # Directions of a recurrence and matrices of a batch share what they are multiplied by.
         own = None if gram is None else gram[min(place, len(gram) - 1)]
         if own is None or not np.diagonal(own).any() or not np.isfinite(own).all():
-            made.append(plain(group, np.ones(group.shape[1]), wanted, weight.places))
+            made.append(plain(group, np.ones(group.shape[1]), wanted, weight.geometry.places))
         elif not compensate:
-            made.append(plain(group, np.diagonal(own) / np.diagonal(own).mean(), wanted, weight.places))
+            made.append(plain(group, np.diagonal(own) / np.diagonal(own).mean(), wanted, weight.geometry.places))
         else:
-            one = swept(group, own, wanted, weight.places, group == 0)
+            one = swept(group, own, wanted, weight.geometry.places, group == 0)
             before, now = group @ own, one.rows @ own
             pairs = (before, one.rows), (before, group), (now, one.rows)
             along, squares, made_now = (np.einsum("of,of->o", *pair) for pair in pairs)
@@ -71,7 +71,7 @@ def fit_alone(weight: Weight, wanted: Wanted, statistics: Statistics | None, *, 
 
 
 def _fitted(weight: Weight, made: Sequence[Made]) -> Fitted:
-    array = weight.array_of(np.stack([each.rows for each in made])).astype(weight.array.dtype)
+    array = weight.geometry.with_matrix(np.stack([each.rows for each in made])).astype(weight.array.dtype)
     grids = [each.levels for each in made if each.levels is not None]
     return Fitted(array, grids or None)
 
@@ -155,12 +155,12 @@ def _solve(problem: Problem, weight: Weight, wanted: Wanted, *, lengthen: bool) 
         diagonal = np.diagonal(gram)
         if not (diagonal > 0).any():
             for way in ways:
-                way.append(plain(old.T, np.ones(len(old)), wanted, weight.places))
+                way.append(plain(old.T, np.ones(len(old)), wanted, weight.geometry.places))
             continue
         near = linalg.ridge(gram, cross, damping=TOWARD, toward=old.T)
-        ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.places))
-        ways[1].append(swept(old.T, gram, wanted, weight.places, old.T == 0))
-        ways[2].append(swept(near, gram, wanted, weight.places, old.T == 0))
+        ways[0].append(plain(old.T, diagonal / diagonal.mean(), wanted, weight.geometry.places))
+        ways[1].append(swept(old.T, gram, wanted, weight.geometry.places, old.T == 0))
+        ways[2].append(swept(near, gram, wanted, weight.geometry.places, old.T == 0))
     for way in ways if lengthen else ():
         factors = gains_of(problem, np.stack([each.rows.T for each in way]))
         way[:] = [each.longer(some, wanted) for each, some in zip(way, factors, strict=True)]

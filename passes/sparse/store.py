@@ -37,10 +37,10 @@ def store(model: ir.Model, weight: Weight, array: np.ndarray, grids: Sequence[Le
         made = [_cast(half, own)]
     else:
         assert grids is not None
-        rows = weight.rows(array)
+        rows = weight.geometry.matrix(array)
         codes = np.stack([each.nearest(group.astype(np.float64)) for each, group in zip(grids, rows, strict=True)])
-        scale = weight.array_of(np.stack([each.scale[:, np.newaxis] for each in grids]))
-        table = weight.array_of(codes)
+        scale = weight.geometry.with_matrix(np.stack([each.scale[:, np.newaxis] for each in grids]))
+        table = weight.geometry.with_matrix(codes)
         if not np.array_equal((table * scale).astype(array.dtype), array):
             if own == ir.DataType.FLOAT16:  # where a number lies between two codes, rounding may have made it another's
                 set_constant(value, array)

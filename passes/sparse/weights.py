@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.calibration import Request, Unfold, unfold_of
+from onnxslim.calibration import Request
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.matcher import Matcher
+from onnxslim.ops.contraction import Contraction, contraction_of
+from onnxslim.ops.unfold import Unfold
 from onnxslim.pipeline import Context
 
 LEAST = 1 << 10
@@ -29,20 +31,14 @@ class Weight:
     Attributes:
         value: The constant.
         nodes: All that read it.
-        order: Its axes, those of the outputs first, then those that are summed over.
-        lead: How many are of the outputs.
-        groups: Of a grouped convolution, directions of a recurrence, or matrices of a batch.
-        places: Places of a kernel, the last factor of the columns: the others are channels.
+        geometry: How it is a matrix for each group of a convolution, direction of a recurrence or matrix of a batch.
         request: The Gram matrix of what it is multiplied by; None where that is not known.
         posed: Whether its inputs and outputs pose a least squares problem (`onnxslim.fitting.posed`).
     """
 
     value: ir.Value
     nodes: tuple[ir.Node, ...]
-    order: tuple[int, ...]
-    lead: int = 1
-    groups: int = 1
-    places: int = 1
+    geometry: Contraction
     request: Request | None = None
     posed: bool = False
 
@@ -57,19 +53,6 @@ class Weight:
         tensor = constant_tensor(self.value)
         assert tensor is not None
         return tensor.numpy()
-
-    def rows(self, array: np.ndarray) -> np.ndarray:
-        """``[groups, outputs of a group, columns]`` of an array of its shape."""
-        moved = array.transpose(self.order)
-        outputs = int(np.prod(moved.shape[: self.lead]))
-        return moved.reshape(self.groups, outputs // self.groups, -1)
-
-    def array_of(self, rows: np.ndarray) -> np.ndarray:
-        """What `rows` made rows of. Rows of one column give an array that is broadcast to its shape."""
-        moved = [self.array.shape[axis] for axis in self.order]
-        if rows.shape[-1] == 1:
-            moved[self.lead :] = [1] * (len(moved) - self.lead)
-        return np.ascontiguousarray(rows.reshape(moved).transpose(np.argsort(self.order)))
 
 
 def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterator[Weight]:
@@ -116,41 +99,31 @@ def _stays(weight: Weight, protected: Matcher) -> str:
 def _weight(node: ir.Node, slot: int, value: ir.Value, *, main: bool) -> Weight | str:
     """What a constant is to the first node that reads it; a reason where it is nothing that is known."""
     nodes = tuple(dict.fromkeys(use.node for use in value.uses()))
-    shape = _shape(value)
-    rank, kind = len(shape), node.op_type
-    plain = tuple(range(rank))
-    turned = (*plain[:-2], rank - 1, rank - 2)
+    shape, kind = _shape(value), node.op_type
+    unknown = "what it is to the operator is not known"
     # Nodes that read the weight in the same way: it is fitted to all that it is multiplied by.
     alike = main and all(_reads_alike(use.node, use.idx, node, slot) for use in value.uses())
 
-    def multiplied(other: int, unfold: Unfold) -> Request | None:
+    def multiplied(other: int, unfold: Unfold | str) -> Request | None:
         names = [_name(each, other) for each in nodes]
-        return Request.pooled([name for name in names if name], unfold) if alike and all(names) else None
+        if isinstance(unfold, str) or not alike or not all(names):
+            return None
+        return Request.pooled([name for name in names if name], unfold)
 
     if node.domain not in ("", "ai.onnx"):
-        return "what it is to the operator is not known"
-    if kind == "Conv" and slot == 1:
-        unfold, group = unfold_of(node), node.attributes.get_int("group", 1)
-        known = None if isinstance(unfold, str) else multiplied(0, unfold)
-        return Weight(value, nodes, plain, 1, group, int(np.prod(shape[2:])), known, posed=alike)
-    if kind == "Gemm" and slot == 1 and rank == 2:
-        unfold, order = unfold_of(node), plain if node.attributes.get_int("transB", 0) else turned
-        known = None if isinstance(unfold, str) else multiplied(0, unfold)
-        return Weight(value, nodes, order, request=known, posed=alike)
-    if kind == "MatMul" and slot == 1:
-        known = multiplied(0, Unfold(shape[-2])) if rank == 2 else None
-        return Weight(value, nodes, turned, rank - 1, int(np.prod(shape[:-2])), 1, known, posed=alike and rank == 2)
-    if kind == "MatMul" and slot == 0 and rank == 2:
-        return Weight(value, nodes, plain, request=multiplied(1, Unfold(shape[1], axis=-2)))
-    if kind == "ConvTranspose" and slot == 1:
-        plain_sum = node.attributes.get_int("group", 1) == 1
-        known = multiplied(0, Unfold(shape[0], axis=1)) if plain_sum else None
-        return Weight(value, nodes, (*plain[1:], 0), rank - 1, request=known)
-    if kind in RECURRENT and slot in (1, 2) and rank == 3:
-        return Weight(value, nodes, plain, 2, shape[0], request=multiplied(0 if slot == 1 else -1, Unfold(shape[2])))
-    if kind == "Gather" and slot == 0 and rank == 2 and node.attributes.get_int("axis", 0) == 0:
-        return Weight(value, nodes, plain)
-    return "what it is to the operator is not known"
+        return unknown
+    if kind in RECURRENT and slot in (1, 2) and len(shape) == 3:
+        known = multiplied(0 if slot == 1 else -1, Unfold(shape[2]))
+        return Weight(value, nodes, Contraction(kind, shape, output_axis=1, input_axis=2), known)
+    if kind == "Gather" and slot == 0 and len(shape) == 2 and node.attributes.get_int("axis", 0) == 0:
+        return Weight(value, nodes, Contraction(kind, shape, output_axis=0, input_axis=1))
+    geometry = contraction_of(node, slot)
+    if isinstance(geometry, str):
+        return unknown
+    known, posed = multiplied(1 - slot, geometry.unfold), alike and geometry.rowwise
+    if kind == "ConvTranspose":
+        geometry = replace(geometry, groups=1)  # places in all groups together: nothing is measured of several
+    return Weight(value, nodes, geometry, known, posed and not isinstance(geometry.unfold, str))
 
 
 def _reads_alike(node: ir.Node, slot: int, first: ir.Node, at: int) -> bool:

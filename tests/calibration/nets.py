@@ -10,6 +10,8 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
+from onnxslim.ops.contraction import contraction_of
+from onnxslim.ops.unfold import Unfold
 from onnxslim.samples import Sample
 
 CONV = """<ir_version: 8, opset_import: ["" : 17]>
@@ -51,3 +53,9 @@ def images(count: int, size: int = 8, seed: int = 0) -> list[Sample]:
 def value(model: ir.Model, name: str) -> ir.Value:
     values = [*model.graph.inputs, *model.graph.initializers.values(), *(o for n in model.graph for o in n.outputs)]
     return next(v for v in values if v.name == name)
+
+
+def unfold_of(node: ir.Node) -> Unfold | str:
+    """How the input of a contraction becomes rows, or why it does not."""
+    known = contraction_of(node)
+    return known if isinstance(known, str) else known.unfold

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxslim.calibration.blocks import BlockSum
-from onnxslim.calibration.moments import Mean, Range, Uneven
+from onnxslim.calibration.moments import Mean, Range
+from onnxslim.ops.unfold import Uneven
 
 TERMS = np.random.default_rng(0).standard_normal((40, 3)) * 10.0 ** np.random.default_rng(1).integers(-8, 8, (40, 1))
 

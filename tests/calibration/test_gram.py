@@ -7,10 +7,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxslim.calibration import Gram, Unfold, unfold_of
-from onnxslim.calibration.gram import CHUNK, WIDE
-from onnxslim.calibration.moments import Uneven
+from onnxslim.calibration import Gram
 from onnxslim.execution import open_session
+from onnxslim.ops.unfold import CHUNK, WIDE, Uneven, Unfold
+from tests.calibration.nets import unfold_of
 
 RNG = np.random.default_rng(0)
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxslim.calibration import Request, Statistics, Unfold, collect, unfold_of
+from onnxslim.calibration import Request, Statistics, collect
 from onnxslim.errors import InputError
-from tests.calibration.nets import conv_model, images
+from onnxslim.ops.unfold import Unfold
+from tests.calibration.nets import conv_model, images, unfold_of
 
 
 def statistics(count: int = 20, shard: tuple[int, int] | None = None, extra: bool = False) -> Statistics:

@@ -15,18 +15,17 @@ import pytest
 from onnxslim.calibration import (
     Request,
     Statistics,
-    Unfold,
     collect,
     collect_in_groups,
     fingerprints,
     percentile,
-    unfold_of,
 )
 from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.execution import open_session
+from onnxslim.ops.unfold import Unfold
 from onnxslim.samples import Sample, sample_set_hash
-from tests.calibration.nets import conv_model, images, value
+from tests.calibration.nets import conv_model, images, unfold_of, value
 
 
 def everything(model: ir.Model) -> list[Request]:

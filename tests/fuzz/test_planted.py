@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.ops.contraction import Contraction
 from onnxslim.passes.slim.table import RULES
 from onnxslim.rewriter.place import Place, Replacement
 from onnxslim.rewriter.rule import Rule
@@ -69,7 +70,11 @@ def _last_cut_wins(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _as_a_conv(right: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda weights, a, group, transposed: right(weights, a, group=group, transposed=not transposed)
+    def planted(weights: np.ndarray, a: np.ndarray, geometry: Contraction) -> Any:
+        out, into = geometry.input_axis, geometry.output_axis
+        return right(weights, a, replace(geometry, output_axis=out, input_axis=into))
+
+    return planted
 
 
 QUICK = {

@@ -7,47 +7,28 @@ import numpy as np
 from onnxslim.ops.channels.kept import Kept, update
 from onnxslim.ops.channels.links import LinkOption, SummedAxis
 from onnxslim.ops.channels.operator import OUT, Op, links, merge
+from onnxslim.ops.contraction import gemm_axes
 
 
-@links("Conv")
+@links("Conv", "ConvTranspose")
 def _conv(op: Op) -> None:
     shape, weight, group = op.shape(0), op.shape(1), op.integer("group", 1)
     if shape is None or weight is None or not all(isinstance(each, int) for each in (shape[1], *weight[:2])):
         op.pin_all("its shapes are not known")
         return
+    turned = op.node.op_type == "ConvTranspose"  # axis 0 of the weights are the inputs, axis 1 the outputs of a group
+    outputs = group * weight[1] if turned else weight[0]
     op.link(0, 0, OUT, 0)
-    op.link(1, 0, OUT, 1)
-    _bias(op, 2, 1)
+    op.link(1, 1 if turned and group == 1 else 0, 0 if turned and group > 1 else OUT, 1)
+    if op.value(2) is not None:
+        op.link(2, 0, OUT, 1)
     if group == 1:
-        op.contract(0, 1, 1, 1)
+        op.contract(0, 1, 1, 0 if turned else 1)
     elif group == shape[1]:
-        _depthwise(op, group, weight[0])
+        _depthwise(op, group, outputs)
     else:
-        _grouped(op, group, (0, shape[1]), (OUT, weight[0]), inner=1)
-
-
-@links("ConvTranspose")
-def _conv_transpose(op: Op) -> None:
-    shape, weight, group = op.shape(0), op.shape(1), op.integer("group", 1)
-    if shape is None or weight is None or not all(isinstance(each, int) for each in (shape[1], *weight[:2])):
-        op.pin_all("its shapes are not known")
-        return
-    op.link(0, 0, OUT, 0)
-    if group == 1:
-        op.link(1, 1, OUT, 1)
-        op.contract(0, 1, 1, 0)
-    elif group == shape[1]:
-        op.link(1, 0, 0, 1)
-        _depthwise(op, group, group * weight[1])
-    else:
-        op.link(1, 0, 0, 1)
-        _grouped(op, group, (OUT, group * weight[1]), (0, shape[1]), inner=1)
-    _bias(op, 2, 1)
-
-
-def _bias(op: Op, slot: int, axis: int) -> None:
-    if op.value(slot) is not None:
-        op.link(slot, 0, OUT, axis)
+        sides = (0, shape[1]), (OUT, outputs)
+        _grouped(op, group, sides[turned], sides[not turned], inner=1)
 
 
 def _depthwise(op: Op, group: int, channels: int) -> None:
@@ -103,10 +84,10 @@ def _update_group(op: Op, kept: Kept) -> None:
 
 @links("Gemm")
 def _gemm(op: Op) -> None:
-    across, transposed = op.integer("transA", 0), op.integer("transB", 0)
-    op.link(0, 1 if across else 0, OUT, 0)
-    op.link(1, 0 if transposed else 1, OUT, 1)
-    op.contract(0, 0 if across else 1, 1, 1 if transposed else 0)
+    (rows, summed), (over, columns) = gemm_axes(op.integer)
+    op.link(0, rows, OUT, 0)
+    op.link(1, columns, OUT, 1)
+    op.contract(0, summed, 1, over)
     if op.value(2) is not None:
         merge(op, [2])
 

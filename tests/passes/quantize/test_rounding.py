@@ -12,12 +12,14 @@ import onnx_ir as ir
 import pytest
 
 from models_zoo import get
-from onnxslim.calibration import Gram, Unfold
+from onnxslim.calibration import Gram
 from onnxslim.calibration.stream import WORKSPACE
 from onnxslim.evaluation import Reference, Tier
 from onnxslim.execution import open_session
 from onnxslim.graph import load
 from onnxslim.linalg import compensate, output_errors
+from onnxslim.ops.contraction import Contraction
+from onnxslim.ops.unfold import Unfold
 from onnxslim.passes.quantize.grid import weight_grid
 from onnxslim.passes.quantize.rounding import Rounded, Rounding, round_for
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
@@ -112,18 +114,19 @@ def test_outputs_of_onnxruntime_err_less_also_on_unseen_samples(name: str, per_t
 
 
 def test_no_row_is_worse_than_the_nearest_and_at_four_bits_all_are_much_better() -> None:
-    unfold = Unfold(40)
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(40, 40)) * np.exp(-np.arange(40) / 8)[:, np.newaxis] + 0.1 * np.eye(40)
     weight = rng.normal(size=(40, 24)).astype(np.float32)
     grams = []
     for _ in range(3):
-        gram = Gram(unfold)
+        gram = Gram(Unfold(40))
         gram.add((rng.normal(size=(500, 40)) @ mix).astype(np.float32), 0)
         grams.append(gram.matrix)
     for bits in (4, 8):
         grid = weight_grid(weight, 1, bits=bits)
-        rounded = round_for(weight, 1, grid, (grams[0], grams[1]), unfold)
+        rounded = round_for(
+            weight, Contraction("Gemm", weight.shape, output_axis=1, input_axis=0), grid, (grams[0], grams[1])
+        )
         assert rounded is not None
         assert np.abs(rounded.integers).max() <= grid.high
         deltas = [(weight - grid.dequantize(each)).T for each in (rounded.integers, grid.quantize(weight))]
@@ -137,7 +140,7 @@ def test_no_row_is_worse_than_the_nearest_and_at_four_bits_all_are_much_better()
 def test_where_nothing_is_correlated_the_nearest_are_kept() -> None:
     weight = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
     even = np.eye(6)[np.newaxis]
-    assert round_for(weight, 0, weight_grid(weight, 0), (even, even), Unfold(6)) is None
+    assert round_for(weight, Contraction("Gemm", (8, 6), 0, 1), weight_grid(weight, 0), (even, even)) is None
 
 
 def test_what_only_fits_the_samples_is_found_out() -> None:
@@ -150,7 +153,7 @@ def test_what_only_fits_the_samples_is_found_out() -> None:
     plain = output_errors(weight - grid.dequantize(grid.quantize(weight)), unseen).sum()
     alone = compensate(weight, first + second, lambda v, _: np.rint(v / grid.scale) * grid.scale)
     assert output_errors(weight - alone, unseen).sum() > 1.2 * plain
-    rounded = round_for(weight, 0, grid, (first[np.newaxis], second[np.newaxis]), Unfold(200))
+    rounded = round_for(weight, Contraction("Gemm", (64, 200), 0, 1), grid, (first[np.newaxis], second[np.newaxis]))
     kept = grid.quantize(weight) if rounded is None else rounded.integers
     assert output_errors(weight - grid.dequantize(kept), unseen).sum() < 1.1 * plain
 

@@ -14,7 +14,7 @@ from onnxslim.errors import InputError
 from onnxslim.evaluation.fidelity import sqnr_db
 from onnxslim.execution import TARGETS, open_session, optimized_graph
 from onnxslim.graph import parse, to_bytes
-from onnxslim.ops.int8 import CONTRACTIONS, Contraction
+from onnxslim.ops.int8 import CONTRACTIONS, Int8Kernel
 from onnxslim.passes.quantize import group
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context, PassResult
@@ -188,7 +188,7 @@ def test_groups_that_form_no_kernel_are_taken_out(monkeypatch: pytest.MonkeyPatc
     """A Conv whose group asks for no quantized output is a group that onnxruntime leaves unfused."""
     model = with_weights(CNN, CNN_SHAPES)
     conv = CONTRACTIONS["Conv"]
-    loose = {**CONTRACTIONS, "Conv": Contraction("Conv", "QLinearConv", quantized_output=False, ranks=conv.ranks)}
+    loose = {**CONTRACTIONS, "Conv": Int8Kernel("QLinearConv", quantized_output=False, ranks=conv.ranks)}
     monkeypatch.setattr(group, "CONTRACTIONS", loose)
     result_model, result = quantized(model, IMAGES)
     assert [action.outputs for action in result.actions] == [("y",)]
