@@ -21,8 +21,9 @@ import onnxruntime as ort
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution.feeds import Feed
 from onnxslim.graph import parse, show, to_proto
+from onnxslim.pipeline.action import PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.samples.sample import Samples
 
 SIZES = (1, 2, 7)

@@ -31,8 +31,8 @@ CYCLES: frozenset[frozenset[str]] = frozenset(
 )
 """Modules that import each other, if only for types."""
 
-TWICE = frozenset({"Costs", "Group", "Search"})
-"""Names of two classes: each family of lossy passes has its own search, and groups and costs for it."""
+TWICE: frozenset[str] = frozenset()
+"""Names of two classes."""
 
 PRIVATE = frozenset(
     {

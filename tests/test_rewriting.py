@@ -10,8 +10,9 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from tests.rewriting import assert_declines, assert_rewrites, assert_same_graph, assert_same_outputs
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[N,2] x) => (float[N,2] y) '

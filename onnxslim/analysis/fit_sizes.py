@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from onnxslim.analysis.dims import Dim
 from onnxslim.analysis.facts import Shape
 from onnxslim.analysis.operator import Operator, differ
+from onnxslim.ops.contraction import gemm_axes
 
 
 def spreads(shape: Shape, over: Sequence[Dim]) -> bool:
@@ -90,7 +91,8 @@ def bias_of_gemm(op: Operator) -> str:
     a, b, c = op.shape(0), op.shape(1), op.shape(2)
     if a is None or b is None or c is None or len(a) != 2 or len(b) != 2 or op.version < 7:
         return ""
-    product = (a[1 if op.get("transA", 0) else 0], b[0 if op.get("transB", 0) else 1])
+    (rows, _), (_, columns) = gemm_axes(op.get)
+    product = (a[rows], b[columns])
     return "" if spreads(c, product) else f"C has the dims {_dims(c)}, and is added to {_dims(product)}"
 
 

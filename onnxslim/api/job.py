@@ -61,11 +61,11 @@ def rewrite(
     with operators_from(config.custom_op_library):
         started = time.perf_counter()
         task = open_task(verb_named(command), model, output, passes, config)
-        made = Job(task).run()
+        made = VerbRun(task).run()
         return _delivered(task, made, output, started)
 
 
-class Made:
+class Kept:
     """The result of a job, and what a report says besides.
 
     Attributes:
@@ -78,7 +78,7 @@ class Made:
         self.kept, self.dropped, self.warnings = kept, dropped, warnings
 
 
-class Job:
+class VerbRun:
     """One run of a verb's passes.
 
     Args:
@@ -90,16 +90,16 @@ class Job:
         self.first = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, task.passes))
         self.rest = list(task.passes[len(self.first) :])
 
-    def run(self) -> Made:
+    def run(self) -> Kept:
         """The best result that may be trusted."""
         task, config = self.task, self.task.config
         base = compared(task, lossless(task, task.source, self.first))
         if config.must_verify and base.unverified:
             why = base.unverified.partition(FIX)[0]
             raise CheckFailed("the outputs cannot be compared", why=why, mend=COMPARABLE)
-        return self._lossy(base) if self.rest else Made(base)
+        return self._lossy(base) if self.rest else Kept(base)
 
-    def _lossy(self, base: Candidate) -> Made:
+    def _lossy(self, base: Candidate) -> Kept:
         task, config, evaluator = self.task, self.task.config, self.task.evaluator
         parts = evaluator.parts
         judging = [] if parts is None or task.samples is None else [task.samples, parts.selection, parts.report]
@@ -118,10 +118,10 @@ class Job:
             kept = finished(task, kept, self.rest)
         if not kept.found.scores:
             kept = replace(kept, found=replace(kept.found, scores=evaluator.scores(kept.model)))
-        return Made(kept, dropped, warnings)
+        return Kept(kept, dropped, warnings)
 
 
-def _delivered(task: Task, made: Made, output: str | os.PathLike[str] | None, started: float) -> Result:
+def _delivered(task: Task, made: Kept, output: str | os.PathLike[str] | None, started: float) -> Result:
     """Writes the result, and reports on it."""
     config, source, kept, lossy = task.config, task.source, made.kept, lossy_of(task.passes)
     notes = list(_notes(task))

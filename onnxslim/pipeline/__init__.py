@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from onnxslim.pipeline.action import Action, Declined, PassResult
     from onnxslim.pipeline.config import RUN_OPTIONS, RunConfig
     from onnxslim.pipeline.context import Context
     from onnxslim.pipeline.graphsurgeon import GraphSurgeonPass
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from onnxslim.pipeline.plan import Plan
     from onnxslim.pipeline.recipe import dump_recipe, load_recipe, parse_recipe
     from onnxslim.pipeline.registry import get_pass, pass_table
-    from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
+    from onnxslim.pipeline.rewrite import Pass
     from onnxslim.pipeline.store import Store
 
 __all__ = [
@@ -46,15 +47,15 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "Action": ".rewrite",
+        "Action": ".action",
         "Context": ".context",
-        "Declined": ".rewrite",
+        "Declined": ".action",
         "GraphSurgeonPass": ".graphsurgeon",
         "Guilty": ".outcome",
         "Option": ".options",
         "Outcome": ".outcome",
         "Pass": ".rewrite",
-        "PassResult": ".rewrite",
+        "PassResult": ".action",
         "Pipeline": ".pipeline",
         "Plan": ".plan",
         "RUN_OPTIONS": ".config",

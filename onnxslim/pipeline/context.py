@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from onnxslim.calibration import model_digest
 from onnxslim.evaluation.scoring import score_of
+from onnxslim.pipeline.action import Action, Declined, PassResult, Planner
 from onnxslim.pipeline.config import RUN_OPTIONS, Progress, RunConfig
 from onnxslim.pipeline.plan import Plan
-from onnxslim.pipeline.rewrite import Action, Declined, Pass, PassResult
 from onnxslim.pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Context:
     actions: list[Action] = field(default_factory=list, init=False)
     declined: list[Declined] = field(default_factory=list, init=False)
     declined_beyond: int = field(default=0, init=False)
-    stages: list[Pass] = field(default_factory=list, init=False, repr=False)
+    stages: list[Any] = field(default_factory=list, init=False, repr=False)
     scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     """What the passes of this run share, such as inferred shapes."""
 
@@ -120,7 +120,7 @@ class Context:
         samples = self.samples if self.selection is None else self.selection
         return score_of(self.metric, model, samples or (), threads=self.threads, config=config)
 
-    def planned(self, of: Pass, model: ir.Model) -> Any:
+    def planned(self, of: Planner, model: ir.Model) -> Any:
         """What a pass decides about the model: kept from when it was asked before, else decided now.
 
         What it left alone is put on record each time.
@@ -159,7 +159,7 @@ class Context:
         else:
             self.declined_beyond += 1
 
-    def offer(self, *stages: Pass) -> None:
+    def offer(self, *stages: Planner) -> None:
         """Passes that each do what this one came to at a stage, from the least; the last does all of it.
 
         Where the whole does not hold on samples that nothing was chosen by, the verdict can fall back on one of them.

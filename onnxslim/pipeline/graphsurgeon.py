@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from onnxslim.errors import OnnxSlimError, failed
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.graphsurgeon import Edit, from_graphsurgeon, losses, to_graphsurgeon
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.action import Action, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 if TYPE_CHECKING:
     import onnx_ir as ir

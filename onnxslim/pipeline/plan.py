@@ -20,7 +20,7 @@ import numpy as np
 from onnxslim.errors import InputError
 from onnxslim.graph.atomic import atomic_write
 from onnxslim.graph.regular import open_regular
-from onnxslim.pipeline.rewrite import Declined
+from onnxslim.pipeline.action import Declined
 
 FORMAT = 1
 """Of the file; raised when its meaning changes."""
@@ -107,7 +107,7 @@ def decode(tree: Any, arrays: Sequence[np.ndarray], types: Mapping[str, type]) -
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredPlan:
     """A plan as a file holds it: decoded when the pass that made it asks for it."""
 
     tree: Any
@@ -132,7 +132,7 @@ class Stored:
         return found
 
 
-def write_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan | Stored]) -> None:
+def write_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan | StoredPlan]) -> None:
     """Writes plans by their keys, atomically.
 
     Raises:
@@ -143,7 +143,7 @@ def write_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan | Stored]
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for key, plan in plans.items():
             arrays: list[np.ndarray] = []
-            if isinstance(plan, Stored):
+            if isinstance(plan, StoredPlan):
                 tree, arrays = plan.tree, list(plan.arrays)
             else:
                 tree = encode(plan, arrays)
@@ -156,7 +156,7 @@ def write_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan | Stored]
     atomic_write(path, made.getvalue())
 
 
-def read_plans(path: str | os.PathLike[str]) -> dict[str, Stored]:
+def read_plans(path: str | os.PathLike[str]) -> dict[str, StoredPlan]:
     """The plans of a file by their keys.
 
     Raises:
@@ -170,7 +170,7 @@ def read_plans(path: str | os.PathLike[str]) -> dict[str, Stored]:
             if index["format"] != FORMAT:
                 raise ValueError(f"its format is {index['format']}, and {FORMAT} is read here")
             return {
-                key: Stored(
+                key: StoredPlan(
                     entry["plan"],
                     [
                         np.lib.format.read_array(io.BytesIO(archive.read(f"{key}/{place}.npy")), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""What a rewrite says of itself: what it did, what it skipped and why, and how exact it promises to be."""
+"""What a pass is: a rewrite of a whole model, its options, and how exact it promises to be."""
 
 from __future__ import annotations
 
@@ -7,54 +7,13 @@ from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.pipeline.action import PassResult
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnxslim.calibration import Request
     from onnxslim.pipeline.context import Context
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One rewrite at one place.
-
-    ``key`` is stable over runs of the same pass on the same model, so that a guilty rewrite can be refused by it.
-    """
-
-    rule: str
-    """Kebab-case name of the rule, e.g. ``fold-constant``."""
-    outputs: tuple[str, ...]
-    """Names of the values that the rewrite defines or replaces."""
-    site: str = ""
-    """Where: operator type and node name, or the graph."""
-    detail: str = ""
-    """What a reader wants to know of it, e.g. ``-1,024 bytes``. No part of the key."""
-
-    @property
-    def key(self) -> str:
-        """The rule, its outputs and its site."""
-        return f"{self.rule}|{','.join(self.outputs)}|{self.site}"
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """A rule that looked at a place and left it alone."""
-
-    rule: str
-    site: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PassResult:
-    """What a pass did to a model."""
-
-    modified: bool
-    actions: tuple[Action, ...] = ()
-    declined: tuple[Declined, ...] = ()
-    declined_beyond: int = 0
-    """Reasons that were counted but not kept."""
 
 
 @dataclass(frozen=True)

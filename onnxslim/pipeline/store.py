@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from onnxslim.calibration.fingerprint import model_digest
 from onnxslim.pipeline.keys import Keys
-from onnxslim.pipeline.options import values_of
-from onnxslim.pipeline.plan import Plan, Stored, read_plans, write_plans
+from onnxslim.pipeline.plan import Plan, StoredPlan, read_plans, write_plans
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.pipeline.rewrite import Pass
+    from onnxslim.pipeline.action import Planner
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = path
-        self._plans: dict[str, Plan | Stored] = {}
+        self._plans: dict[str, Plan | StoredPlan] = {}
         if path is not None and os.path.exists(path):
             self._plans.update(read_plans(path))
         self._results: dict[str, Any] = {}
@@ -49,7 +48,7 @@ class Store:
         found: T = self._results[key]
         return found
 
-    def plan(self, of: Pass, model: ir.Model, refused: frozenset[str], make: Callable[[], Plan]) -> Plan:
+    def plan(self, of: Planner, model: ir.Model, refused: frozenset[str], make: Callable[[], Plan]) -> Plan:
         """The plan of a pass for a model, made where it is not known yet.
 
         The key covers the pass with its options, the whole model, and the rewrites that were refused. Samples and the
@@ -61,9 +60,9 @@ class Store:
             refused: Keys of actions that must not happen.
             make: Decides.
         """
-        key = self._keys.of("plan", of.name, values_of(of), model_digest(model), refused)
+        key = self._keys.of("plan", of, model_digest(model), refused)
         found = self._plans.get(key)
-        if isinstance(found, Stored):
+        if isinstance(found, StoredPlan):
             found = self._plans[key] = found.plan(of.plan_types)
         if found is None:
             found = self._plans[key] = make()

@@ -16,8 +16,8 @@ import onnx_ir as ir
 from onnxslim.analysis import infer_shapes
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, raise_ir_version, site
 from onnxslim.graph.walk import nodes
+from onnxslim.pipeline.action import Action
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action
 
 TARGET = 13
 OLDEST = 7

@@ -21,8 +21,9 @@ from onnxslim.analysis.facts import UNKNOWN
 from onnxslim.graph.edit import Names, add_initializer, site
 from onnxslim.graph.uses import drop_inputs, use_count
 from onnxslim.ops.contrib import VERSION
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 from .place import Array, Place, Replacement
 from .scopes import ANNOTATION, Forwarding, as_nodes, scopes

@@ -13,8 +13,9 @@ from onnxslim.errors import InputError, failed
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph import load, to_proto
 from onnxslim.graph.walk import bodies, tensors
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 """Attributes of standard operators that hold a dtype."""

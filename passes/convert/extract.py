@@ -14,8 +14,9 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import subgraphs
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 DTYPES = {
     "fp16": ir.DataType.FLOAT16,

@@ -8,8 +8,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.pipeline.action import PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.opset import TARGET, lift
 
 

@@ -11,8 +11,9 @@ from onnxslim.analysis import infer_shapes
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.walk import bodies
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from onnxslim.calibration import Mean, Request, Statistics
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.ops.contraction import contraction_of
 
-from .group import Group
+from .group import Int8Group
 
 Means = Mapping[str, np.ndarray]
 """Key of a group -> mean of each channel of its activation, float64[channels]."""
 
 
-def mean_request(group: Group) -> Request | None:
+def mean_request(group: Int8Group) -> Request | None:
     """The means that the correction of a group needs; None where its kernel takes no bias."""
     if group.weight is None or group.node.op_type not in ("Conv", "Gemm"):
         return None
@@ -45,7 +45,7 @@ def spread(bias: np.ndarray, outputs: int) -> np.ndarray:
     return np.broadcast_to(bias, (rows, outputs)) if rows > 1 else np.broadcast_to(bias.reshape(-1), (outputs,))
 
 
-def means_of(groups: Sequence[Group], statistics: Statistics) -> dict[str, np.ndarray]:
+def means_of(groups: Sequence[Int8Group], statistics: Statistics) -> dict[str, np.ndarray]:
     """The means that were measured, by the keys of their groups."""
     found = {}
     for group in groups:
@@ -56,7 +56,7 @@ def means_of(groups: Sequence[Group], statistics: Statistics) -> dict[str, np.nd
     return found
 
 
-def shift_of(group: Group, rounded: np.ndarray, mean: np.ndarray) -> np.ndarray | None:
+def shift_of(group: Int8Group, rounded: np.ndarray, mean: np.ndarray) -> np.ndarray | None:
     """By how much the outputs' means are off with ``rounded`` weights; None where the shapes tell nothing.
 
     Args:

@@ -14,7 +14,7 @@ CALL = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class Int8Costs:
     """Microseconds of one run, by group key and by value name."""
 
     in_float: Mapping[str, float]

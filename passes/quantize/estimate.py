@@ -14,9 +14,9 @@ from onnxslim.execution import Feed, NodeTime, attribute, node_times
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.samples.feeds import PROBED
 
-from .cost import Costs, conversions
+from .cost import Int8Costs, conversions
 from .grid import TINY
-from .group import Group
+from .group import Int8Group
 from .qdq import Built
 from .select import Errors
 from .simulate import Simulator
@@ -79,13 +79,13 @@ def affordable(simulate: Callable[[Sequence[Feed]], Simulator], feeds: Sequence[
 
 def errors_of(
     simulator: Simulator,
-    groups: Sequence[Group],
+    groups: Sequence[Int8Group],
     tensors: Sequence[Tensor],
     spans: Mapping[str, Span],
     noise: Mapping[str, Noise],
     histograms: Mapping[str, Histogram],
     *,
-    round_weight: Callable[[Group], np.ndarray],
+    round_weight: Callable[[Int8Group], np.ndarray],
 ) -> Errors:
     """What each tensor and each weight adds to the noise at the outputs, made to add up to what all of them make.
 
@@ -134,7 +134,7 @@ def _scaled_to(parts: Mapping[str, float], total: float) -> dict[str, float]:
 
 def measure_costs(
     model: ir.Model, built: Built, feeds: Sequence[Feed], sizes: Mapping[str, float], config: Mapping[str, str]
-) -> Costs:
+) -> Int8Costs:
     """Profiles the float model and the one with all groups in int8.
 
     Args:
@@ -161,7 +161,7 @@ def measure_costs(
     in_float = attribute(before, plain, owners, first)
     in_int8 = attribute(times, built.model, built.owners, first)
     quantize, dequantize = conversions(times, sizes, built.quantized)
-    return Costs(in_float, in_int8, quantize, dequantize)
+    return Int8Costs(in_float, in_int8, quantize, dequantize)
 
 
 def least(profiles: Sequence[Sequence[NodeTime]]) -> list[NodeTime]:

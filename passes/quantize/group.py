@@ -36,7 +36,7 @@ class GroupNames:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class Int8Group:
     """One node to run in int8.
 
     A contraction reads its activation through Q -> DQ, its weight through a DQ and its bias through a DQ of int32. An
@@ -97,7 +97,7 @@ class Group:
         return values if self.output is None else (*values, self.output)
 
 
-def group_of(node: ir.Node, facts: ShapeFacts | None = None) -> Group | str:
+def group_of(node: ir.Node, facts: ShapeFacts | None = None) -> Int8Group | str:
     """The group around a node of `OPERATORS`, or why there is none.
 
     Args:
@@ -110,7 +110,7 @@ def group_of(node: ir.Node, facts: ShapeFacts | None = None) -> Group | str:
     return _elementwise(node, facts)
 
 
-def _contraction(node: ir.Node) -> Group | str:
+def _contraction(node: ir.Node) -> Int8Group | str:
     activation, weight = node.inputs[0], node.inputs[1]
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if activation is None or weight is None or constant_tensor(weight) is None:
@@ -128,17 +128,17 @@ def _contraction(node: ir.Node) -> Group | str:
     reason = no_kernel(node, tuple(tensor.shape.numpy())) or _bias_too_large(node, bias, tensor)
     if reason:
         return reason
-    group = Group(node, ((0, activation),), (), weight, bias)
+    group = Int8Group(node, ((0, activation),), (), weight, bias)
     if any(not np.isfinite(array).all() for array in constants_of(group)):
         return "its weights hold NaN or infinity"
     if not CONTRACTIONS[node.op_type].quantized_output:
         return group
     output, absorbed = _behind(node)
     reason = _dangling(output)
-    return reason or Group(node, ((0, activation),), (), weight, bias, output, absorbed)
+    return reason or Int8Group(node, ((0, activation),), (), weight, bias, output, absorbed)
 
 
-def with_bias(group: Group) -> Group | None:
+def with_bias(group: Int8Group) -> Int8Group | None:
     """A MatMul together with the Add of a constant vector behind it; None where there is none.
 
     Where all sizes are known, onnxruntime makes a Gemm of both, between two Reshapes, before it looks for int8 kernels.
@@ -165,7 +165,7 @@ def _bias_too_large(node: ir.Node, bias: ir.Value | None, weight: ir.TensorProto
     return ""
 
 
-def _elementwise(node: ir.Node, facts: ShapeFacts) -> Group | str:
+def _elementwise(node: ir.Node, facts: ShapeFacts) -> Int8Group | str:
     reason = no_int8(node)
     if reason:
         return reason
@@ -195,7 +195,7 @@ def _elementwise(node: ir.Node, facts: ShapeFacts) -> Group | str:
     alone = known is None or node.op_type == "HardSigmoid"  # whose Q has a scale of its own
     output, absorbed = (node.outputs[0], ()) if alone else _behind(node)
     reason = _dangling(output)
-    return reason or Group(node, tuple(activations), tuple(constants), output=output, absorbed=absorbed)
+    return reason or Int8Group(node, tuple(activations), tuple(constants), output=output, absorbed=absorbed)
 
 
 def _behind(node: ir.Node) -> tuple[ir.Value, tuple[ir.Node, ...]]:
@@ -233,7 +233,7 @@ def _is_dequantized(value: ir.Value) -> bool:
     return node is not None and node.op_type == "DequantizeLinear" and node.domain == ""
 
 
-def constants_of(group: Group) -> Iterator[np.ndarray]:
+def constants_of(group: Int8Group) -> Iterator[np.ndarray]:
     """The arrays of the weight and the bias."""
     for value in (group.weight, group.bias):
         tensor = constant_tensor(value)
@@ -241,7 +241,7 @@ def constants_of(group: Group) -> Iterator[np.ndarray]:
             yield tensor.numpy()
 
 
-def rebound(model: ir.Model, groups: Iterable[Group | GroupNames]) -> list[Group]:
+def rebound(model: ir.Model, groups: Iterable[Int8Group | GroupNames]) -> list[Int8Group]:
     """The same groups in a clone of their model, or in what raising its opset made of it.
 
     A group whose node became several is left out.
@@ -252,9 +252,9 @@ def rebound(model: ir.Model, groups: Iterable[Group | GroupNames]) -> list[Group
         for value in node.outputs:
             values[value.name] = value
             nodes[value.name] = node
-    named = (group.names if isinstance(group, Group) else group for group in groups)
+    named = (group.names if isinstance(group, Int8Group) else group for group in groups)
     return [
-        Group(
+        Int8Group(
             nodes[group.key],
             tuple((place, values[name]) for place, name in group.activations),
             tuple((place, values[name]) for place, name in group.constants),

@@ -15,7 +15,7 @@ from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
 
 from .bias import Means, shift_of, spread
 from .grid import TINY, Grid, activation_grid, weight_grid
-from .group import Group
+from .group import Int8Group
 from .rounding import NEAREST, Key, Rounding, key_of
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -30,7 +30,7 @@ class Built:
     """A model with groups in QDQ form, and how to find them in it."""
 
     model: ir.Model
-    groups: tuple[Group, ...]
+    groups: tuple[Int8Group, ...]
     """As they were found; their nodes are the model's own, but for those that were replaced."""
     marks: Mapping[str, str]
     """Key of a group -> the name of its int8 output, or of its int8 weight where it gives float."""
@@ -42,7 +42,7 @@ class Built:
 
 def insert(
     model: ir.Model,
-    groups: Sequence[Group],
+    groups: Sequence[Int8Group],
     ranges: Ranges,
     *,
     activation: str,
@@ -111,7 +111,7 @@ class _Inserter:
         self.quantized: dict[str, str] = {}
 
     def quantize_activation(
-        self, value: ir.Value, readers: list[tuple[ir.Node, int]] | None, producer: Group | None
+        self, value: ir.Value, readers: list[tuple[ir.Node, int]] | None, producer: Int8Group | None
     ) -> None:
         """Value -> Q -> DQ -> readers; None means all of them."""
         name = value.name or ""
@@ -145,7 +145,7 @@ class _Inserter:
         self.quantized[quantize.outputs[0].name or ""] = name
         return quantize, dequantize
 
-    def saturate(self, group: Group) -> None:
+    def saturate(self, group: Int8Group) -> None:
         """A HardSigmoid, or the one in a HardSwish, becomes a sum that saturates at both ends."""
         node = group.node
         slope, offset = hard_sigmoid(node)
@@ -171,7 +171,7 @@ class _Inserter:
         self.owners |= {each.name or "": group.key for each in (total, last)}
         self.model.graph.remove(node, safe=True)
 
-    def quantize_constants(self, group: Group) -> None:
+    def quantize_constants(self, group: Int8Group) -> None:
         """The constant operands of an elementwise node, one scale each."""
         for index, value in group.constants:
             array = _array(value)
@@ -182,7 +182,7 @@ class _Inserter:
             )
             drop_unused(self.model.graph, value)
 
-    def quantize_weight(self, group: Group) -> None:
+    def quantize_weight(self, group: Int8Group) -> None:
         """The weight of a contraction and its bias."""
         node, weight = group.node, group.weight
         assert weight is not None

@@ -29,7 +29,7 @@ from onnxslim.samples import Sample, Samples
 from onnxslim.samples.sample import Indexed
 
 from .grid import Grid, weight_grid
-from .group import Group
+from .group import Int8Group
 
 Key = tuple[str, int]
 """Name of a weight, and its axis of output channels."""
@@ -67,13 +67,13 @@ class Rounding:
             shape[grid.axis] = -1
         return np.where(np.reshape(grid.scale == rounded.grid.scale, shape), rounded.integers, nearest)
 
-    def detail(self, group: Group, *said: str) -> str:
+    def detail(self, group: Int8Group, *said: str) -> str:
         """``said`` in one line, and what the rounding brings for the group."""
         rounded = self.found.get(key_of(group.node)) if group.is_contraction else None
         gain = [] if rounded is None else [f"rounding errs {rounded.gain:.1f} dB less on unseen samples"]
         return ", ".join([*said, *gain])
 
-    def explain(self, groups: Sequence[Group], context: Context) -> None:
+    def explain(self, groups: Sequence[Int8Group], context: Context) -> None:
         """Puts on record whose weights are rounded to the nearest although more was asked for."""
         for group in groups:
             if group.key in self.reasons:
@@ -91,7 +91,7 @@ def key_of(node: ir.Node) -> Key:
 
 
 def compensated(
-    model: ir.Model, groups: Sequence[Group], context: Context, *, bits: int, per_channel: bool
+    model: ir.Model, groups: Sequence[Int8Group], context: Context, *, bits: int, per_channel: bool
 ) -> Rounding:
     """Integers that make up for each other's errors on the calibration samples.
 
@@ -113,10 +113,10 @@ def compensated(
 
 
 def _compensated(
-    model: ir.Model, contractions: Sequence[Group], context: Context, bits: int, per_channel: bool
+    model: ir.Model, contractions: Sequence[Int8Group], context: Context, bits: int, per_channel: bool
 ) -> Rounding:
     assert context.samples is not None
-    readers: dict[Key, list[Group]] = {}
+    readers: dict[Key, list[Int8Group]] = {}
     for group in contractions:
         readers.setdefault(key_of(group.node), []).append(group)
     weights = {key: _Weight(groups) for key, groups in readers.items()}
@@ -189,7 +189,7 @@ _NOTHING = "what its weight multiplies is zero on half of the samples"
 class _Weight:
     """A weight, the contractions that read it, and what they multiply it by in each half of the samples."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Int8Group]) -> None:
         self.groups = groups
         self.reason = ""
         self.requests: list[Request] = []

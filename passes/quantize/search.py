@@ -25,9 +25,9 @@ from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import PROBED, PROFILED
 
 from .bias import means_of
-from .cost import Costs
+from .cost import Int8Costs
 from .estimate import SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
-from .group import Group, rebound, with_bias
+from .group import Int8Group, rebound, with_bias
 from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .plan import Chosen
 from .qdq import Built, unfused
@@ -49,7 +49,7 @@ SEARCH_UP_TO = 1 << 30
 
 
 @dataclass(eq=False)
-class Search:
+class Int8Search:
     """One search for one model.
 
     Args:
@@ -63,7 +63,7 @@ class Search:
 
     options: QuantizeStatic
     model: ir.Model
-    groups: Sequence[Group]
+    groups: Sequence[Int8Group]
     tables: Sequence[Table]
     statistics: Statistics
     context: Context
@@ -74,7 +74,7 @@ class Search:
         self.declined: list[tuple[str, str]] = []
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
         self.rounding = NEAREST
-        self.costs, self.noise = Costs({}, {}, {}, {}), dict[str, Noise]()
+        self.costs, self.noise = Int8Costs({}, {}, {}, {}), dict[str, Noise]()
         tensors = (value.const_value for value in self.model.graph.initializers.values())
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
@@ -121,12 +121,12 @@ class Search:
         return self._chosen(self._judged(legal, [*proposals(found, in_float), rule], values, feeds), values)
 
     def _judged(
-        self, legal: Sequence[Group], proposed: Sequence[Choice], spans: Mapping[str, Span], feeds: Sequence[Feed]
-    ) -> list[Group]:
+        self, legal: Sequence[Int8Group], proposed: Sequence[Choice], spans: Mapping[str, Span], feeds: Sequence[Feed]
+    ) -> list[Int8Group]:
         """Builds the proposals and measures them; the groups of the best, in the form that was built."""
         self.context.progress(f"build and measure {len(proposed)} candidates")
         built: dict[frozenset[str], ir.Model] = {}
-        groups: dict[frozenset[str], list[Group]] = {}
+        groups: dict[frozenset[str], list[Int8Group]] = {}
         for choice in proposed:
             kept, made = self._legal([group for group in legal if group.key in choice.keys], spans)
             if made is not None:
@@ -161,7 +161,7 @@ class Search:
             self.reasons.setdefault("", reason)
         return [] if best is None else groups[best.keys]
 
-    def _with_bytes(self, groups: Sequence[Group]) -> Costs:
+    def _with_bytes(self, groups: Sequence[Int8Group]) -> Int8Costs:
         """The costs, where weights that stay in float cost what their bytes are worth."""
         total = sum(self.costs.in_float.get(group.key, 0.0) for group in groups)
         in_float = {
@@ -170,13 +170,13 @@ class Search:
         }
         return replace(self.costs, in_float=in_float)
 
-    def _saved(self, groups: Sequence[Group]) -> float:
+    def _saved(self, groups: Sequence[Int8Group]) -> float:
         """The share of the model's weights, in bytes, that int8 saves with these groups."""
         found = {group.weight: constant_tensor(group.weight) for group in groups}
         saved = sum(0.75 * tensor.nbytes for tensor in found.values() if tensor is not None)
         return saved / max(self.weight_bytes, 1)
 
-    def _measured(self, groups: Sequence[Group]) -> list[Group]:
+    def _measured(self, groups: Sequence[Int8Group]) -> list[Int8Group]:
         """Those whose values were all measured."""
         why = {request.value: reason for request, reason in self.statistics.declined.items()}
         found = []
@@ -198,7 +198,7 @@ class Search:
         assert histogram is not None
         return histogram
 
-    def _legal(self, groups: Sequence[Group], spans: Mapping[str, Span]) -> tuple[list[Group], Built | None]:
+    def _legal(self, groups: Sequence[Int8Group], spans: Mapping[str, Span]) -> tuple[list[Int8Group], Built | None]:
         """The groups that become int8 kernels, found by building them on a clone, and what was built last."""
         kept = list(groups)
         for _ in range(LEGALISE_ROUNDS):
@@ -218,17 +218,17 @@ class Search:
         return [], None
 
     def _of_equal_lengths(
-        self, legal: list[Group], built: Built | None, spans: Mapping[str, Span]
-    ) -> tuple[list[Group], Built | None]:
+        self, legal: list[Int8Group], built: Built | None, spans: Mapping[str, Span]
+    ) -> tuple[list[Int8Group], Built | None]:
         """Without the groups and tables whose values decide lengths of the outputs, if those change with them."""
         lengths = Lengths(self.model, (self.context.samples, self.context.selection), self.context.threads)
 
-        def build(some: Sequence[Group | Table]) -> ir.Model:
+        def build(some: Sequence[Int8Group | Table]) -> ir.Model:
             self.tables = [each for each in some if isinstance(each, Table)]
-            made = self._legal([each for each in some if isinstance(each, Group)], spans)[1]
+            made = self._legal([each for each in some if isinstance(each, Int8Group)], spans)[1]
             return self.model if made is None else made.model
 
-        before: list[Group | Table] = [*legal, *self.tables]
+        before: list[Int8Group | Table] = [*legal, *self.tables]
         if built is None:
             return legal, built
         kept, reason = lengths.kept(before, lambda each: each.node, build)
@@ -241,16 +241,16 @@ class Search:
             for each in before
             if isinstance(each, Table) and each not in self.tables
         ]
-        return self._legal([each for each in kept if isinstance(each, Group)], spans)
+        return self._legal([each for each in kept if isinstance(each, Int8Group)], spans)
 
     @property
     def _bits(self) -> int:
         return 7 if self.target.reduce_range else 8
 
-    def _rounded(self, group: Group) -> np.ndarray:
+    def _rounded(self, group: Int8Group) -> np.ndarray:
         return rounded_weight(group.node, self._bits, not self.options.per_tensor, self.rounding)
 
-    def _simulator(self, groups: Sequence[Group], tensors: Sequence[Tensor], feeds: Sequence[Feed]) -> Simulator:
+    def _simulator(self, groups: Sequence[Int8Group], tensors: Sequence[Tensor], feeds: Sequence[Feed]) -> Simulator:
         return Simulator(
             self.model,
             groups,
@@ -263,7 +263,7 @@ class Search:
             rounding=self.rounding,
         )
 
-    def _chosen(self, groups: Sequence[Group], spans: Mapping[str, Span]) -> Chosen:
+    def _chosen(self, groups: Sequence[Int8Group], spans: Mapping[str, Span]) -> Chosen:
         """The decision, with a reason for every group that is not in it."""
         keys = {group.key for group in groups}
         declined = [
@@ -286,7 +286,7 @@ class Search:
             tuple(declined),
         )
 
-    def _detail(self, group: Group) -> str:
+    def _detail(self, group: Int8Group) -> str:
         tensor = constant_tensor(group.weight)
         said = [] if tensor is None else [f"{tensor.size:,} weights"]
         if group.key in self.costs.in_int8:
@@ -294,7 +294,7 @@ class Search:
             said.append(f"{before:.0f} -> {after:.0f} us")
         return self.rounding.detail(group, *said)
 
-    def _reason(self, group: Group) -> str:
+    def _reason(self, group: Int8Group) -> str:
         before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8.get(group.key, 0.0)
         if after >= before:
             return f"int8 is no faster here: {after:.0f} us, float {before:.0f} us"
@@ -303,7 +303,7 @@ class Search:
         return f"{before - after:.0f} us saved are not worth the conversions around it and its error{level}"
 
 
-def by_rule(groups: Sequence[Group], reasons: dict[str, str]) -> list[Group]:
+def by_rule(groups: Sequence[Int8Group], reasons: dict[str, str]) -> list[Int8Group]:
     """The contractions whose kernels are not known to be slow; ``reasons`` takes in why the others are left out."""
     found = []
     for group in groups:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from .cost import Costs
-from .group import Group
+from .cost import Int8Costs
+from .group import Int8Group
 from .tensors import Tensor
 
 UNIT = 1000
@@ -46,7 +46,7 @@ class Errors:
     tensors: Mapping[str, float]
     weights: Mapping[str, float]
 
-    def of(self, groups: Sequence[Group], tensors: Sequence[Tensor], keys: Collection[str]) -> float:
+    def of(self, groups: Sequence[Int8Group], tensors: Sequence[Tensor], keys: Collection[str]) -> float:
         """The sum of what is in int8 when ``keys`` are."""
         used = {value.name for group in groups if group.key in keys for value in group.measured}
         rounded = sum(self.tensors.get(each.name, 0.0) for each in tensors if not used.isdisjoint(each.values))
@@ -58,7 +58,7 @@ class Errors:
         return Errors(tensors, {key: factor * min(value, 1.0) for key, value in self.weights.items()})
 
 
-def choices(groups: Sequence[Group], tensors: Sequence[Tensor], costs: Costs, errors: Errors) -> list[Choice]:
+def choices(groups: Sequence[Int8Group], tensors: Sequence[Tensor], costs: Int8Costs, errors: Errors) -> list[Choice]:
     """The best choices for ever more weight on the error, fastest first.
 
     Args:
@@ -81,7 +81,7 @@ def choices(groups: Sequence[Group], tensors: Sequence[Tensor], costs: Costs, er
     return list(found.values())
 
 
-def cut(groups: Sequence[Group], tensors: Sequence[Tensor], costs: Costs, penalty: Errors) -> Choice:
+def cut(groups: Sequence[Int8Group], tensors: Sequence[Tensor], costs: Int8Costs, penalty: Errors) -> Choice:
     """The choice with the least sum of time and penalties.
 
     Args:

@@ -18,7 +18,7 @@ from onnxslim.graph.edit import Names, add_initializer, constant_tensor
 from onnxslim.ops.contraction import output_axis
 
 from .grid import activation_grid, weight_grid
-from .group import Group
+from .group import Int8Group
 from .rounding import NEAREST, Rounding
 from .tensors import Span, Tensor
 
@@ -44,7 +44,7 @@ class Simulator:
     def __init__(
         self,
         model: ir.Model,
-        groups: Sequence[Group],
+        groups: Sequence[Int8Group],
         tensors: Sequence[Tensor],
         feeds: Sequence[Feed],
         *,
@@ -84,7 +84,7 @@ class Simulator:
     def _build(
         self,
         model: ir.Model,
-        groups: Sequence[Group],
+        groups: Sequence[Int8Group],
         tensors: Sequence[Tensor],
         round_weight: Callable[[ir.Node], np.ndarray],
     ) -> tuple[ir.Model, list[Leaf]]:

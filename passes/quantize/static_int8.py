@@ -28,13 +28,13 @@ from onnxslim.rewriter.opset import lift, obstacle, raise_opset
 
 from .bias import Means, mean_request
 from .grid import Grid
-from .group import OPERATORS, Group, GroupNames, group_of, rebound
+from .group import OPERATORS, GroupNames, Int8Group, group_of, rebound
 from .migrate import WORTH_DB, best_exponent, migrate, migrations_of
 from .plan import Chosen, Migrated, QuantizePlan
 from .qdq import Built, insert
 from .quality import Quality
 from .rounding import NEAREST, Rounded, Rounding, compensated
-from .search import Search
+from .search import Int8Search
 from .table import Table, insert_tables, table_of
 from .tensors import Span, centred, merged, span_of
 from .weights_only import is_large, store_weights
@@ -135,7 +135,7 @@ class QuantizeStatic(Pass):
             lifted = model.clone()
             raise_opset(lifted)
         statistics = self.measure(model, candidates, context)
-        chosen = Search(self, lifted, candidates, tables, statistics, context).run()
+        chosen = Int8Search(self, lifted, candidates, tables, statistics, context).run()
         for where, reason in chosen.declined:
             context.decline("quantize", where, reason)
         return chosen
@@ -202,7 +202,7 @@ class QuantizeStatic(Pass):
         return found
 
     def plan_storage(
-        self, model: ir.Model, groups: Sequence[Group], tables: Sequence[Table], context: Context
+        self, model: ir.Model, groups: Sequence[Int8Group], tables: Sequence[Table], context: Context
     ) -> Chosen:
         """Which weights and tables are stored in int8; nothing is computed in int8."""
         large, per_channel, rounding = [group for group in groups if is_large(group)], not self.per_tensor, NEAREST
@@ -210,15 +210,15 @@ class QuantizeStatic(Pass):
             rounding = compensated(model, large, context, bits=8, per_channel=per_channel)
         lengths = Lengths(model, (context.samples, context.selection), context.threads)
 
-        def build(some: Sequence[Group | Table]) -> ir.Model:
+        def build(some: Sequence[Int8Group | Table]) -> ir.Model:
             trial = model.clone()
             store_weights(
-                trial, rebound(trial, [each for each in some if isinstance(each, Group)]), 8, per_channel, rounding
+                trial, rebound(trial, [each for each in some if isinstance(each, Int8Group)]), 8, per_channel, rounding
             )
             insert_tables(trial, {each.key for each in some if isinstance(each, Table)}, 8)
             return trial
 
-        chosen: list[Group | Table] = [*large, *tables]
+        chosen: list[Int8Group | Table] = [*large, *tables]
         kept, reason = lengths.kept(chosen, lambda each: each.node, build)
         for each in chosen:
             if each not in kept:
@@ -231,18 +231,18 @@ class QuantizeStatic(Pass):
             details={group.key: rounding.detail(group, "weights only") for group in stored},
         )
 
-    def candidates(self, model: ir.Model, context: Context) -> tuple[list[Group], list[Table]]:
+    def candidates(self, model: ir.Model, context: Context) -> tuple[list[Int8Group], list[Table]]:
         """The groups and tables worth trying, in graph order; what is left out is on record with its reason."""
         included, excluded = Matcher(self.include, "--include"), Matcher(self.exclude, "--exclude")
         facts = infer_shapes(model)
-        found: list[Group] = []
+        found: list[Int8Group] = []
         tables: list[Table] = []
         for node in nodes(model):
             if not node.domain and node.op_type in UNSUPPORTED:
                 context.decline("quantize", site(node), f"onnxruntime has no int8 kernel of {node.op_type}")
             if node.domain or node.op_type not in OPERATORS:
                 continue
-            group: str | Group | Table
+            group: str | Int8Group | Table
             if node.graph is not model.graph:
                 group = "it is in a subgraph or function"
             elif node.op_type not in self.operators:
@@ -258,7 +258,7 @@ class QuantizeStatic(Pass):
                 group = "a check failed with this rewrite"
             if isinstance(group, Table):
                 tables.append(group)
-            elif isinstance(group, Group):
+            elif isinstance(group, Int8Group):
                 found.append(group)
             elif (
                 node.op_type in CONTRACTIONS
@@ -273,7 +273,7 @@ class QuantizeStatic(Pass):
                 context.decline("quantize", matcher.option, f"{pattern!r} matches no node of the slimmed model")
         return found, tables
 
-    def measure(self, model: ir.Model, groups: Sequence[Group], context: Context) -> Statistics:
+    def measure(self, model: ir.Model, groups: Sequence[Int8Group], context: Context) -> Statistics:
         """Histograms of the values around the groups; one streaming run over the samples."""
         assert context.samples is not None
         requests = requests_of(groups, self.correct_bias)
@@ -310,7 +310,7 @@ class QuantizeStatic(Pass):
 
     def build(
         self,
-        groups: Sequence[Group],
+        groups: Sequence[Int8Group],
         tables: Sequence[Table],
         model: ir.Model,
         spans: Mapping[str, Span],
@@ -337,7 +337,7 @@ class QuantizeStatic(Pass):
         return built
 
 
-def requests_of(groups: Sequence[Group], means: bool) -> list[Request]:
+def requests_of(groups: Sequence[Int8Group], means: bool) -> list[Request]:
     """A histogram of every value around the groups, and the means that correct biases."""
     names = dict.fromkeys(value.name or "" for group in groups for value in group.measured)
     wanted = [mean_request(group) for group in groups] if means else []

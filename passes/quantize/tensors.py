@@ -11,7 +11,7 @@ import networkx as nx
 from onnxslim.calibration import Histogram
 from onnxslim.calibration.ranges import entropy, min_max, mse, percentile
 
-from .group import Group
+from .group import Int8Group
 
 Span = tuple[float, float]
 """The values that the ends of a grid stand for."""
@@ -34,7 +34,7 @@ class Tensor:
     fixed: Span | None
 
 
-def tensors_of(groups: Sequence[Group]) -> list[Tensor]:
+def tensors_of(groups: Sequence[Int8Group]) -> list[Tensor]:
     """The tensors around ``groups``, in the order of their first value."""
     links: nx.Graph[str] = nx.Graph()
     fixed: dict[str, Span] = {}

@@ -14,21 +14,21 @@ from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_un
 from onnxslim.ops.contraction import output_axis
 
 from .grid import weight_grid
-from .group import Group
+from .group import Int8Group
 from .rounding import NEAREST, Rounding
 
 LEAST = 1 << 10
 """Numbers in a weight from which on it is worth two nodes."""
 
 
-def is_large(group: Group) -> bool:
+def is_large(group: Int8Group) -> bool:
     """Whether the group has a weight that is worth it."""
     tensor = constant_tensor(group.weight)
     return tensor is not None and tensor.size >= LEAST
 
 
 def store_weights(
-    model: ir.Model, groups: Sequence[Group], bits: int, per_channel: bool, rounding: Rounding = NEAREST
+    model: ir.Model, groups: Sequence[Int8Group], bits: int, per_channel: bool, rounding: Rounding = NEAREST
 ) -> None:
     """Stores the weights of contractions in int8, in place. Activations and biases stay as they are.
 

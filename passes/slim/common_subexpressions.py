@@ -13,8 +13,9 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, site
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.signature import attributes_key, tensor_key, tensor_sample
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.purity import deep_impurity, pure_functions
 from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, scopes, versions_in
 from onnxslim.rewriter.size import tensor_bytes

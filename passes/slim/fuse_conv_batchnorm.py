@@ -15,8 +15,9 @@ import onnx_ir as ir
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, site
 from onnxslim.ops.contraction import Contraction, contraction_of
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, as_nodes, scopes
 from onnxslim.rewriter.size import node_bytes, tensor_bytes
 

@@ -12,8 +12,9 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import site
 from onnxslim.graph.walk import holds_graphs
 from onnxslim.ops.determinism import TOTAL
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.purity import deep_impurity, pure_functions
 from onnxslim.rewriter.scopes import ANNOTATION, Forwarding, Scope, as_nodes
 from onnxslim.rewriter.shape_facts import shape_facts

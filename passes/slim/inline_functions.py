@@ -17,8 +17,9 @@ import onnx_ir as ir
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.walk import callees_first, nested
 from onnxslim.ops.determinism import STANDARD_DOMAINS, schema
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import Scope, scopes
 from onnxslim.rewriter.size import framed, node_bytes
 

@@ -14,8 +14,9 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.graph.walk import nodes, subgraphs
 from onnxslim.ops.signature import graph_key
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import Scope, scopes, versions_in
 from onnxslim.rewriter.shape_facts import shape_facts
 

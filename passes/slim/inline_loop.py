@@ -11,8 +11,9 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import add_initializer, site
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import as_nodes
 from onnxslim.rewriter.shape_facts import shape_facts
 

@@ -13,8 +13,9 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph import edit
 from onnxslim.graph.edit import add_initializer, site
 from onnxslim.graph.stored import stored
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import ANNOTATION, Scope, annotated, as_nodes, scopes
 from onnxslim.rewriter.size import listing_bytes, node_bytes, tensor_bytes
 

@@ -17,8 +17,9 @@ import onnx_ir as ir
 from onnxslim.analysis import ShapeFacts
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, site
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.place import Place
 from onnxslim.rewriter.scopes import Forwarding, Scope, scopes
 from onnxslim.rewriter.shape_facts import shape_facts

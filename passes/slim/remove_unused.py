@@ -12,8 +12,9 @@ from onnxslim.graph.edit import site
 from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.determinism import removable_when_unused
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import annotated, scopes
 
 

@@ -16,8 +16,9 @@ from onnxslim.analysis import Expr, ShapeFacts
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import site
 from onnxslim.graph.uses import drop_inputs
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import Forwarding, Scope, scopes
 from onnxslim.rewriter.shape_facts import shape_facts
 

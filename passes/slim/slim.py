@@ -11,9 +11,10 @@ import onnx_ir as ir
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.walk import tensors
+from onnxslim.pipeline.action import Declined, PassResult
 from onnxslim.pipeline.context import Context
 from onnxslim.pipeline.registry import pass_table
-from onnxslim.pipeline.rewrite import Declined, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.rule import Rule, apply_rules
 from onnxslim.rewriter.shape_facts import forget_shape_facts
 from onnxslim.rewriter.size import least_bytes, model_bytes, node_bytes

@@ -17,8 +17,9 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.sidecar import EXTRAS, TYPE, Extras
 from onnxslim.graph.walk import Body, bodies
 from onnxslim.packing.decoder import PREFIX
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import ANNOTATION, annotated
 
 LETTERS = string.ascii_letters

@@ -20,8 +20,9 @@ import onnx_ir as ir
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.edit import Names, add_initializer
 from onnxslim.ops.signature import tensor_key
+from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action, Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.rewriter.scopes import ANNOTATION, Scope, annotated
 from onnxslim.rewriter.size import node_bytes, tensor_bytes
 

@@ -106,7 +106,7 @@ class Sparsify(Pass):
         if not share and self.values == "float" and not searching:
             context.decline("sparsify", "model", "no zeros and no few values were asked for")
             return SparsePlan({})
-        search = Search(self, model, pattern, context)
+        search = SparseSearch(self, model, pattern, context)
         return search.best() if searching else SparsePlan(search.at(share or 0.0)[1])
 
     def apply(self, model: ir.Model, plan: SparsePlan, context: Context) -> PassResult:
@@ -174,7 +174,7 @@ def change(model: ir.Model, weight: Weight, made: Fitted, values: Values) -> Non
         set_constant(weight.value, made.array)
 
 
-class Search:
+class SparseSearch:
     """Fits weights for one share of zeros or for several.
 
     Args:

@@ -23,7 +23,7 @@ from onnxslim.passes.quantize import search as quantize_search
 from onnxslim.passes.sparse import sparsify
 from onnxslim.pipeline import Context, Declined, Plan, Store, get_pass
 from onnxslim.pipeline.keys import Keys
-from onnxslim.pipeline.plan import Stored, decode, encode, read_plans, write_plans
+from onnxslim.pipeline.plan import StoredPlan, decode, encode, read_plans, write_plans
 
 DIGITS = get("digits_cnn")
 SAMPLES = list(DIGITS.samples("calibration").first(24))
@@ -141,8 +141,8 @@ def test_a_plan_applied_elsewhere_gives_the_same_bytes_and_plans_nothing(
     def planning(*args: object, **kwargs: object) -> None:
         raise AssertionError("it was planned again")
 
-    for module in (prune_search, quantize_search, sparsify):
-        monkeypatch.setattr(module.Search, "__init__", planning)
+    for search in (prune_search.Search, quantize_search.Int8Search, sparsify.SparseSearch):
+        monkeypatch.setattr(search, "__init__", planning)
     run(DIGITS.path(), tmp_path / "second.onnx", plan=path, **given)
     assert (tmp_path / "first.onnx").read_bytes() == (tmp_path / "second.onnx").read_bytes()
 
@@ -160,7 +160,7 @@ def test_a_run_that_ends_after_planning_plans_nothing_again(tmp_path: Path, monk
             onnxslim.prune(DIGITS.path(), tmp_path / "first.onnx", plan=path, **given)
     assert not (tmp_path / "first.onnx").exists()
     held = read_plans(path)
-    assert [type(each) for each in held.values()] == [Stored]
+    assert [type(each) for each in held.values()] == [StoredPlan]
     with monkeypatch.context() as patch:
         patch.setattr(prune_search.Search, "run", killed)
         report = onnxslim.prune(DIGITS.path(), tmp_path / "second.onnx", plan=path, **given).report

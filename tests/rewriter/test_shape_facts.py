@@ -1,6 +1,6 @@
 from onnxslim.graph import parse
+from onnxslim.pipeline.action import Action
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Action
 from onnxslim.rewriter.shape_facts import forget_shape_facts, shape_facts
 
 TEXT = '<ir_version: 8, opset_import: ["" : 17]> g (float[N] x) => (float[N] y) { y = Abs(x) }'

@@ -15,8 +15,8 @@ from onnxslim.analysis import infer_shapes
 from onnxslim.evaluation.fidelity import sqnr_db
 from onnxslim.execution import open_session
 from onnxslim.graph import load
-from onnxslim.passes.quantize.cost import Costs
-from onnxslim.passes.quantize.group import OPERATORS, Group, group_of
+from onnxslim.passes.quantize.cost import Int8Costs
+from onnxslim.passes.quantize.group import OPERATORS, Int8Group, group_of
 from onnxslim.passes.quantize.judge import Scored, best_of
 from onnxslim.passes.quantize.select import Errors, choices, cut
 from onnxslim.passes.quantize.simulate import Simulator
@@ -29,14 +29,16 @@ from tests.passes.quantize.test_static_int8 import samples, with_weights
 BRANCHES = "s = Sigmoid(c) m = Mul(c, s) u = Add(m, d) z = Transpose <perm = [0, 1, 3, 2]> (u)"
 
 
-def groups_in(body: str) -> list[Group]:
+def groups_in(body: str) -> list[Int8Group]:
     model = with_weights(NET % body, WEIGHTS)
     facts = infer_shapes(model)
     found = [group_of(node, facts) for node in model.graph if node.op_type in OPERATORS]
-    return [group for group in found if isinstance(group, Group)]
+    return [group for group in found if isinstance(group, Int8Group)]
 
 
-def total(groups: Sequence[Group], tensors: Sequence[Tensor], costs: Costs, penalty: Errors, keys: set[str]) -> float:
+def total(
+    groups: Sequence[Int8Group], tensors: Sequence[Tensor], costs: Int8Costs, penalty: Errors, keys: set[str]
+) -> float:
     """What a choice costs, from the definition."""
     spent = sum(costs.in_int8[g.key] if g.key in keys else costs.in_float[g.key] for g in groups)
     producer = {g.output: g for g in groups if g.output is not None}
@@ -64,7 +66,7 @@ def test_the_cut_is_the_best_of_all_choices(seed: int) -> None:
         return {name: float(rng.integers(0, most)) for name in names}
 
     keys = [group.key for group in groups]
-    costs = Costs(draw(keys, 50), draw(keys, 40), draw(values, 15), draw(values, 15))
+    costs = Int8Costs(draw(keys, 50), draw(keys, 40), draw(values, 15), draw(values, 15))
     penalty = Errors(draw([tensor.name for tensor in tensors], 12), draw(keys[:2], 5))
     found = cut(groups, tensors, costs, penalty)
     subsets = itertools.chain.from_iterable(itertools.combinations(keys, size) for size in range(len(keys) + 1))
@@ -78,7 +80,7 @@ def test_more_weight_on_the_error_leaves_less_of_it() -> None:
     tensors = tensors_of(groups)
     keys, names = [group.key for group in groups], [tensor.name for tensor in tensors]
     free = {value.name or "": 0.0 for group in groups for value in group.measured}
-    costs = Costs(dict.fromkeys(keys, 10.0), dict.fromkeys(keys, 1.0), free, free)
+    costs = Int8Costs(dict.fromkeys(keys, 10.0), dict.fromkeys(keys, 1.0), free, free)
     errors = Errors({name: 10.0 ** -(2 + place) for place, name in enumerate(names)}, dict.fromkeys(keys, 1e-5))
     found = choices(groups, tensors, costs, errors)
     assert found[0].keys == frozenset(keys)
@@ -99,7 +101,7 @@ def test_the_simulation_tells_the_noise_of_the_int8_model() -> None:
     data = samples((2, 16, 8, 8))
     facts = infer_shapes(model)
     found = [group_of(node, facts) for node in model.graph if node.op_type in OPERATORS]
-    groups = [each for each in found if isinstance(each, Group)]
+    groups = [each for each in found if isinstance(each, Int8Group)]
     tensors = tensors_of(groups)
     feeds = [sample.feed for sample in data]
     simulator = Simulator(model, groups, tensors, feeds, activation="uint8", bits=8, per_channel=True, threads=1)

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.passes.slim import RemoveUnused
+from onnxslim.pipeline.action import PassResult
 from onnxslim.pipeline.context import Context
-from onnxslim.pipeline.rewrite import Pass, PassResult
+from onnxslim.pipeline.rewrite import Pass
 
 
 @dataclass(frozen=True)
