@@ -15,8 +15,6 @@ from tests.documents import ROOT
 CYCLES: frozenset[frozenset[str]] = frozenset(
     frozenset(group)
     for group in (
-        # PassResult and Action want a module below both.
-        ("onnxslim.pipeline.context", "onnxslim.pipeline.rewrite"),
         # Report renders itself; it is to be a document that terminal and JSON render.
         (
             "onnxslim.report.as_json",
@@ -25,8 +23,6 @@ CYCLES: frozenset[frozenset[str]] = frozenset(
             "onnxslim.report.terminal",
             "onnxslim.report.wording",
         ),
-        # The search names the pass whose options it reads.
-        ("onnxslim.passes.quantize.search", "onnxslim.passes.quantize.static_int8"),
     )
 )
 """Modules that import each other, if only for types."""

@@ -65,7 +65,7 @@ def rewrite(
         return _delivered(task, made, output, started)
 
 
-class Kept:
+class Verdict:
     """The result of a job, and what a report says besides.
 
     Attributes:
@@ -90,16 +90,16 @@ class VerbRun:
         self.first = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, task.passes))
         self.rest = list(task.passes[len(self.first) :])
 
-    def run(self) -> Kept:
+    def run(self) -> Verdict:
         """The best result that may be trusted."""
         task, config = self.task, self.task.config
         base = compared(task, lossless(task, task.source, self.first))
         if config.must_verify and base.unverified:
             why = base.unverified.partition(FIX)[0]
             raise CheckFailed("the outputs cannot be compared", why=why, mend=COMPARABLE)
-        return self._lossy(base) if self.rest else Kept(base)
+        return self._lossy(base) if self.rest else Verdict(base)
 
-    def _lossy(self, base: Candidate) -> Kept:
+    def _lossy(self, base: Candidate) -> Verdict:
         task, config, evaluator = self.task, self.task.config, self.task.evaluator
         parts = evaluator.parts
         judging = [] if parts is None or task.samples is None else [task.samples, parts.selection, parts.report]
@@ -118,10 +118,10 @@ class VerbRun:
             kept = finished(task, kept, self.rest)
         if not kept.found.scores:
             kept = replace(kept, found=replace(kept.found, scores=evaluator.scores(kept.model)))
-        return Kept(kept, dropped, warnings)
+        return Verdict(kept, dropped, warnings)
 
 
-def _delivered(task: Task, made: Kept, output: str | os.PathLike[str] | None, started: float) -> Result:
+def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None, started: float) -> Result:
     """Writes the result, and reports on it."""
     config, source, kept, lossy = task.config, task.source, made.kept, lossy_of(task.passes)
     notes = list(_notes(task))

@@ -10,35 +10,32 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Histogram, Statistics
 from onnxslim.evaluation import Lengths, Noise
-from onnxslim.execution import Feed, host_target, optimized_graph
+from onnxslim.execution import Feed, Target, host_target, optimized_graph
 from onnxslim.graph.edit import constant_tensor, site
 from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import PROBED, PROFILED
 
-from .bias import means_of
+from .bias import Means, means_of
 from .cost import Int8Costs
 from .estimate import SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
 from .group import Int8Group, rebound, with_bias
 from .judge import SIZE_WORTH, Judge, Scored, best_of
 from .plan import Chosen
 from .qdq import Built, unfused
-from .rounding import NEAREST, compensated
+from .rounding import NEAREST, Rounding, compensated
 from .select import Choice, choices
 from .simulate import Simulator, rounded_weight
 from .table import Table
 from .tensors import Span, Tensor, by_value, merged, tensors_of
-
-if TYPE_CHECKING:
-    from .static_int8 import QuantizeStatic
 
 LEGALISE_ROUNDS = 8
 """Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
@@ -46,6 +43,49 @@ STAGES = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.65, 0.5)
 """Shares of the time that could be saved at most: for each, the most accurate estimate that saves it is built."""
 SEARCH_UP_TO = 1 << 30
 """Bytes of weights beyond which no candidates are built beside each other: nodes are chosen by rule."""
+
+
+class Int8Options(Protocol):
+    """The pass, as the search sees it: its options, and how it builds a model."""
+
+    @property
+    def ranges(self) -> str:
+        """How the range of an activation is chosen."""
+
+    @property
+    def rounding(self) -> str:
+        """How weights are rounded."""
+
+    @property
+    def correct_bias(self) -> bool:
+        """Whether biases are corrected."""
+
+    @property
+    def per_tensor(self) -> bool:
+        """Whether a weight has one scale."""
+
+    @property
+    def search(self) -> bool:
+        """Whether nodes are chosen by measured time and error."""
+
+    @property
+    def keep_slow(self) -> bool:
+        """Whether slow kernels are kept."""
+
+    def span(self, histogram: Histogram) -> Span:
+        """The range that the rule of ``ranges`` gives."""
+
+    def build(
+        self,
+        groups: Sequence[Int8Group],
+        tables: Sequence[Table],
+        model: ir.Model,
+        spans: Mapping[str, Span],
+        means: Means,
+        rounding: Rounding,
+        target: Target,
+    ) -> Built:
+        """Puts groups and tables of a model into int8, in place."""
 
 
 @dataclass(eq=False)
@@ -61,7 +101,7 @@ class Int8Search:
         context: Of the pass.
     """
 
-    options: QuantizeStatic
+    options: Int8Options
     model: ir.Model
     groups: Sequence[Int8Group]
     tables: Sequence[Table]
