@@ -10,12 +10,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration.blocks import BLOCK
-from onnxslim.calibration.expose import exposed, measured
+from onnxslim.calibration.expose import measured
 from onnxslim.calibration.fingerprint import fingerprints, joined
 from onnxslim.calibration.gram import Gram
 from onnxslim.calibration.histogram import BINS
 from onnxslim.calibration.statistics import Key, Request, Statistic, Statistics
 from onnxslim.errors import CheckFailed, InputError, did_you_mean
+from onnxslim.execution import OnnxRuntime
 from onnxslim.execution.session import Port, Session, open_session
 from onnxslim.ops.unfold import Uneven
 from onnxslim.samples.check import PortLike, check_sample, check_samples
@@ -164,7 +165,7 @@ def _screen(model: ir.Model, requests: dict[Request, None]) -> tuple[list[Wanted
 
 def _inspect(model: ir.Model, produced: list[ir.Value], threads: int) -> tuple[tuple[Port, ...], dict[ir.Value, Port]]:
     """The inputs, and what onnxruntime says of each value. Nothing is run."""
-    session = open_session(exposed(model, produced) if produced else model, threads=threads, optimize=False)
+    session = OnnxRuntime(threads, optimize=False).open(model, produced, only=bool(produced))
     return session.inputs, dict(zip(produced, session.outputs, strict=True)) if produced else {}
 
 
@@ -280,7 +281,7 @@ def _fill(
     """One reading of the samples for one group of requests."""
     produced = list(dict.fromkeys(value for _, read in group for value in read if not value.is_graph_input()))
     names = [value.name or "" for value in produced]
-    session = open_session(exposed(model, produced), threads=threads, optimize=False) if produced else None
+    session = OnnxRuntime(threads, optimize=False).open(model, produced, only=True) if produced else None
     live: dict[Request, tuple[tuple[ir.Value, ...], Statistic]] = {
         request: (values, request.empty()) for request, values in group
     }

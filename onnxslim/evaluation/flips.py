@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from onnxslim.errors import CannotRun, OnnxSlimError
 from onnxslim.evaluation import compare
-from onnxslim.evaluation.views import decision, exposed
+from onnxslim.evaluation.views import decision
+from onnxslim.execution import OnnxRuntime
 from onnxslim.execution.feeds import Feed
 from onnxslim.execution.opening import AnyModel
-from onnxslim.execution.session import open_session
 from onnxslim.graph import load
 
 INDICES = {"ArgMax", "ArgMin", "TopK"}
@@ -82,8 +82,8 @@ def _floats(model: ir.Model, node: ir.Node, feed: Feed, threads: int, *, optimiz
     known = {v.name or "": v.const_value.numpy() for v in values if v.const_value is not None} | feed
     computed = [value for value in values if value.name not in known]
     if computed:
-        with exposed(model, [value for value in computed if not value.is_graph_output()]):
-            session = open_session(model, threads=threads, optimize=optimize)
+        inner = [value for value in computed if not value.is_graph_output()]
+        session = OnnxRuntime(threads, optimize).open(model, inner)
         known |= session.run(feed, [value.name or "" for value in computed])
     return [known[value.name or ""] for value in values]
 

@@ -16,8 +16,8 @@ from onnxslim.analysis import infer_shapes
 from onnxslim.analysis.lengths import length_deciders
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation.compare import flatten
-from onnxslim.evaluation.views import exposed, named
-from onnxslim.execution import Feed, Outputs, Session, open_session
+from onnxslim.evaluation.views import named
+from onnxslim.execution import Feed, OnnxRuntime, Outputs, Session
 from onnxslim.samples import Sample, feeds_of
 from onnxslim.samples.feeds import LENGTHS
 
@@ -105,8 +105,8 @@ class Lengths:
 
     def _session(self, model: ir.Model) -> Session:
         outputs = {value.name for value in model.graph.outputs}
-        with exposed(model, named(model, [name for name in self._decisions if name not in outputs])):
-            return open_session(model, threads=self._threads)
+        inner = named(model, [name for name in self._decisions if name not in outputs])
+        return OnnxRuntime(self._threads).open(model, inner)
 
     def _of_outputs(self, after: Sequence[Outputs]) -> str:
         names = [value.name or "" for value in self._model.graph.outputs]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
@@ -30,19 +29,6 @@ def decision(model: ir.Model, output: str) -> ir.Node | None:
             return None
         value = source
     return None
-
-
-@contextmanager
-def exposed(model: ir.Model, values: Sequence[ir.Value]) -> Iterator[None]:
-    """Shows ``values`` as further outputs of the main graph, at its end, until the block is left."""
-    outputs = model.graph.outputs
-    count = len(outputs)
-    try:
-        outputs.extend(values)
-        yield
-    finally:
-        while len(outputs) > count:
-            outputs.pop()  # a slice deletion would leave the values marked as outputs
 
 
 def _is_discrete(value: ir.Value) -> bool:

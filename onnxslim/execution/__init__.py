@@ -11,6 +11,7 @@ from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from onnxslim.execution.attribution import attribute
+    from onnxslim.execution.executor import Executor, OnnxRuntime
     from onnxslim.execution.feeds import Feed, Outputs, Run
     from onnxslim.execution.isolated import IsolatedSession, open_isolated
     from onnxslim.execution.latency import Latency, compare_latency
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "TARGETS",
     "AnyModel",
+    "Executor",
     "Feed",
     "Forward",
     "IsolatedSession",
     "Latency",
     "NodeTime",
+    "OnnxRuntime",
     "Outputs",
     "Port",
     "Run",
@@ -56,6 +59,7 @@ __all__ = [
 
 _HOMES = {
     ".attribution": ("attribute",),
+    ".executor": ("Executor", "OnnxRuntime"),
     ".feeds": (
         "Feed",
         "Outputs",

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import models_zoo
 from onnxslim.errors import CannotRun
-from onnxslim.evaluation.views import exposed
 from onnxslim.execution import Forward, open_session, stepper
+from onnxslim.execution.executor import tapped
 from onnxslim.graph import load
 from onnxslim.graph.edit import constant_tensor, set_constant
 from onnxslim.samples import Sample
@@ -73,7 +73,7 @@ def everything(whole: ir.Model, given: list[Sample]) -> list[dict[str, np.ndarra
     """All values of the main graph, of one run each."""
     shown = {value.name for value in whole.graph.outputs}
     values = [value for each in whole.graph for value in each.outputs if value.name and value.name not in shown]
-    with exposed(whole, [value for value in values if value.producer() is not None]):
+    with tapped(whole, [value for value in values if value.producer() is not None]):
         session = open_session(whole, optimize=False)
     return [dict(session.run(feed)) | feed for feed in feeds(given)]
 
