@@ -158,15 +158,10 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
         reason=kept.reason,
         input=task.facts,
         output=_facts_of(task, kept, output, size),
-        steps=kept.steps,
-        guilty=kept.guilty,
-        parity=kept.found.parity,
-        latency=kept.found.latency,
-        parallel=kept.found.parallel,
-        scores=kept.found.scores,
+        **_record(kept),
         evidence=kept.evidence,
         verified=config.verify and not kept.unverified,
-        attempt=_attempt(made.dropped),
+        attempt=None if made.dropped is None else Attempt(**_record(made.dropped)),
         calibrated=0 if parts is None else len(parts.calibration),
         held_back=0 if parts is None else len(task.evaluator.feeds),
         held_out=0 if parts is None else len(parts.report),
@@ -184,18 +179,17 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
     return Result(kept.model, report)
 
 
-def _attempt(dropped: Candidate | None) -> Attempt | None:
-    if dropped is None:
-        return None
-    found = dropped.found
-    return Attempt(
-        steps=dropped.steps,
-        guilty=dropped.guilty,
-        parity=found.parity,
-        latency=found.latency,
-        parallel=found.parallel,
-        scores=found.scores,
-    )
+def _record(candidate: Candidate) -> dict[str, Any]:
+    """What a `Record` holds, of a candidate."""
+    found = candidate.found
+    return {
+        "steps": candidate.steps,
+        "guilty": candidate.guilty,
+        "parity": found.parity,
+        "latency": found.latency,
+        "parallel": found.parallel,
+        "scores": found.scores,
+    }
 
 
 def _notes(task: Task) -> Sequence[str]:

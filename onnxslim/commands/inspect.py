@@ -39,7 +39,8 @@ def inspect(model: str, text: bool, weights: bool, as_json: bool, **how: Any) ->
 
         print_json(envelope("inspect", model=facts))
     else:
-        from onnxslim.report.terminal import print_facts
+        from onnxslim.report.document import document_of_facts
+        from onnxslim.report.terminal import print_document
 
-        print_facts(facts, console())
+        print_document(document_of_facts(facts), console())
     return 0

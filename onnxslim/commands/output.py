@@ -41,9 +41,10 @@ def show(report: Report, *, as_json: bool, explain: bool, quiet: bool) -> None:
     if as_json:
         print_json(to_json(report))
     elif not quiet:
-        from onnxslim.report.terminal import print_report
+        from onnxslim.report.document import document_of
+        from onnxslim.report.terminal import print_document
 
-        print_report(report, console(), explain=explain)
+        print_document(document_of(report, explain), console())
 
 
 @contextmanager

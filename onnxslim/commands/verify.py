@@ -55,9 +55,10 @@ def verify(
         made = provenance(reference, candidate, found.feeds, arguments["threads"])
         print_json(envelope("verify", reference=reference, candidate=candidate, parity=parity, **made))
     elif not quiet:
-        from onnxslim.report.terminal import print_parity
+        from onnxslim.report.document import document_of_parity
+        from onnxslim.report.terminal import print_document
 
-        print_parity(parity, console())
+        print_document(document_of_parity(parity), console())
     return 0 if parity.passed else 1
 
 
@@ -71,14 +72,17 @@ def _compare(a: str, b: str, *, as_json: bool, quiet: bool) -> int:
 
         print_json(envelope("verify --compare", a=a, b=b, agree=agree, rows=rows))
     elif not quiet:
-        from rich.table import Table
+        from onnxslim.report.blocks import Document, Fit, Frame, Heading, Line, Section, cells, data_table
+        from onnxslim.report.terminal import print_document
 
-        table = Table("", a, b, "")
-        for row in rows:
-            verdict = {True: "same", False: "DIFFERENT", None: ""}[row.agrees]
-            table.add_row(row.what, _shown(row.a), _shown(row.b), verdict)
-        console().print(table)
-        console().print("the results agree" if agree else "the results do not agree", highlight=False)
+        verdicts = {True: "same", False: "DIFFERENT", None: ""}
+        table = data_table(
+            (Heading(text, fit=Fit.CUT) for text in ("", a, b, "")),
+            (cells(row.what, _shown(row.a), _shown(row.b), verdicts[row.agrees]) for row in rows),
+            Frame.RULED,
+        )
+        verdict = Line("the results agree" if agree else "the results do not agree")
+        print_document(Document((Section("comparison", (table, verdict)),)), console())
     return 0 if agree else 1
 
 

@@ -1,4 +1,4 @@
-"""One result object for the terminal and for JSON."""
+"""One result object, told as a document (for the terminal, say) and as JSON."""
 
 from typing import TYPE_CHECKING
 
@@ -6,16 +6,20 @@ from onnxslim.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from onnxslim.report.as_json import SCHEMA, dumps, envelope, plain, to_json
+    from onnxslim.report.blocks import Document
+    from onnxslim.report.document import document_of
     from onnxslim.report.facts import ModelFacts, PortFacts, describe
     from onnxslim.report.report import Attempt, Report, versions
 
 __all__ = [
     "SCHEMA",
     "Attempt",
+    "Document",
     "ModelFacts",
     "PortFacts",
     "Report",
     "describe",
+    "document_of",
     "dumps",
     "envelope",
     "plain",
@@ -27,11 +31,13 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "Attempt": ".report",
+        "Document": ".blocks",
         "ModelFacts": ".facts",
         "PortFacts": ".facts",
         "Report": ".report",
         "SCHEMA": ".as_json",
         "describe": ".facts",
+        "document_of": ".document",
         "dumps": ".as_json",
         "envelope": ".as_json",
         "plain": ".as_json",

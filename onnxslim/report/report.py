@@ -27,8 +27,30 @@ class WrittenFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """A lossy result that was dropped: what was done and measured before the reason was found."""
+class Decision:
+    """What a verb was to do with a model, and what came of it.
+
+    ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept float``,
+    ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
+    ``warnings`` is what makes the samples, the labels or the original itself doubtful.
+    """
+
+    command: str
+    decision: str
+    input: ModelFacts
+    output: ModelFacts | None = None
+    reason: str = ""
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What was done to a model, and what was measured of the result.
+
+    ``steps`` are the passes, and ``guilty`` the rewrites that were reverted because a check failed with them.
+    ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
+    ``scores`` holds the user's metric by model (``input``, ``output``).
+    """
 
     steps: Sequence[Step] = ()
     guilty: Sequence[Guilty] = ()
@@ -38,22 +60,22 @@ class Attempt:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
+class Attempt(Record):
+    """A lossy result that was dropped: what was done and measured before the reason was found."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Record, Decision):  # the fields of the last base come first, in JSON too
     """What a command did to a model, and the evidence.
 
-    ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept float``,
-    ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
-    ``warnings`` is what makes the samples, the labels or the original itself doubtful.
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
     ``verified`` is False where the outputs were not compared, because nobody asked for it or because onnxruntime cannot
     run the model; a note says why. A model that nothing was done to needs no comparison.
-    ``steps``, ``guilty``, ``parity`` and ``latency`` are of the model that came out; ``attempt`` was dropped for it.
-    ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
+    What a `Record` holds is of the model that came out; ``attempt`` was dropped for it.
     ``calibrated`` counts the samples that the lossy passes saw, ``held_out`` those that only judge the result and that
     the metric is taken on, ``held_back`` the first of these, which parity is measured on.
-    ``scores`` holds the user's metric by model (``input``, ``output``), and ``metric`` its name
-    where it was given by one; ``notes`` is what a reader should know besides.
+    ``metric`` is the name of the user's metric where it was given by one; ``notes`` is what a reader should know
+    besides.
     ``macs`` is the multiply-accumulates of a run on the first sample that is not empty, by model (``input``,
     ``output``), where channels were to be removed; None where they are unknown.
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
@@ -65,17 +87,6 @@ class Report:
     ``str(report)`` is the text that the command line prints.
     """
 
-    command: str
-    decision: str
-    input: ModelFacts
-    output: ModelFacts | None = None
-    reason: str = ""
-    warnings: Sequence[str] = ()
-    steps: Sequence[Step] = ()
-    guilty: Sequence[Guilty] = ()
-    parity: Parity | None = None
-    latency: Latency | None = None
-    parallel: Latency | None = None
     evidence: str = "none"
     verified: bool = True
     attempt: Attempt | None = None
@@ -83,7 +94,6 @@ class Report:
     held_back: int = 0
     held_out: int = 0
     notes: Sequence[str] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""
     macs: Mapping[str, int | None] = field(default_factory=dict)
     session_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -96,9 +106,10 @@ class Report:
     unused_files: Sequence[str] = ()
 
     def __str__(self) -> str:
+        from onnxslim.report.document import document_of
         from onnxslim.report.terminal import as_text
 
-        return as_text(self)
+        return as_text(document_of(self))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the report in the form that the suffix names: ``.json`` is JSON, ``.txt`` and ``.md`` are text.

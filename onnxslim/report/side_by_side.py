@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from onnxslim.report.blocks import Align, Cell, DataTable, Document, Fit, Frame, Heading, Row, Section, Tone, cells
 from onnxslim.report.wording import size
 
 if TYPE_CHECKING:
@@ -54,55 +50,53 @@ def column_of(facts: ModelFacts, *, name: str = "", session_seconds: float | Non
     )
 
 
-def side_by_side(columns: Sequence[Column], elapsed: float | None = None) -> Table:
+def side_by_side(columns: Sequence[Column], elapsed: float | None = None) -> DataTable:
     """The table.
 
     Args:
-        columns: The models; numbers of operators are green where they are less than the first model's.
+        columns: The models; the number of an operator is good where it is less than the first model's.
         elapsed: Seconds that it all took.
     """
-    table = Table(box=box.ASCII, show_header=False, show_lines=False)
-    table.add_column(justify="center")
-    for _ in columns:
-        table.add_column(justify="center", max_width=NAME, overflow="fold")
+    labels, models = Heading(align=Align.CENTER, fit=Fit.CUT), Heading(align=Align.CENTER, width=NAME)
+    groups = tuple(tuple(group) for group in _groups(columns, elapsed))
+    return DataTable((labels, *(models for _ in columns)), tuple(filter(None, groups)), Frame.ASCII)
 
-    def section(*rows: Sequence[str]) -> None:
-        for row in rows:
-            table.add_row(*row)
-        table.add_section()
 
-    section(["Model Name", *(escape(each.name) for each in columns)])
-    section(["Model Info", *(each.info for each in columns)])
-    for label, ports in (("IN", [c.inputs for c in columns]), ("OUT", [c.outputs for c in columns])):
-        names = list(dict.fromkeys(name for each in ports for name in each))
-        for name in names[:MAX_PORTS]:
-            table.add_row(escape(f"{label}: {name}"), *(escape(each.get(name, "")) for each in ports))
-        if len(names) > MAX_PORTS:
-            left = names[MAX_PORTS:]
-            counts = (f"{sum(name in each for name in left):,} more" for each in ports)
-            table.add_row(f"{label}: ...", *counts)
-    table.add_section()
+def _groups(columns: Sequence[Column], elapsed: float | None) -> Iterator[Iterable[Row]]:
+    yield [cells("Model Name", *(each.name for each in columns))]
+    yield [cells("Model Info", *(each.info for each in columns))]
+    yield [*_ports("IN", [each.inputs for each in columns]), *_ports("OUT", [each.outputs for each in columns])]
     names = sorted({name for each in columns for name in each.ops})
-    section(*([escape(name), *_counts([c.ops.get(name, 0) for c in columns])] for name in names))
+    yield (cells(name, *_counts([each.ops.get(name, 0) for each in columns])) for name in names)
     if len(columns) > 1 or names:
-        section(["Operators", *_counts([sum(each.ops.values()) for each in columns])])
-    section(["File Size", *(each.size for each in columns)])
+        yield [cells("Operators", *_counts([sum(each.ops.values()) for each in columns]))]
+    yield [cells("File Size", *(each.size for each in columns))]
     if any(each.session_seconds is not None for each in columns):
-        section(["Session Creation", *(_seconds(each.session_seconds) for each in columns)])
+        yield [cells("Session Creation", *(_seconds(each.session_seconds) for each in columns))]
     if elapsed is not None:
-        section(["Elapsed Time", f"{elapsed:.2f} s"])
-    return table
+        yield [cells("Elapsed Time", f"{elapsed:.2f} s")]
+
+
+def _ports(label: str, ports: Sequence[Mapping[str, str]]) -> Iterator[Row]:
+    names = list(dict.fromkeys(name for each in ports for name in each))
+    for name in names[:MAX_PORTS]:
+        yield cells(f"{label}: {name}", *(each.get(name, "") for each in ports))
+    if left := names[MAX_PORTS:]:
+        yield cells(f"{label}: ...", *(f"{sum(name in each for name in left):,} more" for each in ports))
 
 
 def print_side_by_side(columns: Sequence[Column], elapsed: float | None = None) -> None:
     """Prints the table on stdout: with colours at a terminal, as wide as it needs elsewhere."""
+    from rich.console import Console
+
+    from onnxslim.report.terminal import print_document
+
     width = None if sys.stdout.isatty() else PLAIN_WIDTH + (NAME + 3) * len(columns)
-    Console(width=width).print(side_by_side(columns, elapsed))
+    print_document(Document((Section("models", (side_by_side(columns, elapsed),)),)), Console(width=width))
 
 
-def _counts(counts: Sequence[int]) -> list[str]:
-    first = counts[0]
-    return [f"[green]{count:,}[/]" if count < first else f"{count:,}" for count in counts]
+def _counts(counts: Sequence[int]) -> list[Cell]:
+    return [Cell(f"{count:,}", Tone.GOOD if count < counts[0] else Tone.PLAIN) for count in counts]
 
 
 def _seconds(seconds: float | None) -> str:

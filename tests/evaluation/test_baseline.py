@@ -21,8 +21,8 @@ from onnxslim.evaluation.metrics import top1
 from onnxslim.execution import Session
 from onnxslim.execution.feeds import Run
 from onnxslim.graph import load
-from onnxslim.report import to_json
-from onnxslim.report.terminal import print_report
+from onnxslim.report import document_of, to_json
+from onnxslim.report.terminal import print_document
 from onnxslim.samples import Sample, split
 from tests.ops.channels.nets import model, node
 
@@ -138,7 +138,7 @@ def test_the_report_tells_it_first_and_a_bounded_drop_is_refused() -> None:
     assert report.metric == "top1"
     assert to_json(report)["warnings"] == [warning]
     console = Console(file=StringIO(), width=200)
-    print_report(report, console)
+    print_document(document_of(report), console)
     assert console.file.getvalue().startswith(f"warning: {warning}\nprune: pruned")  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=CHANCE + ".*without max_drop this is a warning") as caught:
         onnxslim.prune(DIGITS.path(), max_drop=0.05, **given)

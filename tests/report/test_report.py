@@ -18,9 +18,11 @@ from onnxslim.evaluation.fidelity import Fidelity
 from onnxslim.execution import Latency
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
+from onnxslim.report.document import document_of, document_of_facts, document_of_parity
 from onnxslim.report.report import WrittenFile
 from onnxslim.report.side_by_side import MAX_PORTS
-from onnxslim.report.terminal import TOP_REASONS, print_facts, print_parity, print_report
+from onnxslim.report.steps import TOP_REASONS
+from onnxslim.report.terminal import as_text, print_document
 from onnxslim.report.wording import latency_line, parity_line, size, speed
 
 BEFORE = ModelFacts(
@@ -45,7 +47,7 @@ REPORT = Report(
 
 def text(report: Report, *, explain: bool = False) -> str:
     out = io.StringIO()
-    print_report(report, Console(file=out, width=120), explain=explain)
+    print_document(document_of(report, explain), Console(file=out, width=120))
     return out.getvalue()
 
 
@@ -180,10 +182,8 @@ def test_scores_name_the_metric_and_its_unit() -> None:
 
 
 def failed(*differences: Difference) -> str:
-    out = io.StringIO()
     parity = Parity(False, Tier.NUMERIC, differences, feeds=9, evidence="samples", worst=2.0)
-    print_parity(parity, Console(file=out, width=120))
-    return out.getvalue()
+    return as_text(document_of_parity(parity))
 
 
 def test_differences_are_summed_up_by_output() -> None:
@@ -246,18 +246,15 @@ def test_every_file_is_named() -> None:
 
 
 def test_facts() -> None:
-    out = io.StringIO()
-    print_facts(BEFORE, Console(file=out, width=120))
-    assert "float32[unknown rank]" in out.getvalue()
+    assert "float32[unknown rank]" in as_text(document_of_facts(BEFORE))
 
 
 def test_of_thousands_of_ports_some_are_shown() -> None:
     many = dataclasses.replace(BEFORE, outputs=tuple(PortFacts(f"y{i}", "float32", ()) for i in range(MAX_PORTS + 20)))
-    out = io.StringIO()
-    print_facts(many, Console(file=out, width=120))
+    shown = as_text(document_of_facts(many))
     slimmed = text(dataclasses.replace(REPORT, command="slim", input=many, output=AFTER))
-    assert out.getvalue().count("output y") == slimmed.count("OUT: y") == MAX_PORTS
-    assert "20 more" in out.getvalue()
+    assert shown.count("output y") == slimmed.count("OUT: y") == MAX_PORTS
+    assert "20 more" in shown
     assert "20 more" in slimmed
 
 
