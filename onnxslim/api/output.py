@@ -15,7 +15,7 @@ from onnxslim.api.source import AnyModel, Source
 from onnxslim.errors import CannotRun
 from onnxslim.graph import Encoded, encode
 from onnxslim.graph.writer import EXTERNAL_ABOVE, Saved, save, save_bytes
-from onnxslim.report.report import WrittenFile
+from onnxslim.report.record import WrittenFile
 
 SESSION_TRIALS = 3
 """Times that a session is opened to measure it."""

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from onnxslim.report.blocks import Document
     from onnxslim.report.document import document_of
     from onnxslim.report.facts import ModelFacts, PortFacts, describe
-    from onnxslim.report.report import Attempt, Report, versions
+    from onnxslim.report.record import Attempt
+    from onnxslim.report.report import Report, versions
 
 __all__ = [
     "SCHEMA",
@@ -30,7 +31,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "Attempt": ".report",
+        "Attempt": ".record",
         "Document": ".blocks",
         "ModelFacts": ".facts",
         "PortFacts": ".facts",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnxslim.report.report import Report
+    from onnxslim.report.record import Account
 
 SCHEMA = 2
 """Raised when a key is renamed or removed, or changes its meaning. A new key does not raise it.
@@ -21,7 +21,7 @@ SCHEMA = 2
 2: the decision ``kept fp32`` became ``kept float``."""
 
 
-def to_json(report: Report) -> dict[str, Any]:
+def to_json(report: Account) -> dict[str, Any]:
     """The report as plain dicts, lists, strings, numbers and None.
 
     Keys, in order: ``schema`` (2), then the fields of `Report` in order of declaration, each object within it with its

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from onnxslim.evaluation import Parity
     from onnxslim.execution import Latency
     from onnxslim.report.facts import ModelFacts
-    from onnxslim.report.report import Record, Report
+    from onnxslim.report.record import Account, Record
 
 TOP_TENSORS = 8
 """Weights shown without --explain, the largest ones; the rest are summed up."""
 _SPEEDS = {"faster": Tone.GOOD, "slower": Tone.BAD, "no difference": Tone.PLAIN}
 
 
-def document_of(report: Report, explain: bool = False) -> Document:
+def document_of(report: Account, explain: bool = False) -> Document:
     """What a command did: the verdict, before and after, checks, and what was skipped.
 
     Args:
@@ -57,7 +57,7 @@ def document_of_parity(parity: Parity) -> Document:
     return document(Section("checks", (Listing(found.head, found.items + notes),)))
 
 
-def _verdict(report: Report) -> Iterator[Block]:
+def _verdict(report: Account) -> Iterator[Block]:
     for warning in report.warnings:
         yield Line(f"warning: {warning}", Tone.WARN)
     yield Line(verdict(report), Tone.STRONG)
@@ -65,7 +65,7 @@ def _verdict(report: Report) -> Iterator[Block]:
         yield Line(f"why: {report.reason}")
 
 
-def _files(report: Report) -> Iterator[Block]:
+def _files(report: Account) -> Iterator[Block]:
     """Where the model came from and went; files beside the model's own, which the first line names, come after."""
     if report.output is None:
         return
@@ -80,7 +80,7 @@ def _files(report: Report) -> Iterator[Block]:
         yield Line(f"left: {path}, which the replaced model referred to and no model here does now", Tone.WARN)
 
 
-def _models(report: Report) -> Iterator[Block]:
+def _models(report: Account) -> Iterator[Block]:
     if report.output is None:
         yield from _facts(report.input)
     elif verb_named(report.command).side_by_side:
@@ -97,7 +97,7 @@ def _facts(facts: ModelFacts) -> Iterator[DataTable]:
         yield weights_table(facts.tensors)
 
 
-def _checks(report: Report) -> Iterator[Block]:
+def _checks(report: Account) -> Iterator[Block]:
     if report.parity is not None:
         yield _parity(report.parity, held_back=report.held_back, ranks=_ranks(report))
     elif report.verified and not any(step.result.actions for step in report.steps):
@@ -111,12 +111,12 @@ def _checks(report: Report) -> Iterator[Block]:
         yield Line(score_line(report.scores, report.metric, held_out=report.held_out))
 
 
-def _weights(report: Report, explain: bool) -> Iterator[Block]:
+def _weights(report: Account, explain: bool) -> Iterator[Block]:
     if report.output is not None and report.output.tensors:
         yield weights_table(report.output.tensors, top=None if explain else TOP_TENSORS)
 
 
-def _dropped(report: Report, explain: bool) -> Iterator[Block]:
+def _dropped(report: Account, explain: bool) -> Iterator[Block]:
     """What was measured of the result that was dropped."""
     attempt = report.attempt
     if attempt is None:
@@ -127,7 +127,7 @@ def _dropped(report: Report, explain: bool) -> Iterator[Block]:
     yield from step_blocks(attempt.steps, attempt.guilty, explain=explain)
 
 
-def _notes(report: Report) -> Iterator[Block]:
+def _notes(report: Account) -> Iterator[Block]:
     for note in report.notes:
         yield Line(f"note: {note}")
     yield Line(f"{report.seconds:.1f} s", Tone.FAINT)
@@ -149,5 +149,5 @@ def _latency(latency: Latency) -> Line:
     return Line(latency_line(latency), _SPEEDS[latency.verdict])
 
 
-def _ranks(report: Report) -> dict[str, int]:
+def _ranks(report: Account) -> dict[str, int]:
     return ranks_of(report.output or report.input)

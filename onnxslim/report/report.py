@@ -1,109 +1,22 @@
-"""The one object that says what a command did, from which the terminal and JSON are made."""
+"""The one object that says what a command did: text and JSON are made of it."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from onnxslim.errors import InputError
-
-if TYPE_CHECKING:
-    from onnxslim.evaluation import Parity
-    from onnxslim.execution import Latency
-    from onnxslim.pipeline import Guilty, Step
-    from onnxslim.report.facts import ModelFacts
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A file that a command wrote."""
-
-    path: str
-    bytes: int
+from onnxslim.report.record import Account
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What a verb was to do with a model, and what came of it.
-
-    ``command`` is the verb. ``decision`` says in a word or two what came of it (``compressed``, ``kept float``,
-    ``unchanged``) and ``reason`` why. ``output`` is None where no model came of it.
-    ``warnings`` is what makes the samples, the labels or the original itself doubtful.
-    """
-
-    command: str
-    decision: str
-    input: ModelFacts
-    output: ModelFacts | None = None
-    reason: str = ""
-    warnings: Sequence[str] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What was done to a model, and what was measured of the result.
-
-    ``steps`` are the passes, and ``guilty`` the rewrites that were reverted because a check failed with them.
-    ``parallel`` is the latency on all CPUs, where ``latency`` is that on fewer threads.
-    ``scores`` holds the user's metric by model (``input``, ``output``).
-    """
-
-    steps: Sequence[Step] = ()
-    guilty: Sequence[Guilty] = ()
-    parity: Parity | None = None
-    latency: Latency | None = None
-    parallel: Latency | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-
-class Attempt(Record):
-    """A lossy result that was dropped: what was done and measured before the reason was found."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report(Record, Decision):  # the fields of the last base come first, in JSON too
-    """What a command did to a model, and the evidence.
-
-    ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
-    ``verified`` is False where the outputs were not compared, because nobody asked for it or because onnxruntime cannot
-    run the model; a note says why. A model that nothing was done to needs no comparison.
-    What a `Record` holds is of the model that came out; ``attempt`` was dropped for it.
-    ``calibrated`` counts the samples that the lossy passes saw, ``held_out`` those that only judge the result and that
-    the metric is taken on, ``held_back`` the first of these, which parity is measured on.
-    ``metric`` is the name of the user's metric where it was given by one; ``notes`` is what a reader should know
-    besides.
-    ``macs`` is the multiply-accumulates of a run on the first sample that is not empty, by model (``input``,
-    ``output``), where channels were to be removed; None where they are unknown.
-    ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
-    ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
-    ``recipe`` is the pipeline as TOML, every option resolved.
-    ``files`` are those that were written. Where a model was replaced, its old data files are in ``removed_files``, or
-    in ``unused_files`` where their names are not ours; no model in the folder refers to these any more.
+class Report(Account):
+    """What a command did to a model, and the evidence; see `Account` for the fields.
 
     ``str(report)`` is the text that the command line prints.
     """
-
-    evidence: str = "none"
-    verified: bool = True
-    attempt: Attempt | None = None
-    calibrated: int = 0
-    held_back: int = 0
-    held_out: int = 0
-    notes: Sequence[str] = ()
-    metric: str = ""
-    macs: Mapping[str, int | None] = field(default_factory=dict)
-    session_seconds: Mapping[str, float] = field(default_factory=dict)
-    target: str = ""
-    seconds: float = 0.0
-    versions: Mapping[str, str] = field(default_factory=dict)
-    recipe: str = ""
-    files: Sequence[WrittenFile] = ()
-    removed_files: Sequence[str] = ()
-    unused_files: Sequence[str] = ()
 
     def __str__(self) -> str:
         from onnxslim.report.document import document_of

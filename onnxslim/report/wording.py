@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnxslim.evaluation.compare import Difference
     from onnxslim.execution import Latency
     from onnxslim.report.facts import ModelFacts
-    from onnxslim.report.report import Report
+    from onnxslim.report.record import Account
 
 QDQ = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 """Operators that mark what runs in int8; onnxruntime fuses most of them away, so that they do not count as work."""
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
 _QUOTED = re.compile(r"'[^']*'")
 
 
-def verdict(report: Report) -> str:
+def verdict(report: Account) -> str:
     """The whole result in one line: what came of it, how large, how fast, how close."""
     said = [f"{report.command}: {report.decision}"]
     if report.output is not None and report.input.bytes and report.output.bytes is not None:

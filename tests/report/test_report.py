@@ -19,7 +19,7 @@ from onnxslim.execution import Latency
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
 from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
 from onnxslim.report.document import document_of, document_of_facts, document_of_parity
-from onnxslim.report.report import WrittenFile
+from onnxslim.report.record import WrittenFile
 from onnxslim.report.side_by_side import MAX_PORTS
 from onnxslim.report.steps import TOP_REASONS
 from onnxslim.report.terminal import as_text, print_document
