@@ -20,6 +20,7 @@ from onnxslim.analysis.facts import UNKNOWN, Array, Contradiction, Fact, ShapeFa
 from onnxslim.analysis.fallback import infer_by_onnx
 from onnxslim.analysis.movement import MOVEMENT_RULES
 from onnxslim.analysis.operator import MAX_ELEMENTS, Operator, Rule, Undecided, tensor
+from onnxslim.analysis.pieces import PIECE_RULES
 from onnxslim.analysis.values import FOLLOWED, INTEGERS, VALUE_RULES, WIDE
 
 MAX_FLOATS: Final = 64
@@ -28,7 +29,7 @@ MAX_DEPTH: Final = 32
 MAX_CALLS: Final = 10_000
 MAX_PLAIN: Final = 40
 """Characters of a dim that is kept when an operator's dims become too complex."""
-SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **CONVOLUTION_RULES, **MOVEMENT_RULES}
+SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **CONVOLUTION_RULES, **MOVEMENT_RULES, **PIECE_RULES}
 MALFORMED: Final = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What a rule raises on a node that is no valid use of its operator."""
 

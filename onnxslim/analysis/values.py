@@ -26,7 +26,7 @@ from onnxslim.analysis.dims import (
     upper,
 )
 from onnxslim.analysis.facts import Array, Fact, Ratio
-from onnxslim.analysis.operator import MAX_ELEMENTS, Operator, Rule, Undecided, axis_of, tensor
+from onnxslim.analysis.operator import MAX_ELEMENTS, Operator, Rule, Undecided, axis_of, registering, tensor
 
 INTEGERS: Final = frozenset(
     getattr(ir.DataType, name)
@@ -39,17 +39,7 @@ FOLLOWED: Final = INTEGERS | FLOATS
 
 VALUE_RULES: Final[dict[str, Rule]] = {}
 """Tried before the shape rules; each returns None where a value that it needs is not known."""
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a value rule for operators."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            VALUE_RULES[name] = function
-        return function
-
-    return register
+rule = registering(VALUE_RULES)
 
 
 def settle(element: Any, dtype: ir.DataType) -> Any:
