@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim, Expr, lower, maximum
+from onnxslim.analysis.elements import INTEGERS
 from onnxslim.analysis.facts import UNKNOWN, Fact
 from onnxslim.analysis.operator import Operator, axis_of, tensor
 from onnxslim.analysis.refutation import surviving_branch
-from onnxslim.analysis.values import INTEGERS
 
 if TYPE_CHECKING:
     from onnxslim.analysis.shapes import Inference

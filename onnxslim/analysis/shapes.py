@@ -16,12 +16,13 @@ from onnxslim.analysis import control_flow
 from onnxslim.analysis.compute import COMPUTE_RULES
 from onnxslim.analysis.convolution import CONVOLUTION_RULES
 from onnxslim.analysis.dims import Dim, Expr, Symbols, TooComplex, age, free_symbols
+from onnxslim.analysis.elements import FOLLOWED, INTEGERS, WIDE
 from onnxslim.analysis.facts import UNKNOWN, Array, Contradiction, Fact, ShapeFacts, contradiction, declared_fact
 from onnxslim.analysis.fallback import infer_by_onnx
 from onnxslim.analysis.movement import MOVEMENT_RULES
 from onnxslim.analysis.operator import MAX_ELEMENTS, Operator, Rule, Undecided, tensor
 from onnxslim.analysis.pieces import PIECE_RULES
-from onnxslim.analysis.values import FOLLOWED, INTEGERS, VALUE_RULES, WIDE
+from onnxslim.analysis.values import VALUE_RULES
 
 MAX_FLOATS: Final = 64
 MAX_SEEDS: Final = 8
