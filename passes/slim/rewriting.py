@@ -4,6 +4,8 @@ A rule is a pass of its own (`Rule`): it names the operators it starts from, and
 not apply, a reason where it nearly does, or a `Replacement`. Everything that goes wrong in rewriters stands here, once:
 outputs keep their names, values captured by subgraphs stay visible, annotations stay, the file does not grow, every
 rewrite asks the context first, and neighbours are looked at again without a second walk over the graph.
+
+Long because all that is checked before a rewrite and kept after it stands here once, and in no rule.
 """
 
 from __future__ import annotations
