@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from onnxslim.errors import InputError
 from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
-from onnxslim.graph.data_files import names_in, data_files, is_own, place_data, used_by_others
+from onnxslim.graph.data_files import data_files, is_own, names_in, place_data, used_by_others
 from onnxslim.graph.encoding import Encoded, Stub, encode, serialize, weight_chunks
 from onnxslim.graph.interrupts import uninterrupted
 from onnxslim.graph.orphans import noted, sweep_orphans
