@@ -3,6 +3,8 @@
 On Linux the child is a fork: it starts in milliseconds and shares the parent's memory, so nothing is imported or
 copied. Elsewhere a fresh interpreter is started, and the function is pickled to it. One child does one call after
 another, until it dies or is closed.
+
+Long because both ways to start a child (fork, spawn) speak one protocol, whose two ends stand side by side.
 """
 
 from __future__ import annotations

@@ -18,15 +18,7 @@ CYCLES: frozenset[frozenset[str]] = frozenset()
 TWICE: frozenset[str] = frozenset()
 """Names of two classes."""
 
-PRIVATE = frozenset(
-    {
-        ("tests/passes/prune/test_refit.py", "_solve"),
-        ("tests/passes/prune/test_search.py", "_State"),
-        ("tests/passes/prune/test_search.py", "_measure"),
-        ("tests/passes/prune/test_search.py", "_score"),
-        ("tests/passes/prune/test_search.py", "_start"),
-    }
-)
+PRIVATE: frozenset[tuple[str, str]] = frozenset()
 """Private names of other modules that tests use."""
 
 PATCHES = frozenset({"setattr", "delattr", "getattr"})

@@ -4,6 +4,8 @@ Every entry of every axis has an id; operators equate ids (`onnxslim.ops.channel
 *atoms*, the smallest removals that leave a consistent model. Atoms that touch the same axes in the same way are a
 `Group`: the interchangeable channels of a layer, or of several that are added up. Ids, not patterns of operators: any
 network of known operators is covered, and what is not known is pinned with a reason.
+
+Long because linking, deciding and grouping work on one table of ids.
 """
 
 from __future__ import annotations

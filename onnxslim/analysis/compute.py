@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -11,12 +11,12 @@ import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim, Expr, ceildiv, floordiv, maximum, mul
 from onnxslim.analysis.facts import Fact, Shape
-from onnxslim.analysis.movement import dims_of, moved
-from onnxslim.analysis.operator import Operator, Rule, Undecided, axis_of, broadcast_shapes
+from onnxslim.analysis.operator import Operator, Rule, Undecided, axis_of, broadcast_shapes, dims_of, moved, registering
 from onnxslim.ops.contraction import gemm_axes
 from onnxslim.ops.reductions import AXES_ARE_INPUT_SINCE
 
 COMPUTE_RULES: Final[dict[str, Rule]] = {}
+rule = registering(COMPUTE_RULES)
 
 SAME_SHAPE: Final = frozenset(
     [
@@ -96,17 +96,6 @@ BROADCASTING: Final = frozenset(
     ]
 )
 COMPARING: Final = frozenset(["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"])
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a rule for operators."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            COMPUTE_RULES[name] = function
-        return function
-
-    return register
 
 
 @rule(*SAME_SHAPE)

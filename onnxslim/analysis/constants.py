@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis.elements import FOLLOWED, INTEGERS
 from onnxslim.analysis.facts import UNKNOWN, Array, Fact
 from onnxslim.analysis.operator import MAX_ELEMENTS, Operator
-from onnxslim.analysis.values import FOLLOWED, INTEGERS
 
 MAX_FLOATS: Final = 64
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim, Expr, lower, maximum
+from onnxslim.analysis.elements import INTEGERS
 from onnxslim.analysis.facts import UNKNOWN, Fact
 from onnxslim.analysis.inference import ControlRule, Inference
 from onnxslim.analysis.operator import Operator, axis_of, tensor
 from onnxslim.analysis.refutation import surviving_branch
-from onnxslim.analysis.values import INTEGERS
 
 MAX_ROUNDS: Final = 6
 

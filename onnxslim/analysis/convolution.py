@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import onnx_ir as ir
 
 from onnxslim.analysis.dims import Dim, add, ceildiv, floordiv, lower, maximum, minimum, mul
 from onnxslim.analysis.facts import Fact, Shape
-from onnxslim.analysis.movement import moved
-from onnxslim.analysis.operator import Operator, Rule
+from onnxslim.analysis.operator import Operator, Rule, moved, registering
 
 CONVOLUTION_RULES: Final[dict[str, Rule]] = {}
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a rule for operators."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            CONVOLUTION_RULES[name] = function
-        return function
-
-    return register
+rule = registering(CONVOLUTION_RULES)
 
 
 @rule("Conv", "ConvInteger", "QLinearConv")

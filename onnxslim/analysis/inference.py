@@ -15,11 +15,13 @@ from onnxslim.analysis.compute import COMPUTE_RULES
 from onnxslim.analysis.constants import constant_fact, weight_fact
 from onnxslim.analysis.convolution import CONVOLUTION_RULES
 from onnxslim.analysis.dims import Dim, Expr, Symbols, TooComplex, age, free_symbols
+from onnxslim.analysis.elements import FOLLOWED, INTEGERS, WIDE
 from onnxslim.analysis.facts import UNKNOWN, Contradiction, Fact, ShapeFacts, contradiction, declared_fact
 from onnxslim.analysis.fallback import infer_by_onnx
 from onnxslim.analysis.movement import MOVEMENT_RULES
 from onnxslim.analysis.operator import Operator, Rule, Undecided, tensor
-from onnxslim.analysis.values import FOLLOWED, INTEGERS, VALUE_RULES, WIDE
+from onnxslim.analysis.pieces import PIECE_RULES
+from onnxslim.analysis.values import VALUE_RULES
 
 ControlRule: TypeAlias = Callable[["Inference", Operator], Sequence[Fact] | None]
 
@@ -28,7 +30,7 @@ MAX_DEPTH: Final = 32
 MAX_CALLS: Final = 10_000
 MAX_PLAIN: Final = 40
 """Characters of a dim that is kept when an operator's dims become too complex."""
-SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **CONVOLUTION_RULES, **MOVEMENT_RULES}
+SHAPE_RULES: Final[Mapping[str, Rule]] = {**COMPUTE_RULES, **CONVOLUTION_RULES, **MOVEMENT_RULES, **PIECE_RULES}
 MALFORMED: Final = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What a rule raises on a node that is no valid use of its operator."""
 

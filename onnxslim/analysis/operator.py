@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis.dims import Dim, Expr, Symbols, broadcast
+from onnxslim.analysis.dims import Dim, Expr, Symbols, broadcast, lower
 from onnxslim.analysis.facts import UNKNOWN, Array, Fact, Shape
 
 MAX_ELEMENTS: Final = 1024
@@ -97,6 +97,19 @@ Rule: TypeAlias = Callable[[Operator], Sequence[Fact] | None]
 """Facts of the outputs; None where the rule does not cover this form of the operator."""
 
 
+def registering(table: dict[str, Rule]) -> Callable[..., Callable[[Rule], Rule]]:
+    """A decorator, called with names of operators, that enters a rule for them in the table."""
+
+    def rule(*names: str) -> Callable[[Rule], Rule]:
+        def register(function: Rule) -> Rule:
+            table.update(dict.fromkeys(names, function))
+            return function
+
+        return register
+
+    return rule
+
+
 def tensor(elements: Iterable[Any], shape: Sequence[int]) -> Array:
     """An object array of these elements."""
     flat = list(elements)
@@ -142,3 +155,26 @@ def broadcast_shapes(shapes: Iterable[Shape]) -> Shape:
             tail.append(broadcast(a, b))
         result = (*result[:offset], *tail)
     return result
+
+
+def moved(op: Operator, shape: Shape | None, value: Array | None = None) -> list[Fact]:
+    """One output of the first input's dtype."""
+    if value is not None and value.size > MAX_ELEMENTS:
+        value = None
+    return [Fact(op.fact(0).dtype, shape, value)]
+
+
+def dims_of(op: Operator, index: int) -> list[Dim] | None:
+    """An integer input's elements as dims; new symbols where only their number is known; None where not even that."""
+    elements = op.elements(index)
+    if elements is not None:
+        return [e for e in elements if isinstance(e, int | Expr)] if len(elements) else []
+    shape = op.shape(index)
+    if shape is None or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] > 64:
+        return None
+    return [op.symbols.data() for _ in range(shape[0])]
+
+
+def as_dim(op: Operator, element: Dim) -> Dim:
+    """An element used as a dim: itself, or unknown where it may be negative."""
+    return element if lower(element) >= 0 else op.symbols.dim()

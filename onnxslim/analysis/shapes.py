@@ -2,6 +2,8 @@
 
 Only graph inputs (their dtype and dims) and the weights are believed. What the file declares of other values is
 compared with what follows from those, never used.
+
+Long because one walk holds all states: graphs, bodies, functions and what is forgotten between them.
 """
 
 from __future__ import annotations

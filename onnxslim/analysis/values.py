@@ -9,69 +9,35 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis.dims import (
-    Dim,
-    Expr,
-    add,
-    ceildiv,
-    differ,
-    floordiv,
-    lower,
-    maximum,
-    minimum,
-    mod,
-    mul,
-    product,
-    truncdiv,
-    upper,
+from onnxslim.analysis.dims import Expr, add, maximum, minimum, mul, product
+from onnxslim.analysis.elements import (
+    FLOATS,
+    FOLLOWED,
+    INTEGERS,
+    WIDE,
+    absolute,
+    bit,
+    cast,
+    compare,
+    exact,
+    float_div,
+    float_mul,
+    fold,
+    int_div,
+    pick,
+    remainder,
+    rounded,
+    settle,
+    sign,
+    undecided,
+    unless_float,
 )
-from onnxslim.analysis.facts import Array, Fact, Ratio
-from onnxslim.analysis.operator import MAX_ELEMENTS, Operator, Rule, Undecided, axis_of, tensor
-
-INTEGERS: Final = frozenset(
-    getattr(ir.DataType, name)
-    for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
-)
-WIDE: Final = frozenset({ir.DataType.INT32, ir.DataType.INT64})
-"""Integers in which shape arithmetic does not overflow."""
-FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
-FOLLOWED: Final = INTEGERS | FLOATS
+from onnxslim.analysis.facts import Array, Fact
+from onnxslim.analysis.operator import MAX_ELEMENTS, Operator, Rule, Undecided, axis_of, registering, tensor
 
 VALUE_RULES: Final[dict[str, Rule]] = {}
 """Tried before the shape rules; each returns None where a value that it needs is not known."""
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a value rule for operators."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            VALUE_RULES[name] = function
-        return function
-
-    return register
-
-
-def settle(element: Any, dtype: ir.DataType) -> Any:
-    """The element as a tensor of ``dtype`` holds it: wrapped or rounded, or Undecided."""
-    if dtype in FLOATS:
-        if isinstance(element, Expr | Ratio):
-            return element
-        with np.errstate(over="ignore"):
-            return float(np.float32(element)) if dtype == ir.DataType.FLOAT else float(element)
-    if isinstance(element, int):
-        if dtype == ir.DataType.BOOL:
-            return int(element != 0)
-        bits = dtype.bitwidth
-        wrapped = element & ((1 << bits) - 1)
-        return wrapped - (1 << bits) if dtype.is_signed() and wrapped >> (bits - 1) else wrapped
-    if isinstance(element, Expr) and (dtype in WIDE or (dtype == ir.DataType.BOOL and _is_bit(element))):
-        return element
-    raise Undecided(str(dtype))
-
-
-def _is_bit(element: Expr) -> bool:
-    return lower(element) >= 0 and upper(element) <= 1
+rule = registering(VALUE_RULES)
 
 
 def _known(op: Operator, count: int | None = None) -> list[Array] | None:
@@ -85,27 +51,6 @@ def result(dtype: ir.DataType, value: Array) -> list[Fact]:
     return [Fact(dtype, tuple(int(d) for d in value.shape), value)]
 
 
-def _cast(element: Any, source: ir.DataType, target: ir.DataType) -> Any:
-    if target in FLOATS or source in INTEGERS:
-        if target == ir.DataType.BOOL and isinstance(element, Expr):
-            if lower(element) > 0 or upper(element) < 0:
-                return 1
-            if not _is_bit(element):
-                raise Undecided("Cast")
-        return settle(element, target)
-    if target == ir.DataType.BOOL:
-        raise Undecided("Cast")
-    if isinstance(element, Ratio):
-        if lower(element.numerator) < 0:
-            raise Undecided("Cast")
-        return settle(floordiv(*element), target)
-    if isinstance(element, Expr):
-        return settle(element, target)
-    if not math.isfinite(element) or not abs(element) < 2**31 or (not target.is_signed() and element < 0):
-        raise Undecided("Cast")  # out of range is undefined
-    return settle(int(element), target)
-
-
 @rule("Cast", "CastLike")
 def _cast_rule(op: Operator) -> list[Fact] | None:
     source = op.fact(0)
@@ -113,75 +58,14 @@ def _cast_rule(op: Operator) -> list[Fact] | None:
     if source.value is None or source.dtype is None or target is None or target not in FOLLOWED:
         return None
     source_dtype, wanted = source.dtype, target
-    return result(wanted, tensor((_cast(e, source_dtype, wanted) for e in source.value.flat), source.value.shape))
-
-
-def _float_mul(a: Any, b: Any) -> Any:
-    if isinstance(a, Expr) and isinstance(b, Expr):
-        return mul(a, b)
-    if isinstance(b, Expr | Ratio):
-        a, b = b, a
-    if not isinstance(b, float) or not math.isfinite(b):
-        raise Undecided("Mul")
-    if isinstance(a, float):
-        return a * b
-    numerator, denominator = b.as_integer_ratio()
-    if isinstance(a, Ratio):
-        denominator *= a.denominator
-        if a.denominator & (a.denominator - 1):
-            raise Undecided("Mul")
-        a = a.numerator
-    # Whole numbers below 2**24 times a short dyadic factor are exact in float32.
-    if abs(numerator) > 64 or denominator > 4096:
-        raise Undecided("Mul")
-    whole = mul(a, numerator)
-    return whole if denominator == 1 or not isinstance(whole, Expr) else Ratio(whole, denominator)
-
-
-def _float_div(a: Any, b: Any) -> Any:
-    if isinstance(a, float) and isinstance(b, float):
-        if b == 0:
-            raise Undecided("Div")
-        return a / b
-    if isinstance(a, Expr) and isinstance(b, float) and b.is_integer() and 0 < b < 2**12:
-        return Ratio(a, int(b))
-    raise Undecided("Div")
-
-
-def _int_div(a: Dim, b: Dim) -> Dim:
-    quotient = truncdiv(a, b)
-    if quotient is None:
-        raise Undecided("Div")
-    return quotient
-
-
-def _exact(function: Callable[[Dim, Dim], Dim]) -> Callable[[Any, Any], Any]:
-    def apply(a: Any, b: Any) -> Any:
-        if isinstance(a, float) and isinstance(b, float):
-            return function(a, b)  # type: ignore[arg-type]
-        if any(isinstance(x, Ratio) or (isinstance(x, float) and not x.is_integer()) for x in (a, b)):
-            raise Undecided("float")
-        return function(*(int(x) if isinstance(x, float) else x for x in (a, b)))
-
-    return apply
-
-
-def _pick(function: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
-    exact = _exact(function)
-
-    def apply(a: Any, b: Any) -> Any:
-        if isinstance(a, float) and isinstance(b, float) and (math.isnan(a) or math.isnan(b)):
-            raise Undecided(name)
-        return exact(a, b)
-
-    return apply
+    return result(wanted, tensor((cast(e, source_dtype, wanted) for e in source.value.flat), source.value.shape))
 
 
 _ARITHMETIC: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "Add": _exact(add),
-    "Sub": _exact(lambda a, b: a - b),
-    "Min": _pick(minimum, "Min"),
-    "Max": _pick(maximum, "Max"),
+    "Add": exact(add),
+    "Sub": exact(lambda a, b: a - b),
+    "Min": pick(minimum, "Min"),
+    "Max": pick(maximum, "Max"),
 }
 
 
@@ -195,11 +79,11 @@ def _arithmetic(op: Operator) -> list[Fact] | None:
     if name in _ARITHMETIC:
         combine = _ARITHMETIC[name]
     elif name == "Mul":
-        combine = _float_mul if dtype in FLOATS else mul
+        combine = float_mul if dtype in FLOATS else mul
     elif name == "Div":
-        combine = _float_div if dtype in FLOATS else _int_div
+        combine = float_div if dtype in FLOATS else int_div
     else:
-        combine = _remainder if dtype in INTEGERS and not op.get("fmod", 0) else _undecided
+        combine = remainder if dtype in INTEGERS and not op.get("fmod", 0) else undecided
     total = arrays[0]
     for array in arrays[1:]:
         left, right = np.broadcast_arrays(total, array)
@@ -208,50 +92,6 @@ def _arithmetic(op: Operator) -> list[Fact] | None:
         pairs = zip(left.flat, right.flat, strict=True)
         total = tensor((settle(combine(a, b), wanted) for a, b in pairs), left.shape)
     return result(wanted, total)
-
-
-def _remainder(a: Dim, b: Dim) -> Dim:
-    if b == 0:
-        raise Undecided("Mod")
-    return mod(a, b)
-
-
-def _undecided(a: Any, b: Any) -> Any:
-    raise Undecided("fmod")
-
-
-def _compare(name: str, a: Any, b: Any) -> int:
-    if isinstance(a, float) and isinstance(b, float):
-        gap: Any = a - b
-    else:
-        a, b = (int(x) if isinstance(x, float) and x.is_integer() else x for x in (a, b))
-        if isinstance(a, Ratio | float) or isinstance(b, Ratio | float):
-            raise Undecided(name)
-        if name == "Equal":
-            if a == b:
-                return 1
-            if differ(a, b):
-                return 0
-            raise Undecided(name)
-        gap = a - b
-    low, high = (gap, gap) if isinstance(gap, float) else (lower(gap), upper(gap))
-    truth: dict[str, tuple[bool, bool]] = {
-        "Equal": (low == high == 0, low > 0 or high < 0),
-        "Less": (high < 0, low >= 0),
-        "LessOrEqual": (high <= 0, low > 0),
-        "Greater": (low > 0, high <= 0),
-        "GreaterOrEqual": (low >= 0, high < 0),
-    }
-    yes, no = truth[name]
-    if yes == no:
-        raise Undecided(name)
-    return int(yes)
-
-
-def _bit(a: Any) -> int:
-    if not isinstance(a, int):
-        raise Undecided("bool")
-    return a
 
 
 @rule("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor")
@@ -264,48 +104,22 @@ def _relation(op: Operator) -> list[Fact] | None:
         return None
     name = op.node.op_type
     logic: dict[str, Callable[[Any, Any], int]] = {
-        "And": lambda a, b: 0 if a == 0 or b == 0 else _bit(a) & _bit(b),
-        "Or": lambda a, b: 1 if a == 1 or b == 1 else _bit(a) | _bit(b),
-        "Xor": lambda a, b: _bit(a) ^ _bit(b),
+        "And": lambda a, b: 0 if a == 0 or b == 0 else bit(a) & bit(b),
+        "Or": lambda a, b: 1 if a == 1 or b == 1 else bit(a) | bit(b),
+        "Xor": lambda a, b: bit(a) ^ bit(b),
     }
-    combine = logic.get(name, lambda a, b: _compare(name, a, b))
+    combine = logic.get(name, lambda a, b: compare(name, a, b))
     pairs = zip(left.flat, right.flat, strict=True)
     return result(ir.DataType.BOOL, tensor((combine(a, b) for a, b in pairs), left.shape))
 
 
-def _absolute(a: Dim) -> Dim:
-    return maximum(a, mul(a, -1)) if isinstance(a, int | Expr) else _unless_float(a, abs)
-
-
-def _unless_float(a: Any, function: Callable[[float], Any]) -> Any:
-    if isinstance(a, Ratio):
-        raise Undecided("Ratio")
-    return function(a)
-
-
-def _sign(a: Any) -> int:
-    if isinstance(a, Expr) and lower(a) > 0:
-        return 1
-    if not isinstance(a, int | float):
-        raise Undecided("Sign")
-    return int(a > 0) - int(a < 0)
-
-
-def _rounded(a: Any, up: bool) -> Any:
-    if isinstance(a, Ratio):
-        return ceildiv(*a) if up else floordiv(*a)
-    if isinstance(a, float) and math.isfinite(a):
-        return float(math.ceil(a) if up else math.floor(a))
-    return a
-
-
 _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
-    "Neg": lambda a: mul(a, -1) if isinstance(a, int | Expr) else _unless_float(a, lambda x: -x),
-    "Abs": _absolute,
-    "Sign": _sign,
-    "Not": lambda a: 1 - _bit(a),
-    "Floor": lambda a: _rounded(a, up=False),
-    "Ceil": lambda a: _rounded(a, up=True),
+    "Neg": lambda a: mul(a, -1) if isinstance(a, int | Expr) else unless_float(a, lambda x: -x),
+    "Abs": absolute,
+    "Sign": sign,
+    "Not": lambda a: 1 - bit(a),
+    "Floor": lambda a: rounded(a, up=False),
+    "Ceil": lambda a: rounded(a, up=True),
 }
 
 
@@ -364,19 +178,12 @@ def _reduce(op: Operator) -> list[Fact] | None:
     if rows is None:
         return None
     total: dict[str, Callable[[Sequence[Any]], Any]] = {
-        "ReduceSum": lambda row: _fold(add, row),
+        "ReduceSum": lambda row: fold(add, row),
         "ReduceProd": product,
-        "ReduceMax": lambda row: _fold(maximum, row),
-        "ReduceMin": lambda row: _fold(minimum, row),
+        "ReduceMax": lambda row: fold(maximum, row),
+        "ReduceMin": lambda row: fold(minimum, row),
     }
     shape = [1 if axis in places else size for axis, size in enumerate(array.shape)]
     if not op.get("keepdims", 1):
         shape = [array.shape[axis] for axis in kept]
     return result(wanted, tensor((settle(total[name](list(row)), wanted) for row in rows), shape))
-
-
-def _fold(function: Callable[[Any, Any], Any], row: Sequence[Any]) -> Any:
-    total = row[0]
-    for element in row[1:]:
-        total = function(total, element)
-    return total

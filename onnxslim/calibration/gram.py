@@ -3,6 +3,8 @@
 Refitting after pruning, error-compensated rounding and compensated sparsification are linear algebra on it: the squared
 error of an output is ``(w - v)^T X^T X (w - v)`` (Optimal Brain Surgeon, Hassibi & Stork 1993; Frantar & Alistarh,
 Optimal Brain Compression, 2022).
+
+Long because rows of inputs are unfolded, multiplied and merged in one order, on which the bits of the sums depend.
 """
 
 from __future__ import annotations

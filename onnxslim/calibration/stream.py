@@ -1,4 +1,7 @@
-"""One streaming run that fills the statistics asked for, in bounded memory, the same bits whoever runs which part."""
+"""One streaming run that fills the statistics asked for, in bounded memory, the same bits whoever runs which part.
+
+Long because the plan of a run (sizes, shards, blocks) and the run rest on the same counts.
+"""
 
 from __future__ import annotations
 

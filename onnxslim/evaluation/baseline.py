@@ -2,6 +2,8 @@
 
 A drop from a meaningless score means nothing. So before any lossy pass runs, three questions are asked of the original:
 is it better than chance, could the labels tell, and do its outputs follow its inputs at all?
+
+Long because the three questions share one reading of the samples, and each names what to mend.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ One figure over a tensor of boxes (0 to 640) and scores (0 to 1) sees only the b
 
 A part is compared at the last tensor that such a step led to, and the output itself besides: what comes behind that
 tensor may be rounded too. What a trace does not reach is told apart by magnitude (`onnxslim.evaluation.signal`).
+
+Long because the trace has a step for each kind of operator.
 """
 
 from __future__ import annotations

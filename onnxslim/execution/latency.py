@@ -23,7 +23,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -31,6 +30,7 @@ import numpy as np
 
 from onnxslim.errors import CheckFailed, InputError, SetupError
 from onnxslim.execution.feeds import Feed
+from onnxslim.execution.intervals import trimmed_interval
 from onnxslim.execution.latency_child import Job, Timings
 from onnxslim.execution.opening import AnyModel
 from onnxslim.execution.ort import child_environment, custom_op_libraries
@@ -185,41 +185,6 @@ def judge(timings: Sequence[np.ndarray], *, threads: int = 1) -> Latency:
 def _contrast(logs: Sequence[np.ndarray], signs: tuple[int, int, int, int]) -> np.ndarray:
     """For each process the median over its rounds of the copies' log times, added with these signs and halved."""
     return np.array([np.median(times @ np.array(signs)) / 2 for times in logs])
-
-
-def trimmed_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Middle and half width of a confidence interval for the centre of ``values``, which may hold outliers.
-
-    A tenth, but at least one value, is trimmed from each side where six or more are given; the width comes from the
-    winsorized variance with n - 2k - 1 degrees of freedom (Yuen 1974).
-
-    >>> middle, half = trimmed_interval(np.array([1.0, 2.0, 3.0]), 0.95)
-    >>> print(middle, round(half, 3))
-    2.0 2.484
-    """
-    ordered = np.sort(values)
-    count = len(ordered)
-    cut = max(1, count // 10) if count >= 6 else 0
-    kept = ordered[cut : count - cut]
-    winsorized = np.clip(ordered, kept[0], kept[-1])
-    error = float(winsorized.std(ddof=1)) / ((1 - 2 * cut / count) * math.sqrt(count))
-    return float(kept.mean()), student_quantile((1 + confidence) / 2, len(kept) - 1) * error
-
-
-@cache
-def student_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t.
-
-    With t = sqrt(n) tan(u) the density is proportional to cos(u)^(n - 1), which is summed on a fine grid.
-
-    >>> round(student_quantile(0.975, 9), 3), round(student_quantile(0.995, 7), 3)
-    (2.262, 3.499)
-    """
-    step = math.pi / 200_000
-    angles = np.arange(-math.pi / 2 + step / 2, math.pi / 2, step)
-    mass = np.cumsum(np.cos(angles) ** (freedom - 1))
-    angle = float(np.interp(probability, mass / mass[-1], angles + step / 2))
-    return math.sqrt(freedom) * math.tan(angle)
 
 
 def _as_path(model: AnyModel, folder: str, name: str) -> str:

@@ -2,6 +2,8 @@
 
 Its inputs X are those of the model that is changed, after all that was changed before it, so that errors are made up
 for instead of adding up; its targets Y are the outputs of the original.
+
+Long because the equations and the rows that they are summed over (unfolded, sampled, aligned) are one definition.
 """
 
 from __future__ import annotations

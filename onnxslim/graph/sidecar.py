@@ -8,6 +8,8 @@
 | ``training_info``; types and annotations of values that a graph does not define | ``Extras`` in the graph's ``meta`` |
 
 Marks live in ``meta`` of graphs, values and tensors, which ``ir.Model.clone`` copies.
+
+Long because what is lifted and what is restored mirror each other, kind by kind.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 intermediate values (they are comments), constants of more than ``INLINE`` elements or in external files (shown as
 ``...``, which ``parse`` refuses), lists of tensors, graphs or types as attributes (refused too), strings that are not
 UTF-8, doc strings and metadata below the model, quantization annotations and device configurations.
+
+Long because each part of a model (nodes, attributes, types, constants, names) has its form here.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import onnx.parser
 import onnx_ir as ir
 
 from onnxslim.errors import InputError
+from onnxslim.graph.text_checks import check_and_repair, syntax_error
 
 INLINE = 16
 """Elements of a constant that are written out; a larger one is summarised."""
@@ -25,12 +28,6 @@ _STEP = "   "
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _KEYWORDS = frozenset({"seq", "optional", "sparse_tensor", "map", "inf", "infinity", "nan", "true", "false"}) | {
     dtype.name.lower() for dtype in ir.DataType
-}
-_LISTS_THE_PARSER_DROPS = {
-    onnx.AttributeProto.TENSORS: "tensors",
-    onnx.AttributeProto.GRAPHS: "graphs",
-    onnx.AttributeProto.TYPE_PROTOS: "types",
-    onnx.AttributeProto.SPARSE_TENSORS: "sparse tensors",
 }
 
 Pieces = Iterator["str | Pieces"]
@@ -54,8 +51,8 @@ def parse(text: str) -> ir.Model:
     try:
         proto = onnx.parser.parse_model(text)
     except onnx.parser.ParseError as error:
-        raise _syntax_error(text, error) from None
-    _check_and_repair(proto)
+        raise syntax_error(text, error) from None
+    check_and_repair(proto)
     try:
         return ir.from_proto(proto)
     except Exception as error:
@@ -82,9 +79,6 @@ def show(model: ir.Model) -> str:
         else:
             stack.append(piece)
     return "".join(out)
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def _model(model: ir.Model) -> Pieces:
@@ -318,64 +312,3 @@ def _opsets(imports: Mapping[str, int]) -> str:
 
 def _block(lines: list[str]) -> str:
     return "<\n" + ",\n".join(_STEP + line for line in lines) + "\n>\n"
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _syntax_error(text: str, error: onnx.parser.ParseError) -> InputError:
-    message = error.args[0] if error.args else b""
-    message = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
-    where, lines = "", text.splitlines()
-    position = re.search(r"line: (\d+) column: (\d+)", message)
-    if position:
-        row, column = int(position[1]), int(position[2])
-        line = lines[row - 1].strip() if 0 < row <= len(lines) else ""
-        where = f"line {row}, column {column}" + (f", in '{line[:120]}'" if line else "")
-    why = message.strip().rsplit("\n", 1)[-1]
-    mend = (
-        "write the constant out: its value was left out where the text was made"
-        if re.search(r"=\s*\.\.\.", text)
-        else ""
-    )
-    return InputError("the text of the model cannot be read", where=where, why=why, mend=mend)
-
-
-def _check_and_repair(proto: onnx.ModelProto) -> None:
-    """Refuses what ``onnx.parser`` drops without a word, and packs the sub-byte integers that it leaves unpacked."""
-    graphs: list[onnx.GraphProto] = [proto.graph]
-    nodes = [node for function in proto.functions for node in function.node]
-    while graphs or nodes:
-        while graphs:
-            graph = graphs.pop()
-            nodes.extend(graph.node)
-            for tensor in graph.initializer:
-                _pack(tensor)
-        node = nodes.pop() if nodes else onnx.NodeProto()
-        for attribute in node.attribute:
-            where = f"attribute '{attribute.name}' of {node.op_type}"
-            if attribute.type in _LISTS_THE_PARSER_DROPS:
-                raise InputError(
-                    "the text has no form for this attribute",
-                    where=where,
-                    why=f"onnx.parser drops lists of {_LISTS_THE_PARSER_DROPS[attribute.type]}",
-                    mend="build the model with onnx.helper",
-                )
-            if attribute.type == onnx.AttributeProto.UNDEFINED:
-                raise InputError("the attribute has no type", where=where, why="its values are of different kinds")
-            if attribute.HasField("t"):
-                _pack(attribute.t)
-            if attribute.HasField("g"):
-                graphs.append(attribute.g)
-
-
-def _pack(tensor: onnx.TensorProto) -> None:
-    dtype = ir.DataType(tensor.data_type)
-    bits = 8 if dtype == ir.DataType.STRING else dtype.bitwidth
-    if bits in (2, 4) and tensor.int32_data:
-        per_byte = 8 // bits
-        values = np.array(tensor.int32_data, dtype=np.int64) & ((1 << bits) - 1)
-        values = np.pad(values, (0, -len(values) % per_byte)).reshape(-1, per_byte)
-        packed = (values << (np.arange(per_byte) * bits)).sum(axis=1).astype(np.uint8)
-        tensor.ClearField("int32_data")
-        tensor.raw_data = packed.tobytes()

@@ -10,29 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
-from onnxslim.errors import InputError, OnnxSlimError
+from onnxslim.errors import InputError
 from onnxslim.graph.atomic import commit, explained, finish, locked, resolve_target, staged, sweep, sync_folder
-from onnxslim.graph.encoding import CHUNK, Encoded, Stub, encode, serialize, weight_chunks
+from onnxslim.graph.data_files import data_files, is_own, names_in, place_data, used_by_others
+from onnxslim.graph.encoding import Encoded, Stub, encode, serialize, weight_chunks
 from onnxslim.graph.interrupts import uninterrupted
-from onnxslim.graph.orphans import is_leftover, noted, sweep_orphans
+from onnxslim.graph.orphans import noted, sweep_orphans
 from onnxslim.graph.sparse import MARK
-from onnxslim.graph.walk import bodies, tensor_protos, tensors
-from onnxslim.graph.wire import INLINE_BELOW, MAX_BYTES
+from onnxslim.graph.walk import bodies, tensors
+from onnxslim.graph.wire import INLINE_BELOW
 
-COPY_UP_TO = 64 << 20
-"""Bytes up to which a file of any name is looked into for a reference to a data file."""
 ALIGNMENT = 64
 """Of a tensor in the data file: a cache line. Runtimes that map pages round down by themselves."""
 EXTERNAL_ABOVE = 1 << 30
@@ -149,10 +145,10 @@ def save_bytes(content: bytes, path: str | os.PathLike[str]) -> Saved:
     """
     target = resolve_target(path)
     with explained(target), locked(target.parent), contextlib.ExitStack() as pending:
-        sweep_orphans(target.parent, lambda data: _used_by_others(data, data))
-        old_files = _data_files(target)
+        sweep_orphans(target.parent, lambda data: used_by_others(data, data))
+        old_files = data_files(target)
         for old in old_files:
-            if _is_own(old, target):
+            if is_own(old, target):
                 pending.enter_context(noted(target, old))(old.name)
         with staged(target) as (file, temporary):
             file.write(content)
@@ -213,16 +209,16 @@ def _commit(
     encoded: Encoded | None,
 ) -> Saved:
     """Puts the data file, then the model file in place; then removes the old model's data. Under the folder's lock."""
-    old_files = _data_files(target)
-    own = [old for old in old_files if _is_own(old, target)]
+    old_files = data_files(target)
+    own = [old for old in old_files if is_own(old, target)]
     location, created = "", False
-    sweep_orphans(target.parent, lambda data: _used_by_others(data, data))
+    sweep_orphans(target.parent, lambda data: used_by_others(data, data))
     with contextlib.ExitStack() as pending:
         try:
             if data is not None:
                 note = pending.enter_context(noted(target, data[0]))
                 with uninterrupted():
-                    location, created = _place_data(target, *data, note)
+                    location, created = place_data(target, *data, note)
             for old in own:
                 pending.enter_context(noted(target, old))(old.name)
             sync_folder(target.parent)
@@ -235,7 +231,7 @@ def _commit(
                 finish(file)
                 commit(temporary, target)
         except BaseException:
-            if created and location not in _names_in(target):
+            if created and location not in names_in(target):
                 target.with_name(location).unlink(missing_ok=True)
             raise
         sweep(target)
@@ -249,9 +245,9 @@ def _retire(
     removed, left = [], []
     files = (target, target.with_name(location)) if location else (target,)
     for old in old_files:
-        if old in files or _used_by_others(old, target):
+        if old in files or used_by_others(old, target):
             continue
-        if not _is_own(old, target):
+        if not is_own(old, target):
             left.append(old)
             continue
         if model is not None:
@@ -259,93 +255,6 @@ def _retire(
         old.unlink(missing_ok=True)
         removed.append(old)
     return Saved(files, tuple(removed), tuple(left))
-
-
-def _is_own(data: Path, target: Path) -> bool:
-    """Whether a data file of the model at ``target`` bears a name that it would be given here."""
-    own = _own_name(target).fullmatch(data.name) is not None
-    return own and data.parent == target.parent and not data.is_symlink()
-
-
-def _place_data(target: Path, temporary: Path, digest: str, size: int, note: Callable[[str], None]) -> tuple[str, bool]:
-    """Gives the finished data file a new name, or finds the same content in place: the name, and whether it is new."""
-    plain = target.with_name(f"{target.name}.data")
-    # Not a name that some model refers to, or did: whoever has read that model must not find other weights there.
-    names, there = _names_in(target), os.path.lexists(plain)
-    told = bool(names - {plain.name}) if there else bool(names) or _used_by_others(plain, target)
-    for count in range(0 if told else -1, 1000):
-        name = plain.name if count < 0 else f"{target.name}.{digest}{f'-{count}' if count else ''}.data"
-        place = target.with_name(name)
-        if not os.path.lexists(place):
-            note(name)
-            os.rename(temporary, place)
-            return name, True
-        if _holds(place, digest, size):
-            return name, False
-    raise InputError("no free name for the data file", where=str(target), mend="remove old .data files")
-
-
-def _holds(path: Path, digest: str, size: int) -> bool:
-    """Whether a file holds just that content; its name alone proves nothing."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != size or path.stat().st_nlink > 1:
-        return False
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-        os.fsync(file.fileno())
-    return found.hexdigest()[:16] == digest
-
-
-def _own_name(target: Path) -> re.Pattern[str]:
-    """Names that data files of ``target`` are given here."""
-    return re.compile(re.escape(target.name) + r"(\.[0-9a-f]{16}(-\d+)?)?\.data")
-
-
-def _data_files(target: Path) -> list[Path]:
-    """Data files that the model at ``target`` refers to and that are there."""
-    paths = (target.parent / name for name in sorted(_names_in(target)))
-    return [path for path in paths if path.is_file()]
-
-
-def _names_in(target: Path) -> set[str]:
-    """Locations of external data in the model file, where it is one."""
-    if not target.is_file() or target.stat().st_size > MAX_BYTES:
-        return set()
-    try:
-        with target.open("rb") as file:
-            if not target.stat().st_size or not _mentions(file, b"location"):  # most have none: no need to parse them
-                return set()
-        proto = onnx.ModelProto.FromString(target.read_bytes())
-        return {
-            entry.value for tensor in tensor_protos(proto) for entry in tensor.external_data if entry.key == "location"
-        }
-    except (DecodeError, OnnxSlimError):
-        return set()
-
-
-def _used_by_others(data: Path, target: Path) -> bool:
-    """Whether another model in the folder may refer to the data file, as copies of a model do, whatever their names."""
-    needle = os.fsencode(data.name)
-    with os.scandir(target.parent) as entries:
-        others = [entry for entry in entries if entry.name not in (target.name, data.name) and entry.is_file()]
-    others = [entry for entry in others if not is_leftover(entry.name)]
-    for entry in others:
-        if not entry.name.endswith(".onnx") and entry.stat().st_size > COPY_UP_TO:
-            continue
-        try:
-            with open(entry.path, "rb") as file:
-                if os.fstat(file.fileno()).st_size and _mentions(file, needle):
-                    return True
-        except OSError:
-            return True  # what cannot be read may refer to it
-    return False
-
-
-def _mentions(file: BinaryIO, needle: bytes) -> bool:
-    """Whether a file that is not empty holds the bytes."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(needle) >= 0
 
 
 def _let_go(model: ir.Model, old: Path, stubs: dict[ir.Value, Stub]) -> None:

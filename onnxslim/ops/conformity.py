@@ -2,6 +2,8 @@
 
 A file may hold operators that are not onnx's: those of other domains and calls of the model's own functions are only
 held to what the model says of them. Names that runtimes define in the default domain are left to the runtime.
+
+Long because each way in which a node can depart from its schema has its check and its message here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Operators whose result ONNX fixes to the last bit, in numpy: data movement, integers, exactly rounded floats.
 
 Whatever a runtime is free to round in its own way (Exp, MatMul, ReduceSum of floats, ...) has no kernel here.
+
+Long because each operator has its kernel here.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Operators whose meaning or inputs changed on the way are rewritten, one adapter each; those that only took more types
 or optional attributes stay as they are. A model that needs an adapter not written here is left alone with a reason.
 The differences were read from the operators' changelogs (onnx/docs/Changelog.md) and are held by onnx.defs.
+
+Long because each operator that changed on the way has its adapter here.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ not apply, a reason where it nearly does, or a `Replacement`. The driver checks 
 Everything that goes wrong in rewriters stands here, once: outputs keep their names, values captured by subgraphs stay
 visible, annotations stay, the file does not grow, every rewrite asks the context first, and neighbours are looked at
 again without a second walk over the graph.
+
+Long because all that is checked before a rewrite and kept after it stands here once, and in no rule.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ squared error of y is tr(W_P S W_P^T), S the Schur complement of the kept block 
 time, that is W_p^T W_p / [H^-1]_pp with H = E[x x^T], after which W and H^-1 take a rank-one step (Hassibi & Stork,
 Second order derivatives for network pruning: Optimal Brain Surgeon, 1993, section 3; Frantar & Alistarh, Optimal Brain
 Compression, 2022, section 4). Only Q = W^T W is needed of the weights.
+
+Long because the greedy order, its cost in memory and work, and what stands in where that is too much are one algorithm.
 """
 
 from __future__ import annotations

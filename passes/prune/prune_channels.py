@@ -18,7 +18,8 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult, values_of
 
 from .apply import constants_of, remove_channels
 from .budget import kept_of
-from .search import RATIO, Budget, Found, Search
+from .search import RATIO, Budget, Search
+from .state import Found
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory
             break
         values = [value for value in (readers[0].inputs[1], problem.bias) if value is not None]
         before = [(value, constant_tensor(value)) for value in values]
-        if not _solve(problem):
+        if not solve_on_unfitted(problem):
             break
         sides.refresh(readers)
         if not recurrent:
@@ -101,7 +101,7 @@ def _refit_linear(sides: Sides, readers: Sequence[ir.Node], layer: Layer, memory
     return changed
 
 
-def _solve(problem: Problem) -> bool:
+def solve_on_unfitted(problem: Problem) -> bool:
     """Gives a node the weights that are best on the samples not fitted; False where those are its own."""
     best, weights = problem.judging.error(problem.weights), None
     for penalty in PENALTIES:

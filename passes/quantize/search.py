@@ -2,6 +2,8 @@
 
 What is estimated only proposes: every candidate is built, its kernels are looked up in onnxruntime's graph, and its
 outputs and its speed are measured as a whole before it is chosen.
+
+Long because what proposes (ranges, simulators) and what decides (built candidates) share one state.
 """
 
 from __future__ import annotations

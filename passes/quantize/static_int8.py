@@ -2,6 +2,8 @@
 
 The source of the arithmetic: B. Jacob et al., Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference (CVPR 2018), section 2.1. Which groups become kernels: onnxslim.ops.int8.
+
+Long because the pass has three plans (kernels, migration, storage) under one set of options.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ A factor or summand, constant, goes up to the operator with constants that can t
 MatMul, a normalization's parameters, or another constant factor or summand. On the way it passes what it commutes with:
 one number passes f with f(s x) = s f(x) (moves of elements, means, Relu if s > 0, products with what is no constant)
 and, as a summand, moves of elements; a vector passes sums only, where shapes broadcast in any order.
+
+Long because each operator that takes in a factor or a summand has its algebra here.
 """
 
 from __future__ import annotations

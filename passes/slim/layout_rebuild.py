@@ -1,6 +1,8 @@
 """Builds a region anew for another placement of its Transposes: first beside the graph, then in the old one's place.
 
 What is built is weighed before anything changes, so that a refusal leaves no trace.
+
+Long because building, weighing and committing share the values that are made on the way.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ Each of its values has a side: the order that it is in now, 0 or 1, and the perm
 A Transpose between the sides is no operator of the region: its input and output are one *net*, data that exist in one
 order or in both. A placement gives each operator a side. A net costs one Transpose of its bytes where its producer and
 any of its consumers are on different sides. Operators that are not of the region hold their values where they are.
+
+Long because how a region grows and how its nets are tied is one walk over the same sides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The part of a graph that depends on constants alone: its values, and what keeping or folding each node costs."""
+"""The part of a graph that depends on constants alone: its values, and what keeping or folding each node costs.
+
+Long because the costs of a region are kept while it grows: both change node by node.
+"""
 
 from __future__ import annotations
 

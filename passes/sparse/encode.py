@@ -1,4 +1,7 @@
-"""Each tensor in the form that takes fewest bytes, exactly: dense, sparse, or packed with nodes that unpack it."""
+"""Each tensor in the form that takes fewest bytes, exactly: dense, sparse, or packed with nodes that unpack it.
+
+Long because a choice is made, built, checked and undone by the same list of tensors.
+"""
 
 from __future__ import annotations
 

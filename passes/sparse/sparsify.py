@@ -1,4 +1,7 @@
-"""Zeros and few values in the weights, chosen so that the outputs change least, for files that are smaller."""
+"""Zeros and few values in the weights, chosen so that the outputs change least, for files that are smaller.
+
+Long because the search tries what the pass then applies, with the same steps.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ import pytest
 
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.execution import compare_latency, latency, random_feeds
-from onnxslim.execution.latency import judge, student_quantile, trimmed_interval
+from onnxslim.execution.intervals import student_quantile, trimmed_interval
+from onnxslim.execution.latency import judge
 from onnxslim.execution.latency_child import Job, measure
 from onnxslim.graph import save, to_bytes
 from tests.execution.models import matmul, model

@@ -1,4 +1,7 @@
-"""Operators that move entries: arrays of ids are moved as the data is."""
+"""Operators that move entries: arrays of ids are moved as the data is.
+
+Long because each operator has two rules here: what it links, and what it must be told.
+"""
 
 from __future__ import annotations
 

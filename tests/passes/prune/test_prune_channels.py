@@ -22,7 +22,8 @@ from onnxslim.graph import load, problems, save
 from onnxslim.passes.prune import apply, prune_channels
 from onnxslim.passes.prune.apply import Removal, constants_of
 from onnxslim.passes.prune.prune_channels import PruneChannels
-from onnxslim.passes.prune.search import Found, Search
+from onnxslim.passes.prune.search import Search
+from onnxslim.passes.prune.state import Found
 from onnxslim.pipeline import Action, Context, Pipeline, Store
 from onnxslim.samples import Sample
 from tests.ops.channels.nets import Node, Weight, model, node
@@ -397,7 +398,7 @@ def test_few_samples_prune_but_do_not_refit(
     def never(*_: object, **__: object) -> int:
         raise AssertionError("refitted")
 
-    monkeypatch.setattr("onnxslim.passes.prune.search.refit", never)
+    monkeypatch.setattr("onnxslim.passes.prune.building.refit", never)
     made = pruned(SMALL, samples(SMALL, count), **options)
     assert max(sizes(made).values()) < 16
 

@@ -165,7 +165,7 @@ def test_a_recurrence_that_is_no_better_for_it_keeps_its_weights(monkeypatch: py
         problem.put(problem.weights * 3)
         return True
 
-    monkeypatch.setattr(refitting, "_solve", worse)
+    monkeypatch.setattr(refitting, "solve_on_unfitted", worse)
     assert refit(original, pruned, [Layer("r0", None, ("r1",))], feeds(given), memory=1 << 28, threads=1) == 0
     after = constant_tensor(pruned.graph.initializers["v"])
     assert after is not None

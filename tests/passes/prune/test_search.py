@@ -12,10 +12,12 @@ from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import find_channels
 from onnxslim.evaluation import OutputNoise
 from onnxslim.graph import load
-from onnxslim.passes.prune import apply, oracle, search
+from onnxslim.passes.prune import apply, building, measuring, oracle
 from onnxslim.passes.prune.apply import Removal, constants_of
+from onnxslim.passes.prune.measuring import Measurer
 from onnxslim.passes.prune.prune_channels import PruneChannels
 from onnxslim.passes.prune.search import Search
+from onnxslim.passes.prune.state import State
 from onnxslim.pipeline import Context
 from onnxslim.samples import Metric, Sample
 from tests.ops.channels.nets import Node, model, node
@@ -52,12 +54,12 @@ def test_stages_get_finer_where_the_score_falls(monkeypatch: pytest.MonkeyPatch)
     whole = load(DIGITS.path())
     tried: list[float] = []
 
-    def score(self: Search, state: search._State) -> float:
+    def score(self: Measurer, state: State) -> float:
         tried.append(macs(state.model) / macs(whole))
         return float(tried[-1] >= 0.5)
 
-    monkeypatch.setattr(Search, "_score", score)
-    monkeypatch.setattr(search, "SCORING", 0.0)
+    monkeypatch.setattr(Measurer, "score", score)
+    monkeypatch.setattr(measuring, "SCORING", 0.0)
     context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: 0.0, max_drop=0.5)
     made = pruned(whole, context, refit=False)
     left = macs(made) / macs(whole)
@@ -69,7 +71,7 @@ def test_stages_get_finer_where_the_score_falls(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_score_that_falls_at_once_keeps_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SCORING", 0.0)
+    monkeypatch.setattr(measuring, "SCORING", 0.0)
     scores = iter([1.0, 0.5, 0.5, 0.5, 0.5])
     context = Context.of(samples=CALIBRATION, selection=SELECTION, metric=lambda run, given: next(scores), max_drop=0.1)
     result = PruneChannels(refit=False).run(load(DIGITS.path()), context)
@@ -81,7 +83,7 @@ def test_a_score_that_falls_at_once_keeps_all_channels(monkeypatch: pytest.Monke
 
 
 def test_what_the_metric_allows_is_measured_on_the_selection_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SCORING", 0.0)
+    monkeypatch.setattr(measuring, "SCORING", 0.0)
     seen: list[str] = []
 
     def accuracy(run: object, given: list[Sample]) -> float:
@@ -146,7 +148,7 @@ def test_refitting_that_is_no_better_is_not_taken(monkeypatch: pytest.MonkeyPatc
             value.const_value = ir.Tensor(value.const_value.numpy() * 0, name=value.name)
         return 3
 
-    monkeypatch.setattr(search, "refit", ruin)
+    monkeypatch.setattr(building, "refit", ruin)
     guarded = searching(whole, context, ratio=0.5).run()
     for name, array in mixed.weights.items():
         np.testing.assert_array_equal(array, guarded.weights[name])
@@ -207,7 +209,7 @@ def test_the_score_makes_groups_dearer_and_cheaper() -> None:
     def weights(metric: Metric | None) -> dict[str, float]:
         given = samples(SMALL, 6)
         made = searching(loaded(SMALL), Context.of(samples=given, selection=given, metric=metric), refit=False)
-        return dict(made._measure(made._start()).weights)
+        return dict(made.measurer.measure(made.builder.start(made.keys)).weights)
 
     scores = iter([1.0, 0.0, 1.0])  # of the original, and of the model without half of each group
     plain, steered = weights(None), weights(lambda run, given: next(scores))
