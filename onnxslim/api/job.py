@@ -111,10 +111,10 @@ class VerbRun:
         start = widened_for_lossy(task, base, self.first)
         tried, dropped = Lossy(task, start, statistics).best(self.rest)
         if tried.rejection is None:
-            kept = tried.after(start)
+            kept = tried.after(base)
         else:
             dropped = tried
-            kept = replace(start, decision=task.verb.kept, reason=tried.rejection.reason, notes=tried.notes)
+            kept = replace(base, decision=task.verb.kept, reason=tried.rejection.reason, notes=tried.notes)
             kept = finished(task, kept, self.rest)
         if not kept.found.scores:
             kept = replace(kept, found=replace(kept.found, scores=evaluator.scores(kept.model)))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxslim import runtime, slim, verify
+from onnxslim import execution, slim, verify
 from onnxslim.api import output
 from onnxslim.api.slim import simplify
 from onnxslim.cli import main
@@ -63,7 +63,7 @@ def test_a_library_of_operators_must_be_one(tmp_path: Path) -> None:
 
 def test_what_takes_long_to_open_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "SESSION_LONG", 0.0)
-    monkeypatch.setattr(runtime, "open_session", None)  # not called: the child's time counts
+    monkeypatch.setattr(execution, "open_session", None)  # not called: the child's time counts
     changed, unchanged = (simplify(parse(text), time_sessions=True).report for text in (CUSTOM_FREE, PLAIN))
     assert changed.session_seconds.keys() == {"input", "output"}
     assert unchanged.session_seconds["input"] == unchanged.session_seconds["output"] > 0
