@@ -199,7 +199,7 @@ def check_output(
         if same_file(data, output):
             raise InputError("the output is the input's data file", where=where, mend="name another output")
     for kind, path in (others or {}).items():
-        if isinstance(path, str | os.PathLike) and os.path.exists(path):
+        if isinstance(path, str | os.PathLike) and path and (os.path.exists(path) or same_file(path, output)):
             inside = os.path.isdir(path) and Path(os.path.realpath(output)).is_relative_to(os.path.realpath(path))
             if same_file(path, output) or (inside and os.path.exists(output)):
                 raise InputError(f"the output would overwrite the {kind}", where=where, mend="name another output")

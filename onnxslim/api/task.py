@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.api.output import size_of, weigh
@@ -12,6 +13,7 @@ from onnxslim.api.source import AnyModel, Source, check_output, open_samples, op
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.evaluation.baseline import named_metric
 from onnxslim.evaluation.evaluator import Evaluator
+from onnxslim.graph.atomic import check_writable
 from onnxslim.packing import decoded_values
 from onnxslim.pipeline import RUN_OPTIONS, Context, Pass, Pipeline, RunConfig, Store, get_pass
 from onnxslim.pipeline.config import MIN_SQNR
@@ -83,8 +85,15 @@ def open_task(
     _refuse_after_packing(passes)
     source = open_source(model, trust_data_dir=config.trust_data_dir, freeze_initializers=config.freeze_initializers)
     facts = source.facts
-    given = {"samples": config.samples, "labels": config.labels, "recipe": config.recipe_path, "plan": config.plan}
+    given: dict[str, object] = {
+        "samples": config.samples,
+        "labels": config.labels,
+        "recipe": config.recipe_path,
+        "plan": config.plan,
+    }
+    given |= {f"statistics {each!r}": each for each in config.stats if isinstance(each, str | os.PathLike)}
     check_output(source, output, in_place=config.in_place, others=given)
+    _check_plan(config)
     converted = None
     if config.prepare is not None:
         converted = config.prepare(source.model)
@@ -146,6 +155,24 @@ def divide(verb: str, given: Mapping[str, Any], *passes: str) -> tuple[RunConfig
     config = RunConfig(**{name: value for name, value in given.items() if name in RUN_OPTIONS})
     own = [{name: value for name, value in given.items() if name in each - RUN_OPTIONS} for each in known]
     return config, own
+
+
+def _check_plan(config: RunConfig) -> None:
+    """Refuses a file of plans that could not be written: before the work, not after it.
+
+    Raises:
+        InputError: The path is none, lies in the folder of samples, or cannot be written.
+    """
+    path, samples = config.plan, config.samples
+    if path is None:
+        return
+    where = os.fspath(path)
+    if not isinstance(where, str) or where == "":
+        raise InputError("plan is no path", where=repr(where), mend="name a file")
+    folder = samples if isinstance(samples, str | os.PathLike) and os.path.isdir(samples) else None
+    if folder is not None and Path(os.path.realpath(where)).is_relative_to(os.path.realpath(folder)):
+        raise InputError("the plan would be a sample", where=where, mend="name a file outside the samples' folder")
+    check_writable(where)
 
 
 def _complete(passes: Sequence[Pass], config: RunConfig) -> list[Pass]:

@@ -185,6 +185,8 @@ class RunConfig:
             raise InputError("min_sqnr is not a number", mend=f"give dB, {MIN_SQNR:g} by default")
         if self.max_drop is not None and not self.max_drop >= 0:
             raise InputError(f"max_drop is {self.max_drop}", mend="give 0 or more, in units of the metric")
+        if not isinstance(self.threads, int):
+            raise InputError(f"threads is {self.threads!r}, no whole number", mend="give 1 or more")
         check_threads(self.threads)
         if not self.memory > 0:
             raise InputError(f"memory is {self.memory}", mend="give a number of bytes, 1 << 30 by default")
@@ -212,6 +214,10 @@ class RunConfig:
             raise InputError("max_drop needs a metric", mend="give metric too, or min_sqnr instead")
         if self.must_verify and not self.verify:
             raise InputError("must_verify and verify=False contradict each other", mend="leave one of the two out")
+        if self.plan is not None and not isinstance(self.plan, str | os.PathLike):
+            raise InputError(f"plan is a {type(self.plan).__name__}, no path", mend="name a file")
+        if isinstance(self.stats, str | os.PathLike):
+            raise InputError("stats is one path", mend="give a list of them")
         if self.labels is not None and self.samples is None:
             raise InputError("labels need samples", mend="give samples too, or leave them out")
         return self
@@ -246,6 +252,19 @@ class RunConfig:
     def conditions(self) -> tuple[Any, ...]:
         """The fields that a pass may decide by: half the key of whatever is kept of a decision."""
         return self.metric, self.allowed_drop, self.min_sqnr, self.timed, self.target, self.memory, self.threads
+
+    @property
+    def planned_under(self) -> tuple[Any, ...]:
+        """The same as values that are the same in every process: a metric counts by its name."""
+        return (_named(self.metric), *self.conditions[1:])
+
+
+def _named(metric: Metric | str | None) -> str:
+    """What a metric is called in every process."""
+    if metric is None or isinstance(metric, str):
+        return metric or ""
+    kind = metric if hasattr(metric, "__qualname__") else type(metric)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 RUN_OPTIONS = frozenset(each.name for each in fields(RunConfig))

@@ -131,7 +131,7 @@ class Context:
             decided = of.plan(model, own)
             return Plan(decided, tuple(own.declined), own.declined_beyond)
 
-        plan = self.store.plan(of, model, self.refused, make)
+        plan = self.store.plan(of, model, (self.config.planned_under, self.refused), make)
         for each in plan.declined:
             self.decline(each.rule, each.site, each.reason)
         self.declined_beyond += plan.declined_beyond

@@ -13,17 +13,20 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxslim.errors import InputError
-from onnxslim.graph.atomic import atomic_write
+from onnxslim.graph.atomic import atomic_write, locked
 from onnxslim.graph.regular import open_regular
 from onnxslim.pipeline.action import Declined
 
 FORMAT = 1
 """Of the file; raised when its meaning changes."""
+NO_PLAN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)
+"""What reading raises on something that is none of ours: RecursionError and NotImplementedError too."""
 MOST = 8 << 30
 """Bytes that a file may unpack to."""
 
@@ -52,8 +55,10 @@ def encode(value: Any, arrays: list[np.ndarray]) -> Any:
     if isinstance(value, np.generic):  # it keeps its type: float32 and float64 round differently
         arrays.append(np.asarray(value))
         return {"scalar": len(arrays) - 1}
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or type(value) in (bool, int, float, str):  # an enumeration would come back as its value
         return value
+    if isinstance(value, np.ndarray | np.dtype) and np.dtype(getattr(value, "dtype", value)).kind not in "biufcmMSU":
+        raise TypeError(f"a plan cannot hold numbers of {value if isinstance(value, np.dtype) else value.dtype}")
     if isinstance(value, np.ndarray):
         arrays.append(value)
         return {"array": len(arrays) - 1}
@@ -125,14 +130,38 @@ class StoredPlan:
         known = {each.__name__: each for each in (*types, Plan, Declined)}
         try:
             found = decode(self.tree, self.arrays, known)
-        except (LookupError, TypeError, ValueError) as error:
+            if not isinstance(found, Plan) or (types and not isinstance(found.decided, types[0])):
+                raise ValueError("it is no decision of this pass")
+            if not all(isinstance(each, Declined) for each in found.declined):
+                raise ValueError("its reasons are none")
+        except NO_PLAN as error:
             raise InputError("the plan is of another version", why=str(error), mend="remove the file") from error
-        if not isinstance(found, Plan):
-            raise InputError("the file holds something that is no plan", mend="remove the file")
         return found
 
 
-def write_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan | StoredPlan]) -> None:
+def stored_plan(plan: Plan) -> StoredPlan:
+    """A plan as a file holds it.
+
+    Raises:
+        TypeError: It holds something that a file cannot.
+    """
+    arrays: list[np.ndarray] = []
+    return StoredPlan(encode(plan, arrays), arrays)
+
+
+def add_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan]) -> None:
+    """Adds plans to a file, which another process may be adding to.
+
+    Raises:
+        InputError: The file holds something else.
+        SetupError: The path cannot be written.
+    """
+    with locked(Path(os.path.realpath(path)).parent):
+        held = read_plans(path) if os.path.exists(path) else {}
+        write_plans(path, held | {key: stored_plan(plan) for key, plan in plans.items()})
+
+
+def write_plans(path: str | os.PathLike[str], plans: Mapping[str, StoredPlan]) -> None:
     """Writes plans by their keys, atomically.
 
     Raises:
@@ -142,13 +171,8 @@ def write_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan | StoredP
     trees: dict[str, Any] = {}
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for key, plan in plans.items():
-            arrays: list[np.ndarray] = []
-            if isinstance(plan, StoredPlan):
-                tree, arrays = plan.tree, list(plan.arrays)
-            else:
-                tree = encode(plan, arrays)
-            trees[key] = {"plan": tree, "arrays": len(arrays)}
-            for place, array in enumerate(arrays):
+            trees[key] = {"plan": plan.tree, "arrays": len(plan.arrays)}
+            for place, array in enumerate(plan.arrays):
                 member = io.BytesIO()
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{key}/{place}.npy"), member.getvalue())
@@ -179,7 +203,7 @@ def read_plans(path: str | os.PathLike[str]) -> dict[str, StoredPlan]:
                 )
                 for key, entry in index["plans"].items()
             }
-    except (zipfile.BadZipFile, LookupError, TypeError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, *NO_PLAN) as error:
         raise InputError(
             "the file holds no plan",
             where=os.fspath(path),

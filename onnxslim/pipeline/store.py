@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onnxslim.calibration.fingerprint import model_digest
+from onnxslim.errors import InputError
 from onnxslim.pipeline.keys import Keys
-from onnxslim.pipeline.plan import Plan, StoredPlan, read_plans, write_plans
+from onnxslim.pipeline.plan import Plan, StoredPlan, add_plans, read_plans, stored_plan
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -48,24 +49,32 @@ class Store:
         found: T = self._results[key]
         return found
 
-    def plan(self, of: Planner, model: ir.Model, refused: frozenset[str], make: Callable[[], Plan]) -> Plan:
+    def plan(self, of: Planner, model: ir.Model, conditions: tuple[Any, ...], make: Callable[[], Plan]) -> Plan:
         """The plan of a pass for a model, made where it is not known yet.
 
-        The key covers the pass with its options, the whole model, and the rewrites that were refused. Samples and the
-        machine are no part of it: a plan is applied elsewhere as it was made here.
+        The key covers the pass with its options, the whole model, and the conditions. Samples and the machine are no
+        part of it: a plan is applied elsewhere as it was made here.
 
         Args:
             of: The pass.
             model: What it is planned for.
-            refused: Keys of actions that must not happen.
+            conditions: What else the pass decides by, the same in every process.
             make: Decides.
+
+        Raises:
+            InputError: The file holds something else under this key.
+            TypeError: The pass's decision is made of what its ``plan_types`` do not name, or a file cannot hold.
         """
-        key = self._keys.of("plan", of, model_digest(model), refused)
+        key = self._keys.of("plan", of, model_digest(model), conditions)
         found = self._plans.get(key)
         if isinstance(found, StoredPlan):
             found = self._plans[key] = found.plan(of.plan_types)
         if found is None:
             found = self._plans[key] = make()
             if self._path is not None:
-                write_plans(self._path, self._plans)
+                try:
+                    stored_plan(found).plan(of.plan_types)  # what could not be read shall not be written
+                except InputError as error:
+                    raise TypeError(f"plan_types of {of.name!r} do not name all of its plan: {error.why}") from error
+                add_plans(self._path, {key: found})
         return found

@@ -67,7 +67,7 @@ class PruneChannels(Pass):
     )
 
     @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
-    def plan(self, model: ir.Model, context: Context) -> Found | None:
+    def plan(self, model: ir.Model, context: Context) -> Found:
         """Decides which channels go, and what the weights of the others become.
 
         Raises:
@@ -77,17 +77,15 @@ class PruneChannels(Pass):
         groups = self.eligible(model, find_channels(model), context)
         if not groups:
             context.decline("prune", "model", "no channels can be removed")
-            return None
+            return Found({}, {})
         found = self.search(model, groups, context).run()
         if not found.removal:
             context.decline("prune", "model", self.why_none(groups))
         return found
 
     @np.errstate(over="ignore", invalid="ignore")
-    def apply(self, model: ir.Model, plan: Found | None, context: Context) -> PassResult:
+    def apply(self, model: ir.Model, plan: Found, context: Context) -> PassResult:
         """Removes the channels. Where only some groups may lose theirs, the others are fitted to that anew."""
-        if plan is None:
-            return context.result()
         channels = find_channels(model)
         by_key = {group.key: group for group in channels.groups}
         allowed = {

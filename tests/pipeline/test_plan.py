@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import zipfile
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays, scalar_dtypes
@@ -23,7 +26,7 @@ from onnxslim.passes.quantize import search as quantize_search
 from onnxslim.passes.sparse import sparsify
 from onnxslim.pipeline import Context, Declined, Plan, Store, get_pass
 from onnxslim.pipeline.keys import Keys
-from onnxslim.pipeline.plan import StoredPlan, decode, encode, read_plans, write_plans
+from onnxslim.pipeline.plan import StoredPlan, add_plans, decode, encode, read_plans, stored_plan, write_plans
 
 DIGITS = get("digits_cnn")
 SAMPLES = list(DIGITS.samples("calibration").first(24))
@@ -35,6 +38,10 @@ class Decision:
     table: dict[Any, Any]
     inner: Decision | None = None
     dtype: np.dtype[Any] | None = None
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -68,7 +75,7 @@ def test_arrays_and_dataclasses_come_back_from_a_file(
     path = tmp_path_factory.mktemp("plans") / "a.plan"
     inner = Decision(array.T, {("w", 1): np.float32(0.1)}, None, np.dtype(np.int8))
     plan = Plan(Decision(array, {"x": (1.5, None)}, inner), (Declined("rule", "site", "why"),), 3)
-    write_plans(path, {"key": plan})
+    write_plans(path, {"key": stored_plan(plan)})
     back = read_plans(path)["key"].plan([Decision])
     assert back.declined == plan.declined
     assert back.declined_beyond == 3
@@ -81,24 +88,41 @@ def test_arrays_and_dataclasses_come_back_from_a_file(
     assert type(scalar) is np.float32
 
 
-def test_what_a_plan_cannot_hold_is_refused() -> None:
-    with pytest.raises(TypeError, match="cannot hold a object"):
-        encode(object(), [])
+@pytest.mark.parametrize(
+    "value",
+    [object(), np.zeros(2, ml_dtypes.bfloat16), np.dtype(ml_dtypes.bfloat16), ir.DataType.FLOAT, Colour.RED, Decision],
+)
+def test_what_would_not_come_back_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="a plan cannot hold"):
+        encode([value], [])
 
 
-@pytest.mark.parametrize("kind", ["text", "zip", "index", "array", "type"])
+@pytest.mark.parametrize("kind", ["text", "zip", "index", "list", "deep", "array", "huge", "fields", "none", "type"])
 def test_a_file_that_holds_no_plan_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.plan"
     if kind == "text":
         path.write_text("no plan")
     else:
-        write_plans(path, {"key": Plan(Decision(np.zeros(2), {}))})
+        write_plans(path, {"key": stored_plan(Plan(Decision(np.zeros(2), {})))})
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         if kind == "zip":
             members = {"other": b""}
         elif kind == "index":
             members["plans.json"] = b'{"format": 99, "plans": {}}'
+        elif kind == "list":
+            members["plans.json"] = b'{"format": 1, "plans": []}'
+        elif kind == "deep":
+            members["plans.json"] = b"[" * 100_000
+        elif kind == "huge":
+            header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4503599627370496,), }"
+            members["key/0.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        elif kind == "fields":
+            members["plans.json"] = (
+                members["plans.json"].replace(b'"fields": {', b'"fields": [{', 1).replace(b"}}}", b"}]}}", 1)
+            )
+        elif kind == "none":
+            members["plans.json"] = b'{"format": 1, "plans": {"key": {"arrays": 0, "plan": null}}}'
         elif kind == "array":
             members["key/0.npy"] = b"\x93NUMPY\x01\x00"
         with zipfile.ZipFile(path, "w") as archive:
@@ -178,6 +202,45 @@ def test_a_plan_is_of_one_model_and_one_set_of_options(tmp_path: Path) -> None:
     prune(ratio=0.5).run(again, Context(samples=SAMPLES, store=Store(path)))  # type: ignore[call-arg]
     assert to_bytes(again) == to_bytes(model)
     assert len(read_plans(path)) == 2
+
+
+def test_a_plan_is_of_the_run_options_that_a_pass_decides_by(tmp_path: Path) -> None:
+    path = tmp_path / "a.plan"
+    for target in ("x86-vnni", "arm64", "x86-vnni"):
+        given = options("quantize") | {"bench": False, "target": target}
+        planned = onnxslim.quantize(DIGITS.path(), plan=path, **given)
+        fresh = onnxslim.quantize(DIGITS.path(), **given)
+        assert to_bytes(planned.model) == to_bytes(fresh.model)
+    assert len(read_plans(path)) == 2
+
+
+def test_writers_add_to_what_others_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "a.plan"
+    for name in ("first", "second"):
+        add_plans(path, {name: Plan(1)})
+    assert sorted(read_plans(path)) == ["first", "second"]
+    (tmp_path / "b.plan").write_text("no plan")
+    with pytest.raises(InputError, match="no plan"):
+        add_plans(tmp_path / "b.plan", {"third": Plan(1)})
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [("out.onnx", "overwrite the plan"), ("", "no path"), ("samples/a.plan", "would be a sample"), ("no/a", "folder")],
+)
+def test_a_plan_that_could_not_be_written_is_refused_before_the_work(
+    plan: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for number, sample in enumerate(SAMPLES[:12]):
+        feed: dict[str, Any] = dict(sample.feed)
+        np.savez(folder / f"{number}.npz", **feed)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sparsify.SparseSearch, "__init__", None)
+    with pytest.raises(InputError, match=said):
+        onnxslim.sparsify(DIGITS.path(), "out.onnx", samples="samples", sparsity=0.5, plan=plan)
+    assert not Path("out.onnx").exists()
 
 
 def test_the_command_line_takes_a_plan(tmp_path: Path) -> None:
