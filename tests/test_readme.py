@@ -9,12 +9,15 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onnxslim.cli import main
 from onnxslim.commands.table import VERBS
-from onnxslim.pipeline import parse_recipe
+from onnxslim.graph import parse
+from onnxslim.pipeline import Context, Store, parse_recipe
 from onnxslim.report import ModelFacts, Report
+from onnxslim.samples import Sample
 from tests.documents import DIGITS, ROOT, blocks, commands, shorten_latency, write_digit_samples
 
 
@@ -86,14 +89,22 @@ def test_the_readme_lists_every_verb() -> None:
     assert [line.split("`")[1].split()[0] for line in table] == list(VERBS)
 
 
+MODEL = '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+
+
 def test_the_example_pass_runs_as_written(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    definition, use, test = blocks("docs/writing-a-pass.md", "python")
+    definition, use, measuring, test = blocks("docs/writing-a-pass.md", "python")
     (workplace / "double_relu.py").write_text(definition)
     (workplace / "use.py").write_text(use)
     (workplace / "check.py").write_text(test)
+    (workplace / "measure.py").write_text(f"{definition}\n\n{measuring}")
     try:
         runpy.run_path(str(workplace / "use.py"))
         runpy.run_path(str(workplace / "check.py"))["test_the_second_relu_goes"]()
+        clips = runpy.run_path(str(workplace / "measure.py"))["ClipInputs"]
+        samples = [Sample("a", {"x": np.array([1.0, -3.0], np.float32)})]
+        result = clips().run(parse(MODEL), Context(samples=samples, store=Store(workplace / "clips.plan")))
+        assert [action.detail for action in result.actions] == ["to 3"]
     finally:
         sys.modules.pop("double_relu", None)
 

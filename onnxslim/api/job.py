@@ -207,6 +207,9 @@ def _notes(task: Task) -> Sequence[str]:
         notes.append(
             f"the file declares {name!r} as {declared}, and it is {inferred}{more}: such shapes are not believed"
         )
+    if task.store.applied:
+        count = "1 plan was" if task.store.applied == 1 else f"{task.store.applied} plans were"
+        notes.append(f"{count} applied from {os.fspath(task.config.plan or '')}")
     sparse = [each.name for each in task.passes if each.for_size]
     if sparse and not any(each.encodes for each in task.passes):
         notes.append(f"no pass stores the zeros and few values in fewer bytes: encode behind {sparse[0]} does")

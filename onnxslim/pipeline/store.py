@@ -35,6 +35,8 @@ class Store:
         if path is not None and os.path.exists(path):
             self._plans.update(read_plans(path))
         self._results: dict[str, Any] = {}
+        self.applied = 0
+        """Plans of the file that were applied."""
         self._keys = Keys()
 
     def __len__(self) -> int:
@@ -65,12 +67,16 @@ class Store:
             InputError: The file holds something else under this key.
             TypeError: The pass's decision is made of what its ``plan_types`` do not name, or a file cannot hold.
         """
-        key = self._keys.of("plan", of, model_digest(model), conditions)
+        before = model_digest(model)
+        key = self._keys.of("plan", of, before, conditions)
         found = self._plans.get(key)
         if isinstance(found, StoredPlan):
             found = self._plans[key] = found.plan(of.plan_types)
+            self.applied += 1
         if found is None:
             found = self._plans[key] = make()
+            if model_digest(model) != before:
+                raise TypeError(f"the pass {of.name!r} changed the model while it planned: it is to change a clone")
             if self._path is not None:
                 try:
                     stored_plan(found).plan(of.plan_types)  # what could not be read shall not be written

@@ -259,3 +259,22 @@ def test_the_command_line_takes_a_plan(tmp_path: Path) -> None:
     (tmp_path / "a.plan").write_text("no plan")
     assert main([*line, str(tmp_path / "third.onnx")]) == 2
     assert not (tmp_path / "third.onnx").exists()
+
+
+def test_a_plan_that_changes_the_model_is_a_fault_of_the_pass(tmp_path: Path) -> None:
+    prune = get_pass("prune")
+
+    class Hasty(prune):  # type: ignore[valid-type, misc]
+        def plan(self, model: ir.Model, context: Context) -> object:
+            model.graph.outputs[0].name = "renamed"
+            return super().plan(model, context)
+
+    with pytest.raises(TypeError, match="changed the model while it planned"):
+        Hasty(ratio=0.5).run(load(DIGITS.path()), Context(samples=SAMPLES, store=Store(tmp_path / "a.plan")))
+
+
+def test_the_report_says_that_a_plan_was_applied(tmp_path: Path) -> None:
+    given = options("prune") | {"plan": tmp_path / "a.plan"}
+    first, second = (onnxslim.prune(DIGITS.path(), **given).report for _ in range(2))
+    assert not any("applied" in note for note in first.notes)
+    assert f"1 plan was applied from {tmp_path / 'a.plan'}" in second.notes
