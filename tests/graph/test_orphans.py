@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,15 @@ def test_a_note_proves_nothing_of_another_file(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.pending"))
 
 
+@pytest.fixture(name="interruptible")
+def interruptible_process() -> Iterator[None]:
+    """Whoever starts the tests in the background may have them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_waits_for_the_end_of_a_step() -> None:
     steps = []
 
