@@ -56,15 +56,6 @@ class Examination(NamedTuple):
     """Shapes that the file declares and that cannot be true, of values and of outputs."""
 
 
-def first_fault(model: ir.Model) -> Fault | None:
-    """The first reason why ``model`` is broken; None where none was found.
-
-    Args:
-        model: A model whose structure is sound; not changed.
-    """
-    return examine(model).fault
-
-
 def examine(model: ir.Model) -> Examination:
     """Whether ``model`` is broken, and which of its declarations are false.
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.api.lossless import compared, finished, lossless, widened_for_lossy
@@ -65,6 +65,7 @@ def rewrite(
         return _delivered(task, made, output, started)
 
 
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of a job, and what a report says besides.
 
@@ -74,8 +75,9 @@ class Verdict:
         warnings: What makes the samples, the labels or the original doubtful.
     """
 
-    def __init__(self, kept: Candidate, dropped: Candidate | None = None, warnings: Sequence[str] = ()) -> None:
-        self.kept, self.dropped, self.warnings = kept, dropped, warnings
+    kept: Candidate
+    dropped: Candidate | None = None
+    warnings: Sequence[str] = ()
 
 
 class VerbRun:
@@ -105,9 +107,8 @@ class VerbRun:
         judging = [] if parts is None or task.samples is None else [task.samples, parts.selection, parts.report]
         statistics = open_statistics(config.stats, judging)
         labelled = is_labelled(task.metric or config.metric)
-        warnings = evaluator.baseline(
-            labelled=labelled, max_drop=config.max_drop
-        )  # what fails shall do so before the work
+        # Before the work: a metric that fails shall do so at once.
+        warnings = evaluator.baseline(labelled=labelled, max_drop=config.max_drop)
         start = widened_for_lossy(task, base, self.first)
         tried, dropped = Lossy(task, start, statistics).best(self.rest)
         if tried.rejection is None:

@@ -14,6 +14,7 @@ from onnxslim.api.source import Source
 from onnxslim.api.task import Task
 from onnxslim.api.widening import widened
 from onnxslim.errors import CannotRun, TooSlow
+from onnxslim.evaluation.measurement import Constraints, Measurement
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution.affordable import opening_seconds
 from onnxslim.pipeline import Pass
@@ -23,8 +24,6 @@ from onnxslim.search import Candidate
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-    from onnxslim.graph import Encoded
 
 
 def lossless(task: Task, source: Source, passes: Sequence[Pass]) -> Candidate:
@@ -45,7 +44,9 @@ def lossless(task: Task, source: Source, passes: Sequence[Pass]) -> Candidate:
         reverted = "every rewrite was reverted, because a check failed with it"
         reason = reverted if outcome.guilty else "no rewrite applies"
     else:
-        reason = "" if verb.may_grow else growth(source.bytes, made.encoded)
+        limits = Constraints(most_bytes=None if verb.may_grow else source.bytes)
+        rejection = limits.reject(Measurement(bytes=made.found.bytes))
+        reason = "" if rejection is None else rejection.reason
     if not reason:
         return made
     if config.prepare is not None:
@@ -95,13 +96,6 @@ def finished(task: Task, made: Candidate, passes: Sequence[Pass]) -> Candidate:
     if after.untouched:
         return joined
     return replace(joined, model=after.model, encoded=after.encoded, untouched=False)
-
-
-def growth(before: int | None, encoded: Encoded | None) -> str:
-    """Why the result's size forbids it; empty where it does not."""
-    if before is not None and encoded is not None and encoded.size > before:
-        return f"the result would be larger: {encoded.size:,} bytes instead of {before:,}"
-    return ""
 
 
 def _obstacle(model: ir.Model, threads: int, *, patient: bool) -> tuple[str, tuple[str, ...]]:

@@ -178,8 +178,10 @@ def _check_plan(config: RunConfig) -> None:
 def _complete(passes: Sequence[Pass], config: RunConfig) -> list[Pass]:
     """The passes with what the configuration adds; those that pack stay the last ones, for they name what they pack."""
     found = list(passes)
+    if not config.strip:
+        return found
     strip = get_pass("strip")
-    if config.strip and not any(isinstance(each, strip) for each in found):
+    if not any(isinstance(each, strip) for each in found):
         at = next((i for i, each in enumerate(found) if each.packs), len(found))
         found.insert(at, strip())
     return found

@@ -12,7 +12,7 @@ from onnxslim.lazy import lazy_exports
 if TYPE_CHECKING:
     from onnxslim.evaluation.compare import Difference
     from onnxslim.evaluation.extents import Extents, extents_of
-    from onnxslim.evaluation.fidelity import Fidelity, cosine, sqnr_db, top1_agreement
+    from onnxslim.evaluation.fidelity import Fidelity
     from onnxslim.evaluation.findings import Parity
     from onnxslim.evaluation.lengths import Lengths
     from onnxslim.evaluation.measure import Measure, Noise, Tally
@@ -36,13 +36,10 @@ __all__ = [
     "Reference",
     "Tally",
     "Tier",
-    "cosine",
     "extents_of",
     "leaves_of",
     "load_metric",
     "shown",
-    "sqnr_db",
-    "top1_agreement",
     "twins_of",
 ]
 
@@ -52,12 +49,7 @@ _HOMES = {
         "Extents",
         "extents_of",
     ),
-    ".fidelity": (
-        "Fidelity",
-        "cosine",
-        "sqnr_db",
-        "top1_agreement",
-    ),
+    ".fidelity": ("Fidelity",),
     ".findings": ("Parity",),
     ".lengths": ("Lengths",),
     ".measure": (

@@ -149,7 +149,7 @@ def stored_plan(plan: Plan) -> StoredPlan:
     return StoredPlan(encode(plan, arrays), arrays)
 
 
-def add_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan]) -> None:
+def add_plans(path: str | os.PathLike[str], plans: Mapping[str, StoredPlan]) -> None:
     """Adds plans to a file, which another process may be adding to.
 
     Raises:
@@ -158,7 +158,7 @@ def add_plans(path: str | os.PathLike[str], plans: Mapping[str, Plan]) -> None:
     """
     with locked(Path(os.path.realpath(path)).parent):
         held = read_plans(path) if os.path.exists(path) else {}
-        write_plans(path, held | {key: stored_plan(plan) for key, plan in plans.items()})
+        write_plans(path, held | dict(plans))
 
 
 def write_plans(path: str | os.PathLike[str], plans: Mapping[str, StoredPlan]) -> None:

@@ -78,9 +78,10 @@ class Store:
             if model_digest(model) != before:
                 raise TypeError(f"the pass {of.name!r} changed the model while it planned: it is to change a clone")
             if self._path is not None:
+                stored = stored_plan(found)
                 try:
-                    stored_plan(found).plan(of.plan_types)  # what could not be read shall not be written
+                    stored.plan(of.plan_types)  # what could not be read shall not be written
                 except InputError as error:
                     raise TypeError(f"plan_types of {of.name!r} do not name all of its plan: {error.why}") from error
-                add_plans(self._path, {key: found})
+                add_plans(self._path, {key: stored})
         return found

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 import onnxslim
-from onnxslim.analysis.validity import first_fault
+from onnxslim.analysis.validity import examine
 from onnxslim.api.source import refuse_broken
 from onnxslim.errors import InputError
 from onnxslim.graph import load
@@ -60,7 +60,7 @@ def test_it_is_refused_with_what_and_where(fault: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(VALID))
 def test_what_is_odd_but_valid_passes(kind: str) -> None:
-    assert first_fault(load(model(VALID[kind]))) is None
+    assert examine(load(model(VALID[kind]))).fault is None
 
 
 def test_a_sequence_is_a_state_of_a_loop() -> None:
@@ -69,14 +69,14 @@ def test_a_sequence_is_a_state_of_a_loop() -> None:
         " y = Loop (n, c, s) <body = b (int64 i, bool d, seq(float[2]) v) => (bool e, seq(float[2]) o)"
         " { e = Identity(d) o = SequenceInsert(v, x) }> }"
     )
-    assert first_fault(load(made)) is None
+    assert examine(load(made)).fault is None
 
 
 def test_an_equation_on_which_onnx_never_ends_is_not_asked_about() -> None:
     node = helper.make_node("Einsum", ["x"], ["y"], equation="i!j->")
     value = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b"]) for name in "xy"]
     made = helper.make_model(helper.make_graph([node], "g", value[:1], value[1:]))
-    fault = first_fault(load(made))
+    fault = examine(load(made)).fault
     assert fault is not None
     assert "'i!j->' is malformed" in fault.why
 

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from onnxslim.evaluation import cosine, sqnr_db, top1_agreement
 from onnxslim.evaluation.compare import bound, exact, non_finite, numeric
-from onnxslim.evaluation.fidelity import Agreement
+from tests.nearness import Agreement, cosine, sqnr_db, top1_agreement
 
 
 def test_sqnr_of_known_noise() -> None:

@@ -217,11 +217,11 @@ def test_a_plan_is_of_the_run_options_that_a_pass_decides_by(tmp_path: Path) -> 
 def test_writers_add_to_what_others_wrote(tmp_path: Path) -> None:
     path = tmp_path / "a.plan"
     for name in ("first", "second"):
-        add_plans(path, {name: Plan(1)})
+        add_plans(path, {name: stored_plan(Plan(1))})
     assert sorted(read_plans(path)) == ["first", "second"]
     (tmp_path / "b.plan").write_text("no plan")
     with pytest.raises(InputError, match="no plan"):
-        add_plans(tmp_path / "b.plan", {"third": Plan(1)})
+        add_plans(tmp_path / "b.plan", {"third": stored_plan(Plan(1))})
 
 
 @pytest.mark.parametrize(

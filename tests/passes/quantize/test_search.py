@@ -12,7 +12,6 @@ import pytest
 
 from models_zoo import get
 from onnxslim.analysis import infer_shapes
-from onnxslim.evaluation.fidelity import sqnr_db
 from onnxslim.execution import open_session
 from onnxslim.graph import load
 from onnxslim.passes.quantize.cost import Int8Costs
@@ -23,6 +22,7 @@ from onnxslim.passes.quantize.simulate import Simulator
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.passes.quantize.tensors import Tensor, by_value, tensors_of
 from onnxslim.pipeline import Context, Store
+from tests.nearness import sqnr_db
 from tests.passes.quantize.test_elementwise import NET, WEIGHTS
 from tests.passes.quantize.test_static_int8 import samples, with_weights
 

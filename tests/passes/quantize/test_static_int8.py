@@ -11,7 +11,6 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.errors import InputError
-from onnxslim.evaluation.fidelity import sqnr_db
 from onnxslim.execution import TARGETS, open_session, optimized_graph
 from onnxslim.graph import parse, to_bytes
 from onnxslim.ops.int8 import CONTRACTIONS, Int8Kernel
@@ -19,6 +18,7 @@ from onnxslim.passes.quantize import group
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context, PassResult
 from onnxslim.samples import Sample
+from tests.nearness import sqnr_db
 
 RNG = np.random.default_rng(0)
 

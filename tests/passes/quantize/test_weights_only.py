@@ -6,11 +6,11 @@ from pathlib import Path
 
 import models_zoo
 import onnxslim
-from onnxslim.evaluation.fidelity import sqnr_db
 from onnxslim.execution import open_session
 from onnxslim.graph import load, to_bytes
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context
+from tests.nearness import sqnr_db
 from tests.passes.quantize.test_static_int8 import CNN, CNN_SHAPES, IMAGES, kernels, quality, with_weights
 
 
