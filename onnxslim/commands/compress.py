@@ -19,7 +19,7 @@ from onnxslim.commands.samples import samples_options
 @options.recipe_option
 @options.run_options("record")
 @options.pass_options("quantize")
-@options.run_options("verify", "must_verify", "bench", "target", "trust_data_dir")
+@options.run_options("verify", "must_verify", "bench", "target", "ops", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options

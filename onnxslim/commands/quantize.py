@@ -17,7 +17,7 @@ from onnxslim.commands.samples import samples_options
 @samples_options(required=True)
 @options.run_options("stats", "metric", "labels", "min_sqnr", "max_drop", "plan", "record")
 @options.pass_options("quantize")
-@options.run_options("verify", "must_verify", "bench", "target", "trust_data_dir")
+@options.run_options("verify", "must_verify", "bench", "target", "ops", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options

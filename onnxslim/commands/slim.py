@@ -17,7 +17,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @samples_options()
 @options.recipe_option
 @options.pass_options("slim")
-@options.run_options("verify", "must_verify", "trust_data_dir")
+@options.run_options("verify", "must_verify", "ops", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options

@@ -18,7 +18,7 @@ from onnxslim.commands.samples import samples_options
 @options.run_options("metric", "labels", "min_sqnr", "max_drop", "plan", "record")
 @options.pass_options("sparsify")
 @options.pass_options("encode")
-@options.run_options("verify", "must_verify", "bench", "trust_data_dir")
+@options.run_options("verify", "must_verify", "bench", "ops", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options

@@ -50,7 +50,7 @@ def slim(
     save_as_external_data: bool = False,
     model_check_inputs: Sequence[str] | str | None = None,
     verbose: bool = False,
-    target: Literal["any", "onnxruntime"] = "any",
+    ops: Literal["standard", "onnxruntime"] = "standard",
     samples: AnySamples | None = None,
     verify: bool = True,
     external_data: bool | None = None,
@@ -90,7 +90,7 @@ def slim(
         save_as_external_data: Put the weights into a file beside the model.
         model_check_inputs: ``NAME:1,3,224,224`` or ``NAME:FILE.npy`` each: what to compare outputs on.
         verbose: Log each step to stderr.
-        target: ``onnxruntime`` allows operators that only onnxruntime has (domain ``com.microsoft``).
+        ops: ``onnxruntime`` allows operators that only onnxruntime has (domain ``com.microsoft``).
         samples: Representative inputs to compare outputs on; random ones otherwise.
         verify: Whether to compare outputs before and after in onnxruntime.
         external_data: Whether weights go into a file beside the model; None means above 1 GiB.
@@ -137,7 +137,7 @@ def slim(
         skip_fusion_patterns=skip_fusion_patterns,
         also_skip=old,
         size_threshold=size_threshold,
-        target=target,
+        ops=ops,
         model_check_inputs=model_check_inputs,
         samples=samples,
         verify=verify,
@@ -187,7 +187,6 @@ def slim_result(
     skip_fusion_patterns: Names = None,
     also_skip: Sequence[str] = (),
     size_threshold: int | None = None,
-    target: str = "any",
     model_check_inputs: Sequence[str] | str | None = None,
     **settings: Any,
 ) -> Result:
@@ -205,7 +204,6 @@ def slim_result(
         skip_fusion_patterns: Patterns left out.
         also_skip: Further names of optimizations.
         size_threshold: Bytes of the largest value that is folded.
-        target: ``any`` or ``onnxruntime``.
         model_check_inputs: What to compare outputs on.
         settings: Fields of `onnxslim.pipeline.RunConfig`.
 
@@ -221,7 +219,7 @@ def slim_result(
         raise InputError(f"size_threshold is {size_threshold}", mend="give 0 or more bytes; 0 is no limit")
     if model_check_inputs and settings.get("samples") is not None:
         raise InputError("samples and model_check_inputs were both given", mend="give one of the two")
-    options = {"skip": skips, "fold_up_to": int(size_threshold) if size_threshold else None, "target": target}
+    options = {"skip": skips, "fold_up_to": int(size_threshold) if size_threshold else None}
     recipe = [*own_patterns(skip_fusion_patterns, chosen), make_pass(get_pass("slim"), options)]
     wanted = as_dtype(dtype)
     asked = edits(inputs, input_shapes, outputs)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.execution import target as machines
@@ -27,6 +27,9 @@ MAX_DROP = 0.01
 """Loss of the metric that candidates are chosen by, where the user names none."""
 MEMORY = 1 << 30
 """Bytes that a run may hold in statistics and values."""
+
+Ops = Literal["standard", "onnxruntime"]
+OPS: tuple[Ops, ...] = get_args(Ops)
 
 Progress = Callable[[str], None]
 
@@ -150,6 +153,14 @@ class RunConfig:
             kind=tuple(TARGETS),
         ),
     )
+    ops: Ops = field(
+        default="standard",
+        metadata=_option(
+            "Operators that the result may have: standard runs everywhere, onnxruntime also uses those that it alone has  "
+            "[default: standard]",
+            kind=OPS,
+        ),
+    )
     record: bool = field(default=False, metadata=_option("Store the recipe in the model's metadata", kind="flag"))
     recipe_path: str | os.PathLike[str] | None = None
     prepare: Callable[[ir.Model], Any] | None = None
@@ -194,6 +205,8 @@ class RunConfig:
             raise InputError(
                 f"there is no target {self.target!r}", where="target", mend=did_you_mean(self.target, TARGETS)
             )
+        if self.ops not in OPS:
+            raise InputError(f"ops is {self.ops!r}", where="ops", mend=did_you_mean(str(self.ops), OPS))
 
     def checked(self) -> Self:
         """Itself, if its fields go together: what a verb refuses before it starts.
@@ -251,7 +264,16 @@ class RunConfig:
     @property
     def conditions(self) -> tuple[Any, ...]:
         """The fields that a pass may decide by: half the key of whatever is kept of a decision."""
-        return self.metric, self.allowed_drop, self.min_sqnr, self.timed, self.target, self.memory, self.threads
+        return (
+            self.metric,
+            self.allowed_drop,
+            self.min_sqnr,
+            self.timed,
+            self.target,
+            self.ops,
+            self.memory,
+            self.threads,
+        )
 
     @property
     def planned_under(self) -> tuple[Any, ...]:

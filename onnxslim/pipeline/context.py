@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from onnxslim.calibration import model_digest
@@ -37,6 +37,7 @@ class Context:
         refused: Keys of actions that were found guilty and must not happen again.
         limit: How many actions are allowed; None means all. The pipeline bisects with it (cf. LLVM's opt-bisect-limit).
         store: Plans and measurements of the run; passes use it through `planned` and `recall`.
+        original: The model before the passes of the run; None where a pass runs by itself.
     """
 
     config: RunConfig = field(default_factory=RunConfig)
@@ -46,6 +47,7 @@ class Context:
     refused: frozenset[str] = frozenset()
     limit: int | None = None
     store: Store = field(default_factory=Store, repr=False)
+    original: ir.Model | None = field(default=None, repr=False)
     actions: list[Action] = field(default_factory=list, init=False)
     declined: list[Declined] = field(default_factory=list, init=False)
     declined_beyond: int = field(default=0, init=False)
@@ -127,7 +129,7 @@ class Context:
         """
 
         def make() -> Plan:
-            own = Context(self.config, self.samples, self.selection, self.statistics, self.refused, store=self.store)
+            own = replace(self, limit=None)
             decided = of.plan(model, own)
             return Plan(decided, tuple(own.declined), own.declined_beyond)
 

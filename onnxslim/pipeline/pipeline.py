@@ -76,7 +76,7 @@ class Pipeline:
         for tier, group in itertools.groupby(self.passes, key=lambda p: p.tier):
             stage = Stage(
                 list(group),
-                partial(self._context, store),
+                partial(self._context, store, original),
                 partial(evidence.reference, tier=tier),
                 self.config.progress,
                 verify,
@@ -93,8 +93,8 @@ class Pipeline:
                     raise CheckFailed("the result differs from the original model", where=first_difference(parity))
         return Outcome(model, tuple(steps), parity, tuple(guilty), evidence.kind, evidence.obstacle)
 
-    def _context(self, store: Store, refused: frozenset[str], limit: int | None) -> Context:
-        return Context(self.config, self.samples, self.selection, self.statistics, refused, limit, store)
+    def _context(self, store: Store, original: ir.Model, refused: frozenset[str], limit: int | None) -> Context:
+        return Context(self.config, self.samples, self.selection, self.statistics, refused, limit, store, original)
 
 
 class _Evidence:

@@ -82,10 +82,6 @@ class Slim(Pass):
     fold_up_to: int | None = field(
         default=None, metadata={"help": "bytes of the largest value that is folded", "least": 0}
     )
-    target: Literal["any", "onnxruntime"] = field(
-        default="any",
-        metadata={"help": "runtimes that the model is for; onnxruntime: also operators that it alone has"},
-    )
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Slims in place.
@@ -109,7 +105,7 @@ class Slim(Pass):
             if len(context.actions) > acted:
                 run_rounds(steps, model, context)
         rules = tuple(rule for rule in ONNXRUNTIME_RULES if rule.name not in self.skip)
-        if self.target == "onnxruntime" and rules:
+        if context.config.ops == "onnxruntime" and rules:
             acted = len(context.actions)
             apply_rules(rules, model, context)
             if len(context.actions) > acted and "remove-unused" not in self.skip:

@@ -141,6 +141,10 @@ def domains(model: ir.Model) -> set[str]:
     return {node.domain for node in model.graph} | set(model.opset_imports)
 
 
+def bound_to_it() -> Context:
+    return Context.of(ops="onnxruntime")
+
+
 def test_only_a_model_for_onnxruntime_gets_such_operators() -> None:
     names = {rule.name for rule in ONNXRUNTIME_RULES}
     assert not names & {rule.name for rule in RULES}
@@ -150,7 +154,7 @@ def test_only_a_model_for_onnxruntime_gets_such_operators() -> None:
         actions = Slim().run(plain, Context()).actions
         assert "com.microsoft" not in domains(plain)
         assert not names & {action.rule for action in actions}
-        more = Slim(target="onnxruntime").run(bound, Context()).actions
+        more = Slim().run(bound, bound_to_it()).actions
         assert domains(bound) == domains(plain) | {"com.microsoft"}
         assert len(bound.graph) < len(plain.graph)
         assert names & {action.rule for action in more}
@@ -158,9 +162,9 @@ def test_only_a_model_for_onnxruntime_gets_such_operators() -> None:
 
 def test_slimming_for_onnxruntime_twice_gives_the_same_bytes() -> None:
     once = load(models_zoo.get("ppocr_cls").path())
-    Slim(target="onnxruntime").run(once, Context())
+    Slim().run(once, bound_to_it())
     again = load(to_bytes(once))
-    Slim(target="onnxruntime").run(again, Context())
+    Slim().run(again, bound_to_it())
     assert to_bytes(again) == to_bytes(once)
 
 
@@ -174,7 +178,7 @@ def test_a_sum_and_its_normalization_stay_two_operators() -> None:
             "float[4] s = {1, 2, 3, 4}, float[4] b = {1, 0, 1, 0}",
         )
     )
-    assert not Slim(target="onnxruntime").run(model, Context()).actions
+    assert not Slim().run(model, bound_to_it()).actions
 
 
 def test_function_bodies_import_nothing() -> None:
@@ -183,7 +187,7 @@ def test_function_bodies_import_nothing() -> None:
     model = parse(f"""<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         g (float[N, 4] x) => (float[N, 4] y) {{ y = local.f(x) }}
         <domain: "local", opset_import: ["" : 17]> f (a) => (b) {{ {gate} = Sigmoid(a) b = Mul(a, {gate}) }}""")
-    declined = Slim(skip=("inline-functions",), target="onnxruntime").run(model, Context()).declined
+    declined = Slim(skip=("inline-functions",)).run(model, bound_to_it()).declined
     assert any("function does not import" in each.reason for each in declined)
     assert set(model.opset_imports) == {"", "local"}
     (function,) = model.functions.values()
