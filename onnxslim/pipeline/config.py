@@ -156,7 +156,7 @@ class RunConfig:
     ops: Ops = field(
         default="standard",
         metadata=_option(
-            "Operators that the result may have: standard runs everywhere, onnxruntime also uses those that it alone has  "
+            "Operators of the result: standard runs everywhere, onnxruntime also uses those that it alone has  "
             "[default: standard]",
             kind=OPS,
         ),

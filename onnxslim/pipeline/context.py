@@ -133,11 +133,15 @@ class Context:
             decided = of.plan(model, own)
             return Plan(decided, tuple(own.declined), own.declined_beyond)
 
-        plan = self.store.plan(of, model, (self.config.planned_under, self.refused), make)
+        plan = self.store.plan(of, model, (self.config.planned_under, self.refused, self._origin), make)
         for each in plan.declined:
             self.decline(each.rule, each.site, each.reason)
         self.declined_beyond += plan.declined_beyond
         return plan.decided
+
+    @property
+    def _origin(self) -> str:
+        return "" if self.original is None else model_digest(self.original)
 
     def recall(self, what: str, model: ir.Model, make: Callable[[], T], *options: Any) -> T:
         """The result of ``make()``, or what it was when this run last asked for it under the same conditions.
@@ -151,7 +155,14 @@ class Context:
             make: Computes it.
             options: Whatever else it depends on.
         """
-        conditions = (self.config.conditions, self.samples, self.selection, self.statistics, self.refused)
+        conditions = (
+            self.config.conditions,
+            self.samples,
+            self.selection,
+            self.statistics,
+            self.refused,
+            self._origin,
+        )
         return self.store.recall(make, what, model_digest(model), options, conditions)
 
     def decline(self, rule: str, site: str, reason: str) -> None:

@@ -252,6 +252,7 @@ def test_what_is_recalled_is_of_the_very_same_conditions() -> None:
         "selection": [Sample("b", {})],
         "statistics": (Statistics("given", 0, ()),),
         "refused": frozenset({"an action"}),
+        "original": parse(TWO_OUTPUTS),
     }
     free = {"config", "limit", "store", "actions", "declined", "declined_beyond", "stages", "scratch"}
     assert {each.name for each in fields(Context)} - free == others.keys()
@@ -263,6 +264,7 @@ def test_what_is_recalled_is_of_the_very_same_conditions() -> None:
         "min_sqnr": 1.0,
         "bench": False,
         "target": next(name for name in TARGETS if name != host_target().name),
+        "ops": "onnxruntime",
         "memory": 1,
         "threads": 7,
     }
