@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxslim.api.job import rewrite
+from onnxslim.api.quantize import int8_passes
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
 from onnxslim.api.task import divide
-from onnxslim.pipeline import Pass, RunConfig, get_pass, load_recipe, make_pass
+from onnxslim.pipeline import Pass, RunConfig, get_pass, load_recipe
 
 
 def compress(
@@ -27,7 +28,7 @@ def compress(
         output: Where to write the result; the input's own path needs ``in_place=True``.
         recipe: A TOML file or a list of passes to run instead of slim and quantize.
         settings: Fields of `onnxslim.pipeline.RunConfig`; ``samples`` is needed where a pass needs them. Without a
-            recipe also the fields of the ``quantize`` pass.
+            recipe also the fields of the passes ``quantize`` and ``store``.
 
     Returns:
         The model and the report. Where the result is wrong, larger or slower, the lossy passes are given up from the
@@ -38,8 +39,8 @@ def compress(
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
     if recipe is None:
-        made, (options,) = divide("compress", settings, "quantize")
-        passes: list[Pass] = [get_pass("slim")(), make_pass(get_pass("quantize"), options)]
+        made, own = divide("compress", settings, "quantize", "store")
+        passes: list[Pass] = [get_pass("slim")(), *int8_passes(*own)]
         return rewrite("compress", model, output, passes, made)
     if isinstance(recipe, str | os.PathLike):
         passes = load_recipe(recipe)

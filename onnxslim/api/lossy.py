@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LEAST_GAIN = 0.001
 """Share of the bytes that zeros and few values must save."""
+STORING = ("store",)
+"""Lossy passes that only change how weights are stored."""
 LONG_REASON = 100
 """Characters of a reason beyond which only its first clause is repeated for the whole model."""
 
@@ -67,8 +69,12 @@ class Lossy:
         made = Candidate.of(outcome, weigh(outcome.model) if outcome.modified else None, task.verb.done)
         made = replace(made, notes=self.base.notes + (parts.notes if parts is not None else ()), unverified="")
         made = replace(made, found=replace(made.found, parity=None))
-        if not any(outcome.acted(each.name) for each in lossy_of(passes)):
+        acted = [each.name for each in lossy_of(passes) if outcome.acted(each.name)]
+        if not acted:
             return replace(made, rejection=Rejection(why_nothing(outcome.steps, task.verb.nothing)))
+        if all(name in STORING for name in acted) and task.verb.name not in STORING:
+            idle = [step for step in outcome.steps if step.name not in STORING]
+            made = replace(made, decision=VERBS[acted[-1]].done).because(why_nothing(idle, task.verb.nothing))
         if parts is None:
             made = made.noting("there were no samples: what this does to the outputs was not measured")
         if beyond:

@@ -19,6 +19,7 @@ from onnxslim.commands.samples import samples_options
 @options.recipe_option
 @options.run_options("record")
 @options.pass_options("quantize")
+@options.pass_options("store")
 @options.run_options("verify", "must_verify", "bench", "target", "ops", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads", "memory")
@@ -30,5 +31,7 @@ def compress(recipe: str | None, **arguments: Any) -> int:
     """
     from onnxslim.api.compress import compress as run
 
-    passes = {"slim": {}, "quantize": options.take_pass_options(arguments, "quantize")}
-    return carry_out(run, arguments, recipe=options.make_recipe(recipe, passes), recipe_path=recipe)
+    given = {name: options.take_pass_options(arguments, name) for name in ("quantize", "store")}
+    if recipe is not None:
+        return carry_out(run, arguments, recipe=options.make_recipe(recipe, given), recipe_path=recipe)
+    return carry_out(run, arguments, **given["quantize"], **given["store"])

@@ -17,6 +17,7 @@ from onnxslim.commands.samples import samples_options
 @samples_options(required=True)
 @options.run_options("stats", "metric", "labels", "min_sqnr", "max_drop", "plan", "record")
 @options.pass_options("quantize")
+@options.pass_options("store")
 @options.run_options("verify", "must_verify", "bench", "target", "ops", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads", "memory")
@@ -24,9 +25,9 @@ from onnxslim.commands.samples import samples_options
 def quantize(**arguments: Any) -> int:
     """Quantize a model to int8 (static, QDQ) from sample inputs.
 
-    What does not become an int8 kernel of onnxruntime stays in floating point. Where the result would be larger or
-    slower, the slimmed model is written in floating point, and the report says so.
+    What does not become an int8 kernel of onnxruntime is computed in floating point; its weights are stored in few bits
+    as far as the outputs allow. Where int8 is wrong or slower, only weights are stored so, and the report says it.
     """
     from onnxslim.api.quantize import quantize as run
 
-    return carry_out(run, arguments, "quantize")
+    return carry_out(run, arguments, "quantize", "store")

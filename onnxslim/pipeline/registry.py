@@ -14,6 +14,7 @@ from onnxslim.pipeline.rewrite import Pass
 GROUP = "onnxslim.passes"
 
 BUILT_IN: dict[str, str] = {
+    "store": "onnxslim.passes.sparse.store_weights:StoreWeights",
     "slim": "onnxslim.passes.slim.slim:Slim",
     "lift-constants": "onnxslim.passes.slim.lift_constants:LiftConstants",
     "fold-constants": "onnxslim.passes.slim.fold_constants:FoldConstants",

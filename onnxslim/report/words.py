@@ -63,11 +63,18 @@ VERBS = {
             unpacks=True,
             lists_weights=True,
         ),
+        Verb(
+            name="store",
+            done="weights in few bits",
+            nothing="no weight could be stored in fewer bits",
+            result="the model with weights in few bits",
+            unpacks=True,
+        ),
         Verb(name="decode", done="decoded", may_grow=True),
         Verb(name="compress", done="compressed", unpacks=True),
     )
 }
-"""By name. A lossy pass has the name of the verb that it is the work of."""
+"""By name. A lossy pass has the name of the verb that it is the work of; ``store`` is part of several."""
 
 
 def verb_named(name: str) -> Verb:

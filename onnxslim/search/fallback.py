@@ -7,7 +7,9 @@ Multiple testing in clinical trials, 1991; for models: Angelopoulos et al., Lear
 
 1. the whole, which the passes chose by the selection part;
 2. without the last lossy pass, then without the last two, and so on: each of these is a whole of its own;
-3. where the outputs or the score of one pass do not hold, its stages from the least on, as long as they do.
+   What only stores weights in few bits takes no time: where the whole is slower, the others go before it;
+3. where the outputs or the score of one pass do not hold, its stages from the least on, as long as they do;
+4. what only stores weights, by itself.
 
 A bad stage can be kept only where it is the first bad one of its row and passes, however many there are.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from onnxslim.evaluation.measurement import Rejection
 from onnxslim.evaluation.tier import Tier
 from onnxslim.pipeline.outcome import Step
 from onnxslim.pipeline.rewrite import Pass
@@ -45,14 +48,23 @@ class Fallback:
             return whole, None
         left: Sequence[Pass] = _acting(passes, tried.steps)
         while len(lossy := lossy_of(left)) > 1:
-            gone = lossy[-1]
+            gone = _suspect(lossy, tried.rejection)
             left = [_again(each, tried.steps) for each in left if each is not gone]
             tried = self.time(self.judge(left), left)
             if tried.rejection is None:
                 return tried.because(f"{gone.name} was left out: {whole.rejection.reason}"), whole
             left = _acting(left, tried.steps)
-        found = self._stage(left, tried)
+        found = self._stage(left, tried) or self._stored(passes, left, whole)
         return (whole, None) if found is None else (found, whole)
+
+    def _stored(self, passes: Sequence[Pass], tried: Sequence[Pass], whole: Candidate) -> Candidate | None:
+        """The passes that only store weights, where they were dropped before the others failed."""
+        acting = _acting(passes, whole.steps)
+        alone = [each for each in acting if each.tier is not Tier.LOSSY or each.for_size]
+        if not lossy_of(alone) or lossy_of(alone) == lossy_of(tried) or len(lossy_of(acting)) == len(lossy_of(alone)):
+            return None
+        found = self.time(self.judge(alone), alone)
+        return None if found.rejection is not None or whole.rejection is None else found.because(whole.rejection.reason)
 
     def _stage(self, passes: Sequence[Pass], tried: Candidate) -> Candidate | None:
         """The last of the stages before the first that does not hold."""
@@ -75,6 +87,12 @@ class Fallback:
             return None
         why = tried.rejection.reason
         return judged.because(f"stage {count} of {len(stages)} was kept, because a later one does not hold: {why}")
+
+
+def _suspect(lossy: Sequence[Pass], rejection: Rejection | None) -> Pass:
+    """The pass to leave out: the last one; what only stores weights is not to blame for time."""
+    slows = [each for each in lossy if not each.for_size]
+    return lossy[-1] if not slows or (rejection is not None and rejection.poor) else slows[-1]
 
 
 def lossy_of(passes: Sequence[Pass]) -> list[Pass]:

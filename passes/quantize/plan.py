@@ -19,12 +19,11 @@ from .tensors import Span
 class Chosen:
     """What the search decided.
 
-    ``tables`` are the keys of tables in int8, ``target`` the name of the machine that it is for. ``details`` says of
+    ``target`` is the name of the machine that it is for. ``details`` says of
     each chosen group what it brings, by key; ``declined`` of the others (site, reason).
     """
 
     groups: tuple[GroupNames, ...] = ()
-    tables: tuple[str, ...] = ()
     target: str = ""
     spans: Mapping[str, Span] = field(default_factory=dict)
     means: Means = field(default_factory=dict)

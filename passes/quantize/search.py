@@ -36,7 +36,6 @@ from .qdq import Built, unfused
 from .rounding import NEAREST, Rounding, compensated
 from .select import Choice, choices
 from .simulate import Simulator, rounded_weight
-from .table import Table
 from .tensors import Span, Tensor, by_value, merged, tensors_of
 
 LEGALISE_ROUNDS = 8
@@ -71,6 +70,10 @@ class Int8Options(Protocol):
         """Whether nodes are chosen by measured time and error."""
 
     @property
+    def weigh_bytes(self) -> bool:
+        """Whether bytes that are saved count as time."""
+
+    @property
     def keep_slow(self) -> bool:
         """Whether slow kernels are kept."""
 
@@ -80,14 +83,13 @@ class Int8Options(Protocol):
     def build(
         self,
         groups: Sequence[Int8Group],
-        tables: Sequence[Table],
         model: ir.Model,
         spans: Mapping[str, Span],
         means: Means,
         rounding: Rounding,
         target: Target,
     ) -> Built:
-        """Puts groups and tables of a model into int8, in place."""
+        """Puts groups of a model into int8, in place."""
 
 
 @dataclass(eq=False)
@@ -98,7 +100,6 @@ class Int8Search:
         options: The pass.
         model: The float model, opset 13 or newer.
         groups: Of a model with the same names: all that may run in int8.
-        tables: Embedding tables, which are int8 wherever anything is.
         statistics: Histograms of the values around them.
         context: Of the pass.
     """
@@ -106,14 +107,12 @@ class Int8Search:
     options: Int8Options
     model: ir.Model
     groups: Sequence[Int8Group]
-    tables: Sequence[Table]
     statistics: Statistics
     context: Context
 
     def __post_init__(self) -> None:
         self.target = self.context.target
         self.reasons: dict[str, str] = {}
-        self.declined: list[tuple[str, str]] = []
         self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
         self.rounding = NEAREST
         self.costs, self.noise = Int8Costs({}, {}, {}, {}), dict[str, Noise]()
@@ -213,7 +212,9 @@ class Int8Search:
         return replace(self.costs, in_float=in_float)
 
     def _saved(self, groups: Sequence[Int8Group]) -> float:
-        """The share of the model's weights, in bytes, that int8 saves with these groups."""
+        """The share of the model's weights, in bytes, that int8 saves with these groups; 0 where bytes do not count."""
+        if not self.options.weigh_bytes:
+            return 0.0
         found = {group.weight: constant_tensor(group.weight) for group in groups}
         saved = sum(0.75 * tensor.nbytes for tensor in found.values() if tensor is not None)
         return saved / max(self.weight_bytes, 1)
@@ -249,7 +250,7 @@ class Int8Search:
             trial = self.model.clone()
             name_nodes(trial)
             built = self.options.build(
-                rebound(trial, kept), self.tables, trial, spans, self.means, self.rounding, self.target
+                rebound(trial, kept), trial, spans, self.means, self.rounding, self.target
             )
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
@@ -262,28 +263,20 @@ class Int8Search:
     def _of_equal_lengths(
         self, legal: list[Int8Group], built: Built | None, spans: Mapping[str, Span]
     ) -> tuple[list[Int8Group], Built | None]:
-        """Without the groups and tables whose values decide lengths of the outputs, if those change with them."""
+        """Without the groups whose values decide lengths of the outputs, if those change with them."""
         lengths = Lengths(self.model, (self.context.samples, self.context.selection), self.context.threads)
 
-        def build(some: Sequence[Int8Group | Table]) -> ir.Model:
-            self.tables = [each for each in some if isinstance(each, Table)]
-            made = self._legal([each for each in some if isinstance(each, Int8Group)], spans)[1]
+        def build(some: Sequence[Int8Group]) -> ir.Model:
+            made = self._legal(some, spans)[1]
             return self.model if made is None else made.model
 
-        before: list[Int8Group | Table] = [*legal, *self.tables]
         if built is None:
             return legal, built
-        kept, reason = lengths.kept(before, lambda each: each.node, build)
-        self.tables = [each for each in kept if isinstance(each, Table)]
-        if len(kept) == len(before):
+        kept, reason = lengths.kept(legal, lambda each: each.node, build)
+        if len(kept) == len(legal):
             return legal, built
-        self.reasons |= {each.key: f"its values decide a length: {reason}" for each in before if each not in kept}
-        self.declined += [
-            (site(each.node), self.reasons[each.key])
-            for each in before
-            if isinstance(each, Table) and each not in self.tables
-        ]
-        return self._legal([each for each in kept if isinstance(each, Int8Group)], spans)
+        self.reasons |= {each.key: f"its values decide a length: {reason}" for each in legal if each not in kept}
+        return self._legal(kept, spans)
 
     @property
     def _bits(self) -> int:
@@ -313,13 +306,10 @@ class Int8Search:
             for group in self.groups
             if group.key not in keys and not group.is_mover
         ]
-        declined += self.declined
         if not keys and "" in self.reasons:
             declined.insert(0, ("model", self.reasons[""]))
-        tables = tuple(table.key for table in self.tables) if keys else ()
         return Chosen(
             tuple(group.names for group in groups),
-            tables,
             self.target.name,
             spans,
             self.means,

@@ -6,17 +6,24 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
+from onnxslim.analysis import infer_shapes, model_cost
+from onnxslim.analysis.cost import bound
 from onnxslim.calibration import Statistics, collect_in_groups
 from onnxslim.evaluation import OutputNoise
+from onnxslim.execution import Feed
 from onnxslim.graph.edit import set_constant
-from onnxslim.samples import Samples
+from onnxslim.samples import Sample, Samples, typical
+from onnxslim.samples.feeds import FITTED, first_of
 
 from .fit import fit_alone
 from .sweep import Wanted
 from .weights import Weight
 
+MACS, FEWEST = 1 << 32, 24
+"""Multiply-accumulates of the runs that weights are compared by, and the fewest samples for that."""
 FLATTEST = 1.0
 """The least by which the logarithm of the error is taken to rise from no zeros to nothing else."""
 SILENT = 1e-12
@@ -110,6 +117,20 @@ def curves_of(
                     set_constant(weight.value, array)
             found[weight.name] = Curve.through(points)
     return found
+
+
+def some_samples(model: ir.Model, feeds: Sequence[Feed], samples: Samples) -> list[Sample]:
+    """As many as a comparison of weights is worth: where one run is long, it has many rows of each input.
+
+    Args:
+        model: That is run.
+        feeds: Typical inputs, one at least.
+        samples: The first of them are taken.
+    """
+    facts = infer_shapes(model)
+    shapes = {name: np.shape(array) for name, array in typical(feeds)[0].items()}
+    macs = model_cost(model, facts, bound(model, facts, shapes)).total.macs
+    return first_of(samples, min(max(MACS // max(macs or MACS, 1), FEWEST), FITTED))
 
 
 def measured(

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
-Values = Literal["float", "float16", "int8", "int4", "codebook"]
+Values = Literal["float", "float16", "int8", "int6", "int5", "int4", "codebook"]
 SINGLE: np.dtype[np.floating] = np.dtype(np.float32)
-TOP = {"int8": 127, "int4": 7}
+TOP = {"int8": 127, "int6": 31, "int5": 15, "int4": 7}
 """The largest integer; the grid is symmetric."""
 NARROW = np.linspace(0.5, 1.0, 26)
 """Shares of the largest number that are tried as the end of a grid."""
@@ -76,7 +76,7 @@ def levels(
     Args:
         rows: ``[rows, columns]``.
         importance: ``[columns]``: what a squared error is worth in each.
-        kind: ``int8``, ``int4`` or ``codebook``.
+        kind: ``int8``, ``int6``, ``int5``, ``int4`` or ``codebook``.
         entries: Of the codebook; 0 is one of them where numbers go.
         going: ``bool[rows, columns]``: numbers that become zero, and need no value.
         dtype: Of the weight.

@@ -12,8 +12,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.analysis import infer_shapes, model_cost
-from onnxslim.analysis.cost import bound
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation import Lengths, OutputNoise
 from onnxslim.evaluation.tier import Tier
@@ -21,10 +19,10 @@ from onnxslim.graph.edit import set_constant
 from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.samples import Sample, feeds_of, typical
-from onnxslim.samples.feeds import FITTED, LEAST_FITTED, PROBED, first_of
+from onnxslim.samples import feeds_of
+from onnxslim.samples.feeds import FITTED, LEAST_FITTED, PROBED
 
-from .allocate import by_curves, curves_of, measured, probes, uniform
+from .allocate import by_curves, curves_of, measured, probes, some_samples, uniform
 from .fit import Fitted, fit_alone, fit_in_turn
 from .grids import Levels, Values
 from .masks import Pattern
@@ -32,8 +30,6 @@ from .store import store
 from .sweep import HALF, Wanted
 from .weights import Weight, weights_of
 
-MACS, FEWEST = 1 << 32, 24
-"""Multiply-accumulates of the runs that weights are compared by, and the fewest samples for that."""
 HALVES = "its weights are float16 already: values float16 changes nothing"
 STEPS = 5
 """Shares of zeros that are tried where the metric decides."""
@@ -82,7 +78,7 @@ class Sparsify(Pass):
     values: Values = field(
         default="float",
         metadata={
-            "help": "numbers that are left: float, float16, int8 or int4 by a scale for each output, or codebook"
+            "help": "numbers that are left: float, float16, int8 to int4 by a scale for each output, or codebook"
         },
     )
     entries: int = field(default=16, metadata={"help": "numbers in the codebook, 2 to 256"})
@@ -309,21 +305,13 @@ class SparseSearch:
             [weights[each.name] for each in self.weights],
             {each: self._wanted(each) for each in probes(share)},
             OutputNoise(model, self.judging, context.threads, context.memory // 4),
-            None if options.by == "magnitude" else self._some_samples(),
+            None if options.by == "magnitude" else some_samples(self.model, self.feeds, context.samples or ()),
             compensate=options.by == "compensated",
             memory=context.memory // 2,
             threads=context.threads,
             progress=context.progress,
         )
         return by_curves({each.name: each.array.size for each in self.weights}, curves, share)
-
-    def _some_samples(self) -> list[Sample]:
-        """As many as a comparison of weights is worth: where one run is long, it has many rows of each input."""
-        facts = infer_shapes(self.model)
-        shapes = {name: np.shape(array) for name, array in typical(self.feeds)[0].items()}
-        macs = model_cost(self.model, facts, bound(self.model, facts, shapes)).total.macs
-        count = min(max(MACS // max(macs or MACS, 1), FEWEST), FITTED)
-        return first_of(self.context.samples or (), count)
 
     def _wanted(self, share: float) -> Wanted:
         return Wanted(share, self.pattern, self.options.values, self.options.entries)

@@ -46,7 +46,7 @@ class Wanted:
     @property
     def few(self) -> bool:
         """Whether only few values are allowed."""
-        return self.values in ("int8", "int4", "codebook")
+        return self.values not in ("float", "float16")
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,15 +48,36 @@ class Weight:
         return self.value.name or ""
 
     @property
-    def array(self) -> np.ndarray:
-        """Its numbers."""
+    def tensor(self) -> ir.TensorProtocol:
+        """The constant's."""
         tensor = constant_tensor(self.value)
         assert tensor is not None
-        return tensor.numpy()
+        return tensor
+
+    @property
+    def array(self) -> np.ndarray:
+        """Its numbers."""
+        return self.tensor.numpy()
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a row, which share a scale."""
+        shape: tuple[int, ...] = self.geometry.matrix(np.empty(self.geometry.shape, np.bool_)).shape
+        return shape[-1]
 
 
-def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterator[Weight]:
-    """All of a model, in the order of the nodes; for those that stay as they are the reason is put on record."""
+def weights_of(
+    model: ir.Model, protected: Matcher, context: Context, *, rule: str = "sparsify", least: int = LEAST
+) -> Iterator[Weight]:
+    """All of a model, in the order of the nodes; for those that stay as they are the reason is put on record.
+
+    Args:
+        model: Is looked at.
+        protected: Nodes whose weights stay.
+        context: Takes the reasons.
+        rule: That they are put on record of.
+        least: Numbers of the smallest weight.
+    """
     seen: set[ir.Value] = set()
     names: set[str] = set()
     for graph in model.graphs():
@@ -67,16 +88,16 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
                 if value is None or tensor is None or value in seen or len(tensor.shape) < 2:
                     continue
                 seen.add(value)
-                if tensor.size < LEAST:
+                if tensor.size < least:
                     if node.op_type in MULTIPLIED and min(tensor.shape.numpy()) > 1:
-                        context.decline("sparsify", value.name or "", f"it has fewer than {LEAST:,} numbers")
+                        context.decline(rule, value.name or "", f"it has fewer than {least:,} numbers")
                     continue
                 found = _weight(node, slot, value, main=main)
                 reason = found if isinstance(found, str) else _stays(found, protected)
                 if reason:
-                    context.decline("sparsify", value.name or "", f"{reason}: {site(node)}")
+                    context.decline(rule, value.name or "", f"{reason}: {site(node)}")
                 elif isinstance(found, Weight) and found.name in names:
-                    context.decline("sparsify", found.name, f"a weight of another branch has its name: {site(node)}")
+                    context.decline(rule, found.name, f"a weight of another branch has its name: {site(node)}")
                 elif isinstance(found, Weight):
                     names.add(found.name)
                     yield found
