@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnxslim.analysis import infer_shapes
 from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
 from onnxslim.errors import InputError
-from onnxslim.evaluation import Tier
+from onnxslim.evaluation import Lengths, Tier
 from onnxslim.execution import TARGETS, Target
 from onnxslim.graph.edit import site
 from onnxslim.graph.matcher import Matcher
@@ -35,9 +35,10 @@ from .migrate import WORTH_DB, best_exponent, migrate, migrations_of
 from .plan import Chosen, Migrated, QuantizePlan
 from .qdq import Built, insert
 from .quality import Quality
-from .rounding import Rounded, Rounding
+from .rounding import NEAREST, Rounded, Rounding, compensated
 from .search import Int8Search
 from .tensors import Span, centred, merged, span_of
+from .weights_only import is_large, store_weights
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,11 @@ class QuantizeStatic(Pass):
 
     def plan_int8(self, model: ir.Model, context: Context) -> Chosen:
         """What becomes int8 in a model whose scales are as they shall be."""
-        if self.weights_only:
-            context.decline("quantize", "model", "only weights are stored in few bits: everything is computed in float")
-            return Chosen()
         candidates = self.candidates(model, context)
         if not candidates:
             return Chosen()
+        if self.weights_only:
+            return self.plan_storage(model, candidates, context)
         lifted = model
         if model.opset_imports.get("", 0) < QDQ_OPSET:
             reason = obstacle(model)
@@ -154,7 +154,7 @@ class QuantizeStatic(Pass):
             if each.key in migrated.factors and context.allow(migrated.action(each.key)):
                 migrate(each, migrated.factors[each.key])
         # Only now, since a model in which nothing can be quantized shall keep its opset.
-        if not chosen.groups or not lift(model, context):
+        if not chosen.groups or not (self.weights_only or lift(model, context)):
             return context.result()
         allowed = [
             group
@@ -162,7 +162,10 @@ class QuantizeStatic(Pass):
             if context.allow(Action("quantize", (group.key,), site(group.node), chosen.details[group.key]))
         ]
         chosen.rounding.explain(allowed, context)
-        self.build(allowed, model, chosen.spans, chosen.means, chosen.rounding, TARGETS[chosen.target])
+        if self.weights_only:
+            store_weights(model, allowed, 8, not self.per_tensor, chosen.rounding)
+        else:
+            self.build(allowed, model, chosen.spans, chosen.means, chosen.rounding, TARGETS[chosen.target])
         return context.result()
 
     def plan_migration(self, model: ir.Model, context: Context) -> Migrated:
@@ -197,6 +200,28 @@ class QuantizeStatic(Pass):
             reason = f"no exponent brings {WORTH_DB:g} dB over {found.before:.1f} dB"
             context.decline("migrate", "activations", reason)
         return found
+
+    def plan_storage(self, model: ir.Model, groups: Sequence[Int8Group], context: Context) -> Chosen:
+        """Which weights are stored in int8; nothing is computed in int8."""
+        large, per_channel, rounding = [group for group in groups if is_large(group)], not self.per_tensor, NEAREST
+        if self.rounding == "compensated":
+            rounding = compensated(model, large, context, bits=8, per_channel=per_channel)
+        lengths = Lengths(model, (context.samples, context.selection), context.threads)
+
+        def build(some: Sequence[Int8Group]) -> ir.Model:
+            trial = model.clone()
+            store_weights(trial, rebound(trial, some), 8, per_channel, rounding)
+            return trial
+
+        kept, reason = lengths.kept(large, lambda each: each.node, build)
+        for each in large:
+            if each not in kept:
+                context.decline("quantize", site(each.node), f"its values decide a length: {reason}")
+        return Chosen(
+            tuple(group.names for group in kept),
+            rounding=rounding,
+            details={group.key: rounding.detail(group, "weights only") for group in kept},
+        )
 
     def candidates(self, model: ir.Model, context: Context) -> list[Int8Group]:
         """The groups worth trying, in graph order; what is left out is on record with its reason."""

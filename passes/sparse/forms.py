@@ -56,10 +56,15 @@ def size_of(weight: Weight, form: Form) -> float:
 
 
 def fitted(weight: Weight, form: Form, statistics: Statistics | None) -> Fitted:
-    """A weight in a form. Below 8 bits its numbers make up for each other's rounding, where its inputs were measured."""
+    """A weight in a form. Where its inputs were measured, its numbers make up for each other's rounding."""
     few: Values = "float" if form == "float" else form
-    below = BITS[form] < 8
-    return fit_alone(weight, Wanted(0.0, Pattern(), few), statistics if below else None, compensate=below)
+    return fit_alone(weight, Wanted(0.0, Pattern(), few), statistics)
+
+
+def sweep_cost(weight: Weight) -> float:
+    """Multiplications of a sweep over the columns of a weight, about: what `fitted` takes with statistics."""
+    columns = weight.columns
+    return float(weight.tensor.size) * columns + columns**3 / 3
 
 
 def squared_error(weight: Weight, array: np.ndarray, statistics: Statistics | None) -> float:

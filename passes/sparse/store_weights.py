@@ -23,16 +23,17 @@ import onnx_ir as ir
 from onnxslim.calibration import Statistics
 from onnxslim.evaluation import Lengths, OutputNoise, Reference
 from onnxslim.evaluation.tier import Tier
+from onnxslim.execution import Feed, open_session
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.samples import feeds_of
-from onnxslim.samples.feeds import JUDGED, PROBED
+from onnxslim.samples.feeds import HELD_OUT, PROBED
 
 from .allocate import measured, some_samples
 from .fit import Fitted
-from .forms import COARSEST, FORMS, Choice, Form, cheapest, fitted, size_of, squared_error
+from .forms import COARSEST, FORMS, Choice, Form, cheapest, fitted, size_of, squared_error, sweep_cost
 from .grids import Levels
 from .store import store
 from .sweep import HALF
@@ -41,11 +42,22 @@ from .weights import Weight, weights_of
 LEAST = 192
 """Numbers of a weight from which on the nodes that give it back are worth their bytes."""
 ENOUGH = 30.0
-"""dB of the worst part from which on outputs count as good: the aim of the int8 search."""
+"""dB of the worst part from which on outputs count as good. The int8 search aims at as much."""
+BENIGN = 20.0
+"""The same of int8 alone: per channel it has cost no model a score that was measured here."""
 DROP = 0.8
 """dB that the worst part may lose below that, on the samples that are chosen by: on others it may be 1."""
+ADDED = 26.0
+"""dB of the outputs under which the noise of fewer bits stays in any case, by prediction: where int8 has left little,
+1 dB of it is much."""
+MARGIN = 1.0
+"""dB by which outputs are better than they must be: other samples decide whether they are."""
 SECONDS = 60.0
 """That the effect of single weights is measured for, the largest first. Those beyond stay in int8."""
+CHECK, FEWEST = 4.0, 8
+"""Seconds that one comparison with the original may take, and the fewest samples for it."""
+SWEEP = 1e10
+"""Multiplications up to which every form of a weight is fitted to its inputs; beyond only the coarsest."""
 CORRECTIONS = 6
 """Whole models that are built, each with a budget that the one before has corrected."""
 
@@ -132,29 +144,32 @@ class FormSearch:
         self.weights = {each.name: each for each in weights}
         self.made: dict[tuple[str, Form], Fitted] = {}
         samples = context.selection if context.selection is not None else context.samples
-        self.feeds = feeds_of(samples or (), JUDGED, context.memory // 8)
+        self.feeds = _affordable(model, feeds_of(samples or (), HELD_OUT, context.memory // 8), context.threads)
         self.least = -math.inf
         self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
-        self.reference: Reference | None = None
-        if self.feeds:
-            origin = context.original or model
-            self.reference = Reference(origin, self.feeds, tier=Tier.LOSSY, threads=os.cpu_count() or 1)
+        origin, threads = context.original or model, os.cpu_count() or 1
+        # What holds on one half of the samples by luck shall not be chosen for it: the worse of both counts.
+        halves = [half for half in (self.feeds[::2], self.feeds[1::2]) if half]
+        self.references = [Reference(origin, half, tier=Tier.LOSSY, threads=threads) for half in halves]
 
     def run(self) -> StorePlan:
         """The plan; an empty one where nothing holds."""
         self._keep_lengths()
         forms: dict[str, Form] = dict.fromkeys(self.weights, "int8")
-        if self.reference is None or not forms:
+        if not self.references or not forms:
             return self._planned(forms)
-        before = self.reference.check(self.model).worst_sqnr
-        self.least = max(min(before - DROP, ENOUGH), self.context.min_sqnr)
+        before = self._decibels(self.model)
+        floor = self.context.min_sqnr + MARGIN
+        self.least = max(min(before - DROP, ENOUGH), floor)
         self.context.progress(f"store {len(forms)} weights in few bits: {before:.1f} dB, {self.least:.1f} dB at least")
-        db = self._quality(forms)
-        if db >= self.least and self.options.rest == "int8":
+        db, benign = self._quality(forms), max(min(before - DROP, BENIGN), floor)
+        if db >= benign and self.options.rest == "int8":
             return self._planned(forms)
         tables = self._tables()
-        found = forms if db >= self.least else {}
-        allowed = power(self.least) - power(before)
+        if self.made:  # they make up for their rounding now
+            db = self._quality(forms)
+        found = forms if db >= benign else {}
+        allowed = min(power(self.least) - power(before), power(ADDED))
         budget, tried = allowed, [forms]
         for _ in range(CORRECTIONS):
             trial = cheapest(tables, budget)
@@ -164,7 +179,7 @@ class FormSearch:
             db = self._quality(trial)
             if db >= self.least and (not found or _bytes(tables, trial) < _bytes(tables, found)):
                 found = trial
-            change = allowed / max(power(db) - power(before), allowed / 16)
+            change = min(allowed / max(power(db) - power(before), allowed / 16), power(ADDED) / budget)
             budget *= 0.9 * change
         if not found:
             self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
@@ -188,15 +203,17 @@ class FormSearch:
 
     def _quality(self, forms: Mapping[str, Form]) -> float:
         """dB of the worst part; minus infinity where the metric or a length does not hold."""
-        assert self.reference is not None
         context, model = self.context, self._built(forms)
-        db = self.reference.check(model).worst_sqnr
+        db = self._decibels(model)
         if db >= self.least and context.metric is not None:
             lost = self._score - context.score(model)
             if lost > context.max_drop:
                 db = -math.inf
         context.progress(f"{_summary(forms)}: {db:.1f} dB")
         return db
+
+    def _decibels(self, model: ir.Model) -> float:
+        return min(each.check(model).worst_sqnr for each in self.references)
 
     @cached_property
     def _score(self) -> float:
@@ -228,11 +245,16 @@ class FormSearch:
                     continue
                 errors = {form: squared_error(weight, self._fitted(weight.name, form).array, None) for form in COARSEST}
                 probe = min(COARSEST, key=lambda form: errors[form])
-                self.made[weight.name, probe] = fitted(weight, probe, statistics)
+                ladder: list[Form] = [probe, "int5", "int6", "int8", *self._halved(weight), "float"]
+                for form in (ladder[:4] if sweep_cost(weight) < SWEEP else ladder[:1]) if statistics else ():
+                    self.made[weight.name, form] = fitted(weight, form, statistics)
                 context.progress(f"measure weight {len(found) + 1} of {len(largest)}")
                 cost = self._noise(noise, model, own[weight.name], self._fitted(weight.name, probe))
+                if not cost > 0:
+                    context.decline("store", weight.name, "no sample shows what it does to the outputs: int8")
+                    found[weight.name] = [Choice("int8", sizes["int8"], 0.0)]
+                    continue
                 unit = cost / max(self._error(weight, probe, statistics), 1e-300)
-                ladder: list[Form] = [probe, "int5", "int6", "int8", *self._halved(weight), "float"]
                 found[weight.name] = [
                     Choice(form, sizes[form], unit * self._error(weight, form, statistics)) for form in ladder
                 ]
@@ -269,6 +291,16 @@ class FormSearch:
             if form != "float":
                 set_constant(weight.value, self._fitted(weight.name, form).array)
         return model
+
+
+def _affordable(model: ir.Model, feeds: list[Feed], threads: int) -> list[Feed]:
+    """As many of the feeds as a slow model can be compared on in `CHECK` seconds, and a few at least."""
+    if len(feeds) <= FEWEST:
+        return feeds
+    session = open_session(model, threads=threads)
+    started = time.perf_counter()
+    session.run(feeds[0])
+    return feeds[: max(FEWEST, int(CHECK / max(time.perf_counter() - started, 1e-6)))]
 
 
 def power(db: float) -> float:

@@ -56,7 +56,7 @@ def test_compress_makes_the_digits_cnn_smaller_and_keeps_its_score(compressed: o
     assert report.output.bytes * 3 < report.input.bytes
     assert report.parity is not None
     assert report.parity.evidence == "samples"
-    assert [step.name for step in report.steps] == ["slim", "quantize"]
+    assert [step.name for step in report.steps] == ["slim", "quantize", "store", "encode"]
     before, after = (DIGITS.score(open_session(each).run) for each in (DIGITS.path(), model))
     assert after > before - 0.01
 
@@ -264,8 +264,8 @@ def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.Monk
     assert "slower here: 0.80x" in result.report.reason
     assert result.report.attempt is not None
     assert result.report.attempt.latency == faked(1.25)
-    assert [step.name for step in result.report.attempt.steps] == ["quantize"]
-    assert [step.name for step in result.report.steps] == ["slim"]
+    assert [step.name for step in result.report.attempt.steps] == ["quantize", "store", "encode"]
+    assert [step.name for step in result.report.steps] == ["slim", "encode"]
     assert result.report.latency is None
     assert result.report.parity is not None
     assert result.report.parity.tier is Tier.NUMERIC
@@ -275,13 +275,19 @@ def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.Monk
     assert load(tmp_path / "out.onnx").opset_imports[""] == DIGITS.opset
 
 
-def test_a_result_that_drowns_in_noise_is_dropped(compressed: onnxslim.Result) -> None:
-    assert compressed.report.parity is not None
-    assert compressed.report.parity.sqnr is not None
-    floor = compressed.report.parity.sqnr + 1
-    result = onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False, min_sqnr=floor)
+def test_a_result_that_drowns_in_noise_is_dropped() -> None:
+    result = onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False, search=False, min_sqnr=70)
     assert result.report.decision == "kept float"
     assert "SQNR" in result.report.reason
+
+
+def test_where_int8_is_too_noisy_weights_alone_are_stored_in_few_bits() -> None:
+    result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, search=False, min_sqnr=45)
+    assert result.report.decision == "weights in few bits"
+    assert "SQNR" in result.report.reason
+    assert result.report.parity is not None
+    assert result.report.parity.worst_sqnr >= 45
+    assert "QuantizeLinear" not in {node.op_type for node in result.model.graph}
 
 
 def test_without_verification_the_report_still_tells_before_from_after() -> None:
@@ -317,7 +323,9 @@ def test_what_cannot_be_read_twice_is_refused(samples: Any) -> None:
 
 
 def test_nothing_to_quantize_keeps_fp32() -> None:
-    result = onnxslim.quantize(DIGITS.path(), samples=SAMPLES, bench=False, exclude=("re:.", "re:nowhere$"))
+    result = onnxslim.quantize(
+        DIGITS.path(), samples=SAMPLES, bench=False, exclude=("re:.", "re:nowhere$"), rest="float"
+    )
     assert result.report.decision == "kept float"
     assert result.report.reason == "nothing could be quantized: excluded (9 of 9)"  # what matches nothing is no place
 
