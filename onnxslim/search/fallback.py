@@ -59,9 +59,8 @@ class Fallback:
 
     def _stored(self, passes: Sequence[Pass], tried: Sequence[Pass], whole: Candidate) -> Candidate | None:
         """The passes that only store weights, where they were dropped before the others failed."""
-        acting = _acting(passes, whole.steps)
-        alone = [each for each in acting if each.tier is not Tier.LOSSY or each.for_size]
-        if not lossy_of(alone) or lossy_of(alone) == lossy_of(tried) or len(lossy_of(acting)) == len(lossy_of(alone)):
+        alone = [each for each in passes if each.tier is not Tier.LOSSY or each.for_size]
+        if lossy_of(alone) in ([], lossy_of(tried), lossy_of(passes)):
             return None
         found = self.time(self.judge(alone), alone)
         return None if found.rejection is not None or whole.rejection is None else found.because(whole.rejection.reason)
