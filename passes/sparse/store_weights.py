@@ -180,7 +180,7 @@ class FormSearch:
             if db >= self.least and (not found or _bytes(tables, trial) < _bytes(tables, found)):
                 found = trial
             change = min(allowed / max(power(db) - power(before), allowed / 16), power(ADDED) / budget)
-            budget *= 0.9 * change
+            budget *= max(0.9 * change, 0.05)
         if not found:
             self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
         return self._planned(found)

@@ -11,7 +11,6 @@ import pytest
 from onnxslim.execution import TARGETS, optimized_graph
 from onnxslim.passes.quantize.static_int8 import QuantizeStatic
 from onnxslim.pipeline import Context
-from onnxslim.samples import Sample
 from tests.passes.quantize.test_static_int8 import kernels, quality, samples, with_weights
 
 NET = """
@@ -114,37 +113,3 @@ def test_symmetric_grids_are_centred_where_there_are_negative_values() -> None:
     }
     assert zeros <= {0, 127, 128}
     assert np.isfinite(quality(model, result, samples((2, 16, 8, 8))))
-
-
-TABLE = """
-<ir_version: 8, opset_import: ["" : 17]>
-g (int64[N,5] ids, float[2048,32] table, float[32,24] w) => (float[N,5,24] y) {
-    e = Gather(table, ids)
-    m = MatMul(e, w)
-    y = Sin(m)
-}
-"""
-
-
-def test_rows_of_an_embedding_table_are_gathered_as_integers() -> None:
-    model = with_weights(TABLE, {"table": (2048, 32), "w": (32, 24)})
-    rng = np.random.default_rng(3)
-    data = [Sample(str(i), {"ids": rng.integers(0, 2048, (2, 5))}) for i in range(8)]
-    result = model.clone()
-    outcome = QuantizeStatic(keep_slow=True).run(result, Context(samples=data))
-    assert {action.site.split()[0] for action in outcome.actions} == {"Gather", "MatMul"}
-    stored = result.graph.initializers["table_quantized"].const_value
-    assert stored is not None
-    assert stored.dtype == ir.DataType.INT8
-    assert "table" not in result.graph.initializers
-    assert kernels(result)["DequantizeLinear"] == 0
-    assert kernels(result)["MatMulIntegerToFloat"] == 1
-    assert quality(model, result, data) > 30
-
-
-def test_a_table_that_others_read_stays_float() -> None:
-    text = TABLE.replace("y = Sin(m)", "t = ReduceSum(table) y = Add(m, t)")
-    model = with_weights(text, {"table": (2048, 32), "w": (32, 24)})
-    data = [Sample(str(i), {"ids": np.full((2, 5), i)}) for i in range(8)]
-    outcome = QuantizeStatic(keep_slow=True).run(model.clone(), Context(samples=data))
-    assert any("used elsewhere" in declined.reason for declined in outcome.declined)

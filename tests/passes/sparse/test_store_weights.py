@@ -1,0 +1,199 @@
+"""Weights that stay float are stored in few bits: which forms, for which weights, and what the outputs keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.evaluation import Reference, Tier
+from onnxslim.execution import optimized_graph
+from onnxslim.graph import load, to_bytes
+from onnxslim.packing import PREFIX
+from onnxslim.passes.sparse import store_weights
+from onnxslim.passes.sparse.encode import Encode
+from onnxslim.passes.sparse.forms import Choice, cheapest
+from onnxslim.passes.sparse.store_weights import StoreWeights
+from onnxslim.pipeline import Context, PassResult
+from onnxslim.samples import Sample
+from tests.passes.quantize.test_static_int8 import with_weights
+
+LAYERS = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[n,32] x, float a, float b, float c) => (float[n,8] y)
+{
+    h1 = MatMul(x, a)  r1 = Relu(h1)
+    h2 = MatMul(r1, b)  r2 = Tanh(h2)
+    y = MatMul(r2, c)
+}
+"""
+LSTM = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[t,1,16] x, float w, float r) => (float[t,1,1,24] y)
+{ y, h, c = LSTM <hidden_size = 24> (x, w, r) }
+"""
+BRANCHES = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[n,32] x, bool which, float a, float b) => (float[n,32] y)
+{
+    y = If (which) <
+        then_branch = one () => (float[n,32] p) { p = MatMul(x, a) },
+        else_branch = two () => (float[n,32] q) { q = MatMul(x, b) }>
+}
+"""
+HEAVY: dict[str, tuple[str, dict[str, tuple[int, ...]], tuple[int, ...]]] = {
+    "layers": (LAYERS, {"a": (32, 64), "b": (64, 64), "c": (64, 8)}, (5, 32)),
+    "lstm": (LSTM, {"w": (1, 96, 16), "r": (1, 96, 24)}, (7, 1, 16)),
+}
+
+
+def data(shape: Sequence[int], count: int, seed: int = 0, **more: Any) -> list[Sample]:
+    rng = np.random.default_rng(seed)
+    return [Sample(str(i), {"x": rng.normal(size=shape).astype(np.float32), **more}) for i in range(count)]
+
+
+def context(samples: list[Sample], **more: Any) -> Context:
+    half = len(samples) // 2
+    return Context.of(samples=samples[:half], selection=samples[half:], bench=False, **more)
+
+
+def run(name: str, options: StoreWeights, **more: Any) -> tuple[ir.Model, ir.Model, PassResult, float]:
+    """The model before and after, what was done, and dB on samples that nothing was chosen by."""
+    text, shapes, shape = HEAVY[name]
+    before = with_weights(text, shapes)
+    after = before.clone()
+    result = options.run(after, context(data(shape, 32), **more))
+    feeds = [each.feed for each in data(shape, 16, seed=1)]
+    return before, after, result, Reference(before, feeds, tier=Tier.LOSSY).check(after).worst_sqnr
+
+
+def forms(result: PassResult) -> set[str]:
+    return {action.detail.partition(":")[0] for action in result.actions}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_weights_become_few_bits_and_onnxruntime_makes_floats_of_them_once(name: str) -> None:
+    before, after, result, db = run(name, StoreWeights())
+    assert {action.site for action in result.actions} == set(HEAVY[name][1])
+    assert forms(result) - {"int8"}, "noise of 30 dB leaves room for fewer bits than 8"
+    assert db > store_weights.ENOUGH - 3
+    assert {node.op_type for node in after.graph} - {node.op_type for node in before.graph} <= {"Cast", "Mul"}
+    assert sum(node.name is not None and node.name.startswith(PREFIX) for node in after.graph) == len(result.actions)
+    kinds = [node.op_type for node in optimized_graph(after).graph.node]
+    assert "Mul" not in kinds
+    assert "Cast" not in kinds
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_packed_the_file_is_smaller_than_with_int8_and_computes_the_same(name: str) -> None:
+    before, after, _, _ = run(name, StoreWeights())
+    packed = after.clone()
+    Encode(encoding="folded").run(packed, Context())
+    assert len(to_bytes(packed)) <= len(to_bytes(after))
+    assert len(to_bytes(packed)) < len(to_bytes(before)) / 2
+    feeds = [each.feed for each in data(HEAVY[name][2], 4, seed=2)]
+    assert Reference(after, feeds, tier=Tier.NUMERIC).check(packed).passed
+
+
+def test_int8_alone_where_that_is_asked_for() -> None:
+    _, _, result, db = run("layers", StoreWeights(rest="int8"))
+    assert forms(result) == {"int8"}
+    assert db > 37
+
+
+def test_floats_stay_where_that_is_asked_for() -> None:
+    before, after, result, _ = run("layers", StoreWeights(rest="float"))
+    assert not result.modified
+    assert to_bytes(after) == to_bytes(before)
+
+
+def test_what_the_user_demands_of_the_outputs_decides_the_bits() -> None:
+    few, most = (run("layers", StoreWeights(), min_sqnr=db) for db in (5.0, 55.0))
+    assert most[3] > 55
+    assert "float16" in forms(most[2])
+    assert len(to_bytes(few[1])) < len(to_bytes(most[1]))
+
+
+def test_where_nothing_is_good_enough_nothing_is_stored() -> None:
+    before, after, result, _ = run("layers", StoreWeights(), min_sqnr=200.0)
+    assert to_bytes(after) == to_bytes(before)
+    assert any("do not allow it in fewer bits" in each.reason for each in result.declined)
+
+
+def test_a_score_that_falls_keeps_weights_in_more_bits() -> None:
+    text, shapes, shape = HEAVY["layers"]
+    model = with_weights(text, shapes)
+    samples = data(shape, 32)
+    feeds = [each.feed for each in samples[16:]]
+    reference = Reference(model, feeds, tier=Tier.LOSSY)
+
+    def metric(run: Any, some: Any) -> float:
+        """Falls as soon as outputs are less than 38 dB."""
+        before = load(to_bytes(model))
+        found = [run(each.feed)["y"] for each in some]
+        wanted = [open_it(before)(each.feed)["y"] for each in some]
+        noise = sum(float(np.square(a - b).sum()) for a, b in zip(found, wanted, strict=True))
+        signal = sum(float(np.square(b).sum()) for b in wanted)
+        return 1.0 if noise <= 10**-3.8 * signal else 0.0
+
+    after = model.clone()
+    result = StoreWeights().run(after, context(samples, metric=metric, max_drop=0.01))
+    assert result.modified
+    assert reference.check(after).worst_sqnr > 37
+
+
+def open_it(model: ir.Model) -> Any:
+    from onnxslim.execution import open_session
+
+    return open_session(model).run
+
+
+def test_a_branch_that_no_sample_takes_keeps_eight_bits() -> None:
+    model = with_weights(BRANCHES, {"a": (32, 32), "b": (32, 32)})
+    after = model.clone()
+    result = StoreWeights().run(after, context(data((5, 32), 32, which=np.array(True))))
+    by_name = {action.site: action.detail.partition(":")[0] for action in result.actions}
+    assert by_name["b"] == "int8"
+    assert by_name["a"] != "int8"
+    assert any(each.site == "b" and "no sample shows" in each.reason for each in result.declined)
+    for which in (True, False):
+        feeds = [each.feed for each in data((5, 32), 4, seed=3, which=np.array(which))]
+        assert Reference(model, feeds, tier=Tier.LOSSY).check(after).worst_sqnr > 27
+
+
+def test_without_samples_weights_become_int8() -> None:
+    text, shapes, shape = HEAVY["layers"]
+    model = with_weights(text, shapes)
+    after = model.clone()
+    result = StoreWeights().run(after, Context())
+    assert forms(result) == {"int8"}
+    feeds = [each.feed for each in data(shape, 4)]
+    assert Reference(model, feeds, tier=Tier.LOSSY).check(after).worst_sqnr > 38
+
+
+def test_a_plan_holds_for_every_copy() -> None:
+    text, shapes, shape = HEAVY["layers"]
+    model = with_weights(text, shapes)
+    given = context(data(shape, 32))
+    plan = StoreWeights().plan(model, given)
+    one, other = load(to_bytes(model)), load(to_bytes(model))
+    for each in (one, other):
+        StoreWeights().apply(each, plan, Context())
+    assert to_bytes(one) == to_bytes(other)
+
+
+def test_the_budget_is_spent_where_it_saves_most() -> None:
+    large = [Choice("float", 4000.0, 0.0), Choice("int8", 1000.0, 1e-6), Choice("int4", 500.0, 1e-3)]
+    small = [Choice("float", 40.0, 0.0), Choice("int8", 10.0, 1e-6), Choice("int4", 5.0, 1e-3)]
+    assert cheapest({"large": large, "small": small}, 1.1e-3) == {"large": "int4", "small": "int8"}
+    assert cheapest({"large": large, "small": small}, 1.0) == {"large": "int4", "small": "int4"}
+    assert cheapest({"large": large, "small": small}, 0.0) == {"large": "float", "small": "float"}
+
+
+@pytest.mark.parametrize(("db", "noise"), [(20.0, 0.01), (math.inf, 0.0)])
+def test_power(db: float, noise: float) -> None:
+    assert store_weights.power(db) == pytest.approx(noise)
