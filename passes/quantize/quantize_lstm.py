@@ -1,4 +1,4 @@
-"""Recurrent layers in int8: LSTM -> com.microsoft.DynamicQuantizeLSTM, where that is faster and within the error budget."""
+"""Recurrent layers in int8: LSTM -> com.microsoft.DynamicQuantizeLSTM, where that is faster and accurate enough."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .lstm import Family, families, insert, located
 BUDGET = 0.5
 """dB of the worst part that all LSTMs together may cost; a result of `AIM` dB or more is within the budget anyway."""
 LEAST_HIDDEN = 128
-"""Hidden units from which an LSTM is taken where nothing is timed: with 64, int8 was measured slower on short inputs."""
+"""Hidden units from which an LSTM is taken where nothing is timed: with 64, int8 was slower on one short sequence."""
 UNSEEN = 0.005
 """Share of the whole time below which a difference is none: what is so much slower alone is still taken."""
 TIMED = 4
@@ -200,7 +200,7 @@ class LstmChoice:
         """The first of them, quietest first, that together keep the outputs and the score."""
         if not found:
             return []
-        context, original = self._context, self._context.original or self._model
+        original = self._context.original or self._model
         reference = Reference(original, self._feeds, tier=Tier.LOSSY, threads=os.cpu_count() or 1)
         before = reference.check(self._model).worst_sqnr
         if before == -math.inf:
@@ -231,7 +231,7 @@ class LstmChoice:
         return list(found[:low])
 
     def _lowest_score(self, original: ir.Model) -> float | None:
-        """What the metric must keep; None where there is none, or one of agreement, which finds nothing else as good."""
+        """What the metric must keep; None where there is none, or one of agreement with the original."""
         best = math.inf if self._context.metric is None else self._score(original)
         return min(best - self._context.max_drop, self._score(self._model)) if math.isfinite(best) else None
 
