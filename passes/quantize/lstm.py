@@ -9,6 +9,7 @@ measured to run up to twice as fast as unsigned ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -103,6 +104,8 @@ def families(model: ir.Model) -> tuple[list[Family], list[tuple[str, str]]]:
     opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1))
     every = list(located(model))
     reasons = {each.node: unfit(each.node) for each in every}
+    keys = Counter(each.key for each in every)
+    reasons |= {each.node: "another LSTM bears its name" for each in every if keys[each.key] > 1}
     if opset < OLDEST:
         reasons = dict.fromkeys(reasons, f"onnxruntime has an LSTM from opset {OLDEST} on")
     declined = [
@@ -139,6 +142,8 @@ def families(model: ir.Model) -> tuple[list[Family], list[tuple[str, str]]]:
 def unfit(node: ir.Node) -> str:
     """Why the operator cannot stand for an LSTM; empty where it can."""
     layout = node.attributes.get("layout")
+    if not any(value.name for value in node.outputs):
+        return "none of its outputs has a name"
     if any(attribute.is_ref() for attribute in node.attributes.values()):
         return "an attribute is a function's"
     if layout is not None and layout.as_int() != 0:

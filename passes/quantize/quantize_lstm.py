@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxslim.errors import InputError
+from onnxslim.errors import CannotRun, InputError
 from onnxslim.evaluation import Lengths, OutputNoise, Reference, Tier
 from onnxslim.execution import rank_latency
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -127,8 +127,11 @@ class LstmChoice:
     def drop(self, some: Sequence[Family], reason: Callable[[Family], str]) -> None:
         """Puts on record why families stay in float; ``reason`` makes the text from a family."""
         for family in some:
-            for each in family.members:
-                self._context.decline("quantize-lstm", each.site, reason(family))
+            self._decline(family, reason(family))
+
+    def _decline(self, family: Family, reason: str) -> None:
+        for each in family.members:
+            self._context.decline("quantize-lstm", each.site, reason)
 
     def detail(self, family: Family) -> str:
         """What a family brings."""
@@ -161,10 +164,18 @@ class LstmChoice:
             return [], noise
         self._context.progress(f"measure the errors of {len(found)} LSTMs in int8")
         measure = OutputNoise(self._model, self._feeds, os.cpu_count() or 1)
-        noise = {each.keys: measure(self._build([each])) for each in found}
-        silent = [each for each in found if noise[each.keys] == 0]
-        self.drop(silent, lambda _: "no sample reaches it, so that its error cannot be measured")
-        return [each for each in found if each not in silent], noise
+        heard = []
+        for each in found:
+            reason = "no sample reaches it, so that its error cannot be measured"
+            try:
+                noise[each.keys] = measure(self._build([each]))
+            except CannotRun as error:
+                noise[each.keys], reason = 0.0, f"onnxruntime does not run it in int8: {error}"
+            if noise[each.keys] > 0:
+                heard.append(each)
+            else:
+                self._decline(each, reason)
+        return heard, noise
 
     def _faster(self, found: Sequence[Family]) -> list[Family]:
         """Those that do not slow the model down; by rule where nothing may be timed."""
