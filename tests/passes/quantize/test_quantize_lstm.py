@@ -17,6 +17,7 @@ from onnxslim.execution import open_session
 from onnxslim.graph import load, parse, to_bytes
 from onnxslim.graph.edit import constant_tensor
 from onnxslim.graph.walk import nodes
+from onnxslim.passes.quantize import lstm, quantize_lstm
 from onnxslim.passes.quantize.lstm import families
 from onnxslim.passes.quantize.quantize_lstm import LstmPlan, QuantizeLstm
 from onnxslim.pipeline import Context, PassResult, Pipeline, RunConfig, get_pass
@@ -333,3 +334,29 @@ def test_a_real_net_with_its_shapes_its_work_and_its_outputs() -> None:
     ]
     assert shapes[0] == shapes[1]
     assert model_cost(slim).total.macs == model_cost(outcome.model).total.macs
+
+
+@pytest.mark.parametrize(("times", "kept"), [([0.9, 1.2], ["y"]), ([0.9, 0.8, 0.7], ["y", "z"]), ([1, 1, 1], [])])
+def test_what_is_measured_to_be_slower_stays_float(
+    times: list[float], kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = {"w": (1, 16, 6), "r": (1, 16, 4), "v": (1, 16, 6), "q": (1, 16, 4)}
+    model = net(f"y = {LSTM} z = LSTM <hidden_size = 4> (x, v, q)", shapes, "float y, float z")
+    left = list(times)
+
+    def timed(models: list[ir.Model], *_: Any, **__: Any) -> list[float]:
+        return [1.0, *(left.pop(0) for _ in models[1:])]
+
+    monkeypatch.setattr(quantize_lstm, "rank_latency", timed)
+    result = QuantizeLstm().run(model, Context.of(samples=data_of(model), ops="onnxruntime"))
+    assert [each.outputs[0] for each in result.actions] == kept
+    assert left == []
+    assert all("int8 is no faster" in each.reason for each in result.declined)
+    assert len(result.declined) == 2 - len(kept)
+
+
+def test_what_onnxruntime_does_not_run_in_int8_stays_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lstm, "DYNAMIC_LSTM", "NoLstm")
+    _, result = run(net(f"y = {LSTM}", {"w": (1, 16, 6), "r": (1, 16, 4)}))
+    assert not result.modified
+    assert "onnxruntime does not run it in int8" in reasons(result)
