@@ -24,7 +24,6 @@ from onnxslim.pipeline import Context, PassResult, Pipeline, RunConfig, get_pass
 from onnxslim.pipeline.plan import decode, encode
 from onnxslim.samples import Sample
 from tests.nearness import sqnr_db
-from tests.passes.quantize.test_static_int8 import with_weights
 
 LENGTH, BATCH, INPUT, HIDDEN = 5, 2, 6, 4
 LSTM = "LSTM <hidden_size = 4> (x, w, r)"
@@ -49,7 +48,14 @@ def weights(directions: int = 1) -> dict[str, tuple[int, ...]]:
 def net(body: str, shapes: Shapes, outputs: str = "float y", inputs: str = "", opset: int = 14) -> ir.Model:
     """A model whose inputs in ``shapes`` are random weights."""
     given = "".join(f", float[{','.join(map(str, shape))}] {name}" for name, shape in shapes.items())
-    return with_weights(NET % (opset, given + inputs, outputs, body), shapes)
+    model = parse(NET % (opset, given + inputs, outputs, body))
+    rng = np.random.default_rng(5)
+    for value in [value for value in model.graph.inputs if value.name in shapes]:
+        model.graph.inputs.remove(value)
+        array = rng.normal(size=shapes[value.name or ""]) / np.sqrt(HIDDEN)
+        value.const_value = ir.tensor(array.astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    return model
 
 
 def data_of(model: ir.Model, count: int = 4, scale: float = 1.0) -> list[Sample]:
@@ -290,7 +296,7 @@ def test_a_metric_rejects_what_the_outputs_would_allow() -> None:
 def test_lengths_that_it_decides_do_not_change() -> None:
     body = f"t = {LSTM} k = Constant <value = float {{0.0}}> () o = Greater(t, k) y = NonZero(o)"
     model = net(body, {"w": (1, 16, 6), "r": (1, 16, 4)}, "int64 y")
-    found, result = run(model, data_of(model, 16))
+    found, result = run(model, data_of(model, 32))
     assert kinds(found) == {".LSTM": 1}
     assert "decide a length" in reasons(result)
 
