@@ -53,8 +53,8 @@ class QuantizeLstm(Pass):
 
     1. Only with ``--ops onnxruntime``: the operator is onnxruntime's own. It scales its inputs while it runs.
     2. Everywhere but in functions; LSTMs that share weights change together, so that the float weights go.
-    3. What no sample reaches, what makes the model slower or changes lengths of its outputs stays in float; of the
-       rest the noisiest go until the worst part loses no more than half a dB, or keeps 30 dB.
+    3. What moves no output on any sample, what makes the model slower or changes lengths of its outputs stays in
+       float; of the rest the noisiest go until the worst part loses no more than half a dB, or keeps 30 dB.
     """
 
     name: ClassVar[str] = "quantize-lstm"
@@ -166,7 +166,7 @@ class LstmChoice:
         measure = OutputNoise(self._model, self._feeds, os.cpu_count() or 1)
         heard = []
         for each in found:
-            reason = "no sample reaches it, so that its error cannot be measured"
+            reason = "it moves no output on any sample, so that its error is not known"
             try:
                 noise[each.keys] = measure(self._build([each]))
             except CannotRun as error:

@@ -185,7 +185,7 @@ def test_what_no_sample_reaches_stays_float() -> None:
     found, result = run(model)
     assert kinds(found) == {"com.microsoft.DynamicQuantizeLSTM": 1, ".LSTM": 1}
     assert [(each.site, each.reason) for each in result.declined] == [
-        ("y.else_branch/LSTM a", "no sample reaches it, so that its error cannot be measured")
+        ("y.else_branch/LSTM a", "it moves no output on any sample, so that its error is not known")
     ]
 
 
