@@ -13,12 +13,15 @@ from onnxslim.analysis.dims import evaluate, free_symbols
 from onnxslim.analysis.facts import ShapeFacts
 from onnxslim.analysis.shapes import infer_shapes
 from onnxslim.ops.contraction import gemm_axes
+from onnxslim.ops.contrib import DOMAIN, DYNAMIC_LSTM
 
 MAX_DEPTH: Final = 32
 UNCOUNTED: Final = frozenset({"Attention", "DeformConv", "DFT", "FlexAttention", "LinearAttention", "STFT"})
 """Standard operators that multiply and accumulate, for which there is no formula here."""
 WEIGHT_AT: Final = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
-RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN"})
+RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN", DYNAMIC_LSTM})
+CONTRIB: Final = frozenset({DYNAMIC_LSTM})
+"""Operators of onnxruntime's own that are counted."""
 MATMUL_SECOND: Final = {"MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3}
 
 
@@ -127,7 +130,7 @@ class _Counter:
                 self.functions[key] = None  # for a function that calls itself
                 self.functions[key] = self.total(function, depth + 1) if depth < MAX_DEPTH else None
             return self.functions[key]
-        if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
+        if node.domain not in ("", "ai.onnx", "ai.onnx.ml") and (node.domain != DOMAIN or node.op_type not in CONTRIB):
             return None
         bodies = [attr.as_graph() for attr in node.attributes.values() if attr.type == ir.AttributeType.GRAPH]
         if bodies:

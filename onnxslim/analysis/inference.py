@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxslim.analysis.compute import COMPUTE_RULES
 from onnxslim.analysis.constants import constant_fact, weight_fact
+from onnxslim.analysis.contrib import CONTRIB_RULES
 from onnxslim.analysis.convolution import CONVOLUTION_RULES
 from onnxslim.analysis.dims import Dim, Expr, Symbols, TooComplex, age, free_symbols
 from onnxslim.analysis.elements import FOLLOWED, INTEGERS, WIDE
@@ -22,6 +23,7 @@ from onnxslim.analysis.movement import MOVEMENT_RULES
 from onnxslim.analysis.operator import Operator, Rule, Undecided, tensor
 from onnxslim.analysis.pieces import PIECE_RULES
 from onnxslim.analysis.values import VALUE_RULES
+from onnxslim.ops.contrib import DOMAIN
 
 ControlRule: TypeAlias = Callable[["Inference", Operator], Sequence[Fact] | None]
 
@@ -157,6 +159,8 @@ class Inference:
                 found = shape_rule(op)
                 if found is not None:
                     return found
+        if domain == DOMAIN and node.op_type in CONTRIB_RULES:
+            return CONTRIB_RULES[node.op_type](op)
         return infer_by_onnx(op, self.opsets)
 
     def record(self, value: ir.Value, fact: Fact) -> None:

@@ -10,3 +10,6 @@ DOMAIN = "com.microsoft"
 VERSION = 1
 ACTIVATIONS = ("Relu", "Sigmoid", "Tanh", "LeakyRelu")
 """What a FusedConv applies, beside a Clip with constant limits."""
+DYNAMIC_LSTM = "DynamicQuantizeLSTM"
+"""An LSTM with int8 weights, transposed: [directions, input or hidden, 4 * hidden]. Its first eight inputs are those of
+an LSTM, its outputs too."""
