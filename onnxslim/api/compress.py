@@ -39,8 +39,8 @@ def compress(
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
     if recipe is None:
-        made, own = divide("compress", settings, "quantize", "store")
-        passes: list[Pass] = [get_pass("slim")(), *int8_passes(*own)]
+        made, (of_quantize, of_store) = divide("compress", settings, "quantize", "store")
+        passes: list[Pass] = [get_pass("slim")(), *int8_passes(of_quantize, of_store, made.ops)]
         return rewrite("compress", model, output, passes, made)
     if isinstance(recipe, str | os.PathLike):
         passes = load_recipe(recipe)

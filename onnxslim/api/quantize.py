@@ -11,6 +11,7 @@ from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
 from onnxslim.api.task import divide
 from onnxslim.pipeline import Pass, get_pass, make_pass
+from onnxslim.pipeline.config import Ops
 
 
 def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **options: Any) -> Result:
@@ -31,18 +32,24 @@ def quantize(model: AnyModel, output: str | os.PathLike[str] | None = None, **op
         InputError: The model, the samples or an option cannot be used.
         CheckFailed: A check failed, and no rewrite could be found whose refusal mends it.
     """
-    settings, own = divide("quantize", options, "quantize", "store")
-    return rewrite("quantize", model, output, [get_pass("slim")(), *int8_passes(*own)], settings)
+    settings, (of_quantize, of_store) = divide("quantize", options, "quantize", "store")
+    return rewrite(
+        "quantize", model, output, [get_pass("slim")(), *int8_passes(of_quantize, of_store, settings.ops)], settings
+    )
 
 
-def int8_passes(of_quantize: Mapping[str, Any], of_store: Mapping[str, Any]) -> list[Pass]:
+def int8_passes(of_quantize: Mapping[str, Any], of_store: Mapping[str, Any], ops: Ops) -> list[Pass]:
     """What puts a slimmed model into int8: kernels, then the weights that no kernel reads.
 
     Args:
         of_quantize: Options of the pass ``quantize``.
         of_store: Options of the pass ``store``.
+        ops: Operators that the result may have.
     """
     store = make_pass(get_pass("store"), of_store)
     floats = of_store.get("rest") == "float"
     quantize = make_pass(get_pass("quantize"), {"weigh_bytes": floats} | dict(of_quantize))
-    return [quantize] if floats else [quantize, store, make_pass(get_pass("encode"), {"encoding": "folded"})]
+    kernels = [quantize, get_pass("quantize-lstm")()]
+    storage = [] if floats else [store, make_pass(get_pass("encode"), {"encoding": "folded"})]
+    fused = [get_pass("fuse-onnxruntime")()] if ops == "onnxruntime" else []
+    return [*kernels, *storage, *fused]

@@ -10,7 +10,7 @@ from onnxslim.api.job import rewrite
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
 from onnxslim.errors import InputError
-from onnxslim.pipeline import Context, Pass, RunConfig, get_pass
+from onnxslim.pipeline import Context, Pass, RunConfig, get_pass, make_pass
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,6 +46,9 @@ def simplify(
     for each in passes:
         if each.needs_samples:
             raise InputError(f"the pass {each.name!r} does not belong into slim", mend="use compress with this recipe")
+    if settings.get("ops") == "onnxruntime":
+        skip = tuple(name for each in passes for name in getattr(each, "skip", ()))
+        passes.append(make_pass(get_pass("fuse-onnxruntime"), {"skip": skip}))
     prepare = preparation(edits, dtype, passes, RunConfig(**settings))
     return rewrite("slim", model, output, passes, RunConfig(**settings | {"prepare": prepare}))
 

@@ -16,6 +16,7 @@ GROUP = "onnxslim.passes"
 BUILT_IN: dict[str, str] = {
     "store": "onnxslim.passes.sparse.store_weights:StoreWeights",
     "slim": "onnxslim.passes.slim.slim:Slim",
+    "fuse-onnxruntime": "onnxslim.passes.slim.fuse_onnxruntime:FuseOnnxruntime",
     "lift-constants": "onnxslim.passes.slim.lift_constants:LiftConstants",
     "fold-constants": "onnxslim.passes.slim.fold_constants:FoldConstants",
     "remove-identity": "onnxslim.passes.slim.remove_identity:RemoveIdentity",

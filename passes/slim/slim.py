@@ -104,12 +104,6 @@ class Slim(Pass):
             UnfoldConstants().run(model, context)
             if len(context.actions) > acted:
                 run_rounds(steps, model, context)
-        rules = tuple(rule for rule in ONNXRUNTIME_RULES if rule.name not in self.skip)
-        if context.config.ops == "onnxruntime" and rules:
-            acted = len(context.actions)
-            apply_rules(rules, model, context)
-            if len(context.actions) > acted and "remove-unused" not in self.skip:
-                RemoveUnused().run(model, context)
         forget_shape_facts(context)
         return context.result()
 

@@ -13,6 +13,7 @@ from onnxslim.passes.slim import Slim
 from onnxslim.passes.slim.fuse_bias_gelu import FuseBiasGelu, FuseContribGelu
 from onnxslim.passes.slim.fuse_fused_conv import FuseFusedConv
 from onnxslim.passes.slim.fuse_fused_matmul import FuseFusedMatMul
+from onnxslim.passes.slim.fuse_onnxruntime import FuseOnnxruntime
 from onnxslim.passes.slim.fuse_quick_gelu import FuseQuickGelu
 from onnxslim.passes.slim.table import ONNXRUNTIME_RULES, RULES
 from onnxslim.pipeline.context import Context
@@ -141,8 +142,10 @@ def domains(model: ir.Model) -> set[str]:
     return {node.domain for node in model.graph} | set(model.opset_imports)
 
 
-def bound_to_it() -> Context:
-    return Context.of(ops="onnxruntime")
+def slimmed_for_it(model: ir.Model) -> PassResult:
+    """What is fused after slimming."""
+    Slim().run(model, Context())
+    return FuseOnnxruntime().run(model, Context.of(ops="onnxruntime"))
 
 
 def test_only_a_model_for_onnxruntime_gets_such_operators() -> None:
@@ -154,7 +157,7 @@ def test_only_a_model_for_onnxruntime_gets_such_operators() -> None:
         actions = Slim().run(plain, Context()).actions
         assert "com.microsoft" not in domains(plain)
         assert not names & {action.rule for action in actions}
-        more = Slim().run(bound, bound_to_it()).actions
+        more = slimmed_for_it(bound).actions
         assert domains(bound) == domains(plain) | {"com.microsoft"}
         assert len(bound.graph) < len(plain.graph)
         assert names & {action.rule for action in more}
@@ -162,9 +165,9 @@ def test_only_a_model_for_onnxruntime_gets_such_operators() -> None:
 
 def test_slimming_for_onnxruntime_twice_gives_the_same_bytes() -> None:
     once = load(models_zoo.get("ppocr_cls").path())
-    Slim().run(once, bound_to_it())
+    slimmed_for_it(once)
     again = load(to_bytes(once))
-    Slim().run(again, bound_to_it())
+    slimmed_for_it(again)
     assert to_bytes(again) == to_bytes(once)
 
 
@@ -178,7 +181,7 @@ def test_a_sum_and_its_normalization_stay_two_operators() -> None:
             "float[4] s = {1, 2, 3, 4}, float[4] b = {1, 0, 1, 0}",
         )
     )
-    assert not Slim().run(model, bound_to_it()).actions
+    assert not slimmed_for_it(model).actions
 
 
 def test_function_bodies_import_nothing() -> None:
@@ -187,7 +190,7 @@ def test_function_bodies_import_nothing() -> None:
     model = parse(f"""<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         g (float[N, 4] x) => (float[N, 4] y) {{ y = local.f(x) }}
         <domain: "local", opset_import: ["" : 17]> f (a) => (b) {{ {gate} = Sigmoid(a) b = Mul(a, {gate}) }}""")
-    declined = Slim(skip=("inline-functions",)).run(model, bound_to_it()).declined
+    declined = FuseOnnxruntime().run(model, Context.of(ops="onnxruntime")).declined
     assert any("function does not import" in each.reason for each in declined)
     assert set(model.opset_imports) == {"", "local"}
     (function,) = model.functions.values()
