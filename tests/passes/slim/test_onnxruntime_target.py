@@ -16,6 +16,7 @@ from onnxslim.passes.slim.fuse_fused_matmul import FuseFusedMatMul
 from onnxslim.passes.slim.fuse_onnxruntime import FuseOnnxruntime
 from onnxslim.passes.slim.fuse_quick_gelu import FuseQuickGelu
 from onnxslim.passes.slim.table import ONNXRUNTIME_RULES, RULES
+from onnxslim.pipeline.action import PassResult
 from onnxslim.pipeline.context import Context
 from onnxslim.rewriter.rule import Rule
 from tests.passes.slim.fused import Fused
