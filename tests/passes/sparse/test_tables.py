@@ -9,8 +9,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import models_zoo
 from onnxslim.passes.sparse.table_codes import TableForm, forms_of, round_table
-from onnxslim.passes.sparse.tables import insert, tables_of
+from onnxslim.passes.sparse.tables import Ops, insert, tables_of
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.normal(size=(700, 96)).astype(np.float32)
@@ -44,7 +45,8 @@ def run(model: ir.Model) -> list[np.ndarray]:
     onnx.checker.check_model(proto)
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     feeds = {"i": np.array([[0, -1, 5], [699, -700, 33]]), "j": np.array(-3, np.int32), "c": np.array(True)}
-    return session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
+    results: list[np.ndarray] = session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
+    return results
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def run(model: ir.Model) -> list[np.ndarray]:
         (INT4, "onnxruntime", ["GatherBlockQuantized"] * 2),
     ],
 )
-def test_rows_are_what_the_codes_make(form, ops, expected):
+def test_rows_are_what_the_codes_make(form: TableForm, ops: Ops, expected: list[str]) -> None:
     """Two Gathers share one table; negative and scalar indices of both types; outputs of the model keep their names."""
     model = model_of(both())
     (table,) = tables_of(model)
@@ -74,7 +76,7 @@ def test_rows_are_what_the_codes_make(form, ops, expected):
 
 
 @pytest.mark.parametrize("ops", ["standard", "onnxruntime"])
-def test_bodies_read_the_table_of_the_graph_around_them(ops):
+def test_bodies_read_the_table_of_the_graph_around_them(ops: Ops) -> None:
     def branch(places: str) -> onnx.GraphProto:
         out = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
         return helper.make_graph([helper.make_node("Gather", ["t", places], ["o"])], "b", [], [out])
@@ -96,14 +98,14 @@ def test_bodies_read_the_table_of_the_graph_around_them(ops):
         (both(), np.where(ARRAY > 3, np.nan, ARRAY).astype(np.float32), "NaN"),
     ],
 )
-def test_other_tables_are_left_alone(nodes, array, reason):
-    said = []
+def test_other_tables_are_left_alone(nodes: list[onnx.NodeProto], array: np.ndarray, reason: str) -> None:
+    said: list[str] = []
     assert tables_of(model_of(nodes, array), lambda node, why: said.append(why)) == []
     assert len(said) == 1
     assert reason in said[0]
 
 
-def test_clipping_costs_no_more_than_the_largest_number():
+def test_clipping_costs_no_more_than_the_largest_number() -> None:
     rounded = round_table(ARRAY, INT4)
     blocks = ARRAY.reshape(-1, 32)
     scale = np.abs(blocks).max(axis=1, keepdims=True) / 7
@@ -114,6 +116,37 @@ def test_clipping_costs_no_more_than_the_largest_number():
         round_table(ARRAY, TableForm("int4", block=64))
 
 
-def test_a_block_of_zeros_stays_zero():
+def test_a_block_of_zeros_stays_zero() -> None:
     for form in (INT4, TableForm("int8")):
         assert not round_table(np.zeros((2, 32), np.float32), form).floats().any()
+
+
+def test_scales_in_half_do_not_overflow() -> None:
+    """A number of 1e30 is far beyond float16, and its square beyond float32."""
+    array = np.full((1, 32), 1e30, np.float32)
+    assert np.isfinite(round_table(array, TableForm("int4", half=True)).floats()).all()
+    np.testing.assert_allclose(round_table(array, INT4).floats(), array, rtol=1e-6)
+
+
+def test_half_scales_are_not_for_the_fused_gather() -> None:
+    model = model_of(both())
+    (table,) = tables_of(model)
+    with pytest.raises(ValueError, match="float32 here"):
+        insert(model, table, round_table(ARRAY, TableForm("int4", half=True)), "onnxruntime")
+    assert tables_of(model)[0].consumers == table.consumers
+
+
+def test_words_of_minilm() -> None:
+    """The table of words is found in the real model, 7 times smaller than float, and its rows are those computed."""
+    model = ir.load(models_zoo.get("minilm_l3").path())
+    (table,) = tables_of(model)
+    (gather,) = table.consumers
+    rounded = round_table(table.array[:2000], TableForm("int4", half=True))
+    assert table.array.shape == (30522, 384)
+    assert rounded.bytes() * 7 < 2000 * 384 * 4
+    noise = np.square(rounded.floats() - table.array[:2000]).sum()
+    assert 10 * np.log10(np.square(table.array[:2000]).sum() / noise) > 20
+    name = gather.outputs[0].name
+    insert(model, table, rounded)
+    assert [node.op_type for node in model.graph if node.outputs[0].name == name] == ["Reshape"]
+    onnx.checker.check_model(ir.to_proto(model))
