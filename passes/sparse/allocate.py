@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes, model_cost
 from onnxslim.analysis.cost import bound
-from onnxslim.calibration import Statistics, collect_in_groups
+from onnxslim.calibration import Request, Statistics, collect_in_groups
 from onnxslim.evaluation import OutputNoise
 from onnxslim.execution import Feed
 from onnxslim.graph.edit import set_constant
@@ -28,6 +29,17 @@ FLATTEST = 1.0
 """The least by which the logarithm of the error is taken to rise from no zeros to nothing else."""
 SILENT = 1e-12
 """OutputNoise that is taken for a weight whose loss does not show."""
+
+
+class Asking(Protocol):
+    """Whatever is fitted to statistics."""
+
+    @property
+    def request(self) -> Request | None:
+        """Which; None where there are none."""
+
+
+T = TypeVar("T", bound=Asking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +147,13 @@ def some_samples(model: ir.Model, feeds: Sequence[Feed], samples: Samples) -> li
 
 def measured(
     model: ir.Model,
-    weights: Sequence[Weight],
+    weights: Sequence[T],
     samples: Samples | None,
     *,
     memory: int,
     threads: int,
     progress: Callable[[str], None] = lambda _: None,
-) -> Iterable[tuple[list[Weight], Statistics | None]]:
+) -> Iterable[tuple[list[T], Statistics | None]]:
     """The weights, each once, with the Gram matrices of those that have any, as many at once as there is memory for."""
     asked = [weight for weight in weights if weight.request is not None and samples is not None]
     yield [weight for weight in weights if weight not in asked], None

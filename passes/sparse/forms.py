@@ -41,7 +41,7 @@ class Choice:
         noise: That it adds to the outputs, over their signal.
     """
 
-    form: Form
+    form: str
     bytes: float
     noise: float
 
@@ -81,7 +81,7 @@ def squared_error(weight: Weight, array: np.ndarray, statistics: Statistics | No
     return max(total, 0.0)
 
 
-def cheapest(tables: Mapping[str, Sequence[Choice]], budget: float) -> dict[str, Form]:
+def cheapest(tables: Mapping[str, Sequence[Choice]], budget: float) -> dict[str, str]:
     """The forms that take fewest bytes while their noise adds up to no more than a budget.
 
     A multiplier turns noise into bytes; it is bisected. Shoham & Gersho, Efficient bit allocation for an arbitrary set

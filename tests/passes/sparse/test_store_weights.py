@@ -14,7 +14,7 @@ from onnxslim.evaluation import Reference, Tier
 from onnxslim.execution import optimized_graph
 from onnxslim.graph import load, to_bytes
 from onnxslim.packing import PREFIX
-from onnxslim.passes.sparse import store_weights
+from onnxslim.passes.sparse import form_search
 from onnxslim.passes.sparse.encode import Encode
 from onnxslim.passes.sparse.forms import Choice, cheapest
 from onnxslim.passes.sparse.store_weights import StoreWeights
@@ -80,7 +80,7 @@ def test_weights_become_few_bits_and_onnxruntime_makes_floats_of_them_once(name:
     before, after, result, db = run(name, StoreWeights())
     assert {action.site for action in result.actions} == set(HEAVY[name][1])
     assert forms(result) - {"int8"}, "noise of 30 dB leaves room for fewer bits than 8"
-    assert db > store_weights.ENOUGH - 3
+    assert db > form_search.ENOUGH - 3
     assert {node.op_type for node in after.graph} - {node.op_type for node in before.graph} <= {"Cast", "Mul"}
     assert sum(node.name is not None and node.name.startswith(PREFIX) for node in after.graph) == len(result.actions)
     kinds = [node.op_type for node in optimized_graph(after).graph.node]
@@ -196,4 +196,4 @@ def test_the_budget_is_spent_where_it_saves_most() -> None:
 
 @pytest.mark.parametrize(("db", "noise"), [(20.0, 0.01), (math.inf, 0.0)])
 def test_power(db: float, noise: float) -> None:
-    assert store_weights.power(db) == pytest.approx(noise)
+    assert form_search.power(db) == pytest.approx(noise)

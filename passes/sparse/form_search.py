@@ -1,0 +1,217 @@
+"""Which form each constant is stored in: predicted by what one form of it does to the outputs, then built and compared."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import onnx_ir as ir
+
+from onnxslim.calibration import Statistics
+from onnxslim.evaluation import Lengths, OutputNoise, Reference
+from onnxslim.evaluation.tier import Tier
+from onnxslim.execution import Feed, open_session
+from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.pipeline import Context
+from onnxslim.samples import feeds_of
+from onnxslim.samples.feeds import HELD_OUT, PROBED
+
+from .allocate import measured, some_samples
+from .forms import Choice, cheapest
+from .storable import Storable
+
+ENOUGH = 30.0
+"""dB of the worst part from which on outputs count as good. The int8 search aims at as much."""
+BENIGN = 20.0
+"""The same of int8 alone: per channel it has cost no model a score that was measured here."""
+DROP = 0.8
+"""dB that the worst part may lose below that, on the samples that are chosen by: on others it may be 1."""
+MARGIN = 1.0
+"""dB by which outputs are better than they must be: other samples decide whether they are."""
+ADDED = 26.0
+"""dB of the outputs under which the noise of fewer bits stays in any case, by prediction: where int8 has left little,
+1 dB of it is much."""
+SECONDS = 60.0
+"""That the effect of single constants is measured for, the largest first. Those beyond stay in int8."""
+CHECK, FEWEST = 4.0, 8
+"""Seconds that one comparison with the original may take, and the fewest samples for it."""
+CORRECTIONS = 6
+"""Whole models that are built, each with a budget that the one before has corrected."""
+
+
+class FormSearch:
+    """The forms of some constants.
+
+    Args:
+        model: Not changed.
+        items: Its constants.
+        context: Of the pass.
+        only_int8: Whether no other form is wanted.
+    """
+
+    def __init__(self, model: ir.Model, items: Sequence[Storable], context: Context, *, only_int8: bool) -> None:
+        self.model, self.context, self.only_int8 = model, context, only_int8
+        self.items = {each.name: each for each in items}
+        samples = context.selection if context.selection is not None else context.samples
+        self.feeds = _affordable(model, feeds_of(samples or (), HELD_OUT, context.memory // 8), context.threads)
+        self.least = -math.inf
+        self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
+        origin, threads = context.original or model, os.cpu_count() or 1
+        # What holds on one half of the samples by luck shall not be chosen for it: the worse of both counts.
+        halves = [half for half in (self.feeds[::2], self.feeds[1::2]) if half]
+        self.references = [Reference(origin, half, tier=Tier.LOSSY, threads=threads) for half in halves]
+
+    def run(self) -> dict[str, str]:
+        """Name -> form, without those that stay float."""
+        self._keep_lengths()
+        forms = dict.fromkeys(self.items, "int8")
+        if not self.references or not forms:
+            return forms
+        before, floor = self._decibels(self.model), self.context.min_sqnr + MARGIN
+        self.least, benign = (max(min(before - DROP, most), floor) for most in (ENOUGH, BENIGN))
+        self.context.progress(f"store {len(forms)} weights in few bits: {before:.1f} dB, {self.least:.1f} dB at least")
+        db = self._quality(forms)
+        if db >= benign and self.only_int8:
+            return forms
+        tables = self._tables()
+        if any(each.request is not None for each in self.items.values()):  # they make up for their rounding now
+            db = max(db, self._quality(forms))
+        found = forms if db >= benign else {}
+        allowed = min(power(self.least) - power(before), power(ADDED))
+        budget, tried = allowed, [forms]
+        for _ in range(CORRECTIONS):
+            trial = cheapest(tables, budget)
+            if trial in tried:
+                break
+            tried.append(trial)
+            db = self._quality(trial)
+            if db >= self.least and (not found or _bytes(tables, trial) < _bytes(tables, found)):
+                found = trial
+            change = min(allowed / max(power(db) - power(before), allowed / 16), power(ADDED) / budget)
+            budget *= max(0.9 * change, 0.05)
+        if not found:
+            self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
+        kept = {name: form for name, form in found.items() if form != "float"}
+        for name in self.items.keys() - kept.keys():
+            self.context.decline("store", name, "the outputs do not allow it in fewer bits")
+        return kept
+
+    def _keep_lengths(self) -> None:
+        """Leaves out constants whose values decide the length of an output, where rounding changes one."""
+        deciding = [each for each in self.items.values() if any(map(self.lengths.decides, each.nodes))]
+        if not deciding or self.context.samples is None:
+            return
+        reason = self.lengths.change(self._built(dict.fromkeys(self.items, "int8")))
+        for each in deciding if reason else ():
+            self.context.decline("store", each.name, f"its values decide a length: {reason}")
+            del self.items[each.name]
+
+    def _quality(self, forms: Mapping[str, str]) -> float:
+        """dB of the worst part; minus infinity where the metric does not hold."""
+        context, model = self.context, self._built(forms)
+        db = self._decibels(model)
+        if db >= self.least and context.metric is not None:
+            lost = self._score - context.score(model)
+            if lost > context.max_drop:
+                db = -math.inf
+        context.progress(f"{_summary(forms)}: {db:.1f} dB")
+        return db
+
+    def _decibels(self, model: ir.Model) -> float:
+        return min(each.check(model).worst_sqnr for each in self.references)
+
+    @cached_property
+    def _score(self) -> float:
+        """What the metric may fall from: the original's, or what the model has, where that is less."""
+        origin = self.context.original or self.model
+        return min(self.context.score(each) for each in (origin, self.model))
+
+    def _tables(self) -> dict[str, list[Choice]]:
+        """What each form of each constant costs: one is measured, the others are predicted from it."""
+        context, until = self.context, time.perf_counter() + SECONDS
+        found: dict[str, list[Choice]] = {}
+        noise = OutputNoise(self.model, self.feeds[:PROBED], context.threads, context.memory // 4)
+        model = self.model.clone()
+        own = {value.name: value for graph in model.graphs() for value in _constants(graph)}
+        for some, statistics in measured(
+            self.model,
+            sorted(self.items.values(), key=lambda each: -each.tensor.nbytes),
+            some_samples(self.model, self.feeds, context.samples or ()),
+            memory=context.memory // 2,
+            threads=context.threads,
+            progress=context.progress,
+        ):
+            for item in some:
+                context.progress(f"measure weight {len(found) + 1} of {len(self.items)}")
+                late = time.perf_counter() > until
+                cost = 0.0 if late else self._cost(item, statistics, own[item.name], model, noise)
+                if cost > 0:
+                    unit = cost / max(item.error(item.forms()[0]), 1e-300)
+                    found[item.name] = [Choice(form, item.bytes(form), unit * item.error(form)) for form in item.forms()]
+                    continue
+                why = "fewer bits than int8 were not tried, for time" if late else "no sample shows its effect: int8"
+                context.decline("store", item.name, why)
+                found[item.name] = [Choice("int8", item.bytes("int8"), 0.0)]
+        return found
+
+    @staticmethod
+    def _cost(
+        item: Storable, statistics: Statistics | None, value: ir.Value, model: ir.Model, noise: OutputNoise
+    ) -> float:
+        """What the coarsest form of a constant does to the outputs of a clone."""
+        item.fit(statistics)
+        set_constant(value, item.array(item.forms()[0]))
+        try:
+            return noise(model)
+        finally:
+            set_constant(value, item.tensor.numpy())
+
+    def _built(self, forms: Mapping[str, str]) -> ir.Model:
+        """A clone that computes what the stored constants make."""
+        model = self.model.clone()
+        for graph in list(model.graphs()):
+            for value in _constants(graph):
+                name, tensor = value.name or "", constant_tensor(value)
+                if forms.get(name, "float") == "float" or tensor is None:
+                    continue
+                if tensor.shape == self.items[name].tensor.shape:  # another branch may have one of its name
+                    set_constant(value, self.items[name].array(forms[name]))
+        return model
+
+
+def power(db: float) -> float:
+    """Noise over signal.
+
+    >>> power(20.0), power(float("inf"))
+    (0.01, 0.0)
+    """
+    return 0.0 if db == math.inf else float(10 ** (-db / 10))
+
+
+def _constants(graph: ir.Graph | ir.Function) -> list[ir.Value]:
+    """Initializers and outputs of Constant nodes."""
+    made = [node.outputs[0] for node in graph if node.op_type == "Constant" and not node.domain]
+    return [*(graph.initializers.values() if isinstance(graph, ir.Graph) else ()), *made]
+
+
+def _affordable(model: ir.Model, feeds: list[Feed], threads: int) -> list[Feed]:
+    """As many of the feeds as a slow model can be compared on in `CHECK` seconds, and a few at least."""
+    if len(feeds) <= FEWEST:
+        return feeds
+    session = open_session(model, threads=threads)
+    started = time.perf_counter()
+    session.run(feeds[0])
+    return feeds[: max(FEWEST, int(CHECK / max(time.perf_counter() - started, 1e-6)))]
+
+
+def _bytes(tables: Mapping[str, list[Choice]], forms: Mapping[str, str]) -> float:
+    sizes = {(name, each.form): each.bytes for name, table in tables.items() for each in table}
+    return sum(sizes.get((name, form), math.inf) for name, form in forms.items())
+
+
+def _summary(forms: Mapping[str, str]) -> str:
+    return ", ".join(f"{count} in {form}" for form, count in sorted(Counter(forms.values()).items()))

@@ -1,0 +1,189 @@
+"""What can be stored in few bits, as the search sees it: a weight that becomes floats at load, or rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.calibration import Request, Statistics
+from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.halves import stored_as
+from onnxslim.pipeline.config import Ops
+
+from .fit import Fitted
+from .forms import COARSEST, fitted, size_of, squared_error, sweep_cost
+from .sweep import HALF
+from .table_codes import Rounded, TableForm, forms_of, round_table
+from .tables import Table
+from .weights import Weight
+
+SWEEP = 1e10
+"""Multiplications up to which every form of a weight is fitted to its inputs; beyond only the coarsest."""
+BLOCKS = (32, 128)
+"""Numbers of a row of a table that share a scale in int4."""
+ROW_GAIN = 0.7
+"""A scale for each row must be so much nearer to the table than one for each column, since it is gathered too."""
+
+
+class Storable(Protocol):
+    """A constant and the forms that it can have. All but its name and forms may take time."""
+
+    @property
+    def name(self) -> str:
+        """Of the constant."""
+
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """All that read it."""
+
+    @property
+    def value(self) -> ir.Value:
+        """The constant."""
+
+    @property
+    def tensor(self) -> ir.TensorProtocol:
+        """Its numbers."""
+
+    @property
+    def request(self) -> Request | None:
+        """The statistics that `fit` is given."""
+
+    def fit(self, statistics: Statistics | None) -> None:
+        """Lets numbers make up for each other's rounding from now on, by what they are multiplied by."""
+
+    def forms(self) -> Sequence[str]:
+        """From the fewest bytes on; ``int8`` is one of them, ``float`` the last."""
+
+    def bytes(self, form: str) -> float:
+        """That a form takes in the file."""
+
+    def error(self, form: str) -> float:
+        """Of a form, in units that are the same for all forms."""
+
+    def array(self, form: str) -> np.ndarray:
+        """The numbers that the model computes with."""
+
+
+class StoredWeight:
+    """A weight.
+
+    Args:
+        weight: Of the model; not changed.
+    """
+
+    def __init__(self, weight: Weight) -> None:
+        self.weight = weight
+        self.name, self.nodes, self.value, self.request = weight.name, weight.nodes, weight.value, weight.request
+        self._made: dict[str, Fitted] = {}
+        self._statistics: Statistics | None = None
+
+    @property
+    def tensor(self) -> ir.TensorProtocol:
+        """Its numbers."""
+        return self.weight.tensor
+
+    def fit(self, statistics: Statistics | None) -> None:
+        """See `Storable.fit`. Kept are the fits, not the statistics."""
+        if statistics is None:
+            return
+        forms = list(self.forms())
+        for form in forms[:4] if sweep_cost(self.weight) < SWEEP else forms[:1]:
+            self._made[form] = fitted(self.weight, form, statistics)  # type: ignore[arg-type]
+        self._errors = {form: squared_error(self.weight, self.array(form), statistics) for form in forms}
+
+    @cached_property
+    def _coarsest(self) -> str:
+        return min(COARSEST, key=lambda form: squared_error(self.weight, self.made(form).array, None))
+
+    def forms(self) -> Sequence[str]:
+        """Float16 is one where it is smaller and holds all numbers."""
+        half = self.tensor.dtype == ir.DataType.FLOAT16 or stored_as(self.value) == ir.DataType.FLOAT16
+        fits = not half and float(np.abs(self.weight.array).max()) <= HALF
+        return [self._coarsest, "int5", "int6", "int8", *(["float16"] if fits else []), "float"]
+
+    def bytes(self, form: str) -> float:
+        """About."""
+        return size_of(self.weight, form)  # type: ignore[arg-type]
+
+    def error(self, form: str) -> float:
+        """The squared error, each number by what it is multiplied by where that was measured."""
+        return self._errors[form]
+
+    @cached_property
+    def _errors(self) -> dict[str, float]:
+        return {form: squared_error(self.weight, self.array(form), None) for form in self.forms()}
+
+    def array(self, form: str) -> np.ndarray:
+        """See `Storable.array`."""
+        return self.weight.array if form == "float" else self.made(form).array
+
+    def made(self, form: str) -> Fitted:
+        """The weight in a form; what no statistics were given for is made anew each time."""
+        return self._made.get(form) or fitted(self.weight, form, None)  # type: ignore[arg-type]
+
+
+class StoredTable:
+    """An embedding table, of which rows are gathered as codes.
+
+    Args:
+        table: Of the model; not changed.
+        ops: Operators that may read it.
+    """
+
+    request: Request | None = None
+
+    def __init__(self, table: Table, ops: Ops) -> None:
+        self.table, self.ops = table, ops
+        self.name, self.nodes, self.value = table.key, table.consumers, table.value
+        self._made: dict[str, Rounded] = {}
+        self._errors: dict[str, float] = {"float": 0.0}
+
+    @property
+    def tensor(self) -> ir.TensorProtocol:
+        """Its numbers."""
+        tensor = constant_tensor(self.value)
+        assert tensor is not None
+        return tensor
+
+    def fit(self, statistics: Statistics | None) -> None:
+        """A table is multiplied by nothing."""
+
+    def forms(self) -> Sequence[str]:
+        """Int4 in blocks that divide the rows, int8."""
+        blocks = [block for block in sorted(BLOCKS, reverse=True) if self.table.array.shape[1] % block == 0]
+        return [*(f"int4/{block}" for block in blocks), "int8", "float"]
+
+    def bytes(self, form: str) -> float:
+        """Of codes and scales."""
+        return float(self.tensor.nbytes if form == "float" else self.made(form).bytes())
+
+    def error(self, form: str) -> float:
+        """The squared error."""
+        if form not in self._errors:
+            self._errors[form] = float(np.square(self.array(form) - self.table.array, dtype=np.float64).sum())
+        return self._errors[form]
+
+    def array(self, form: str) -> np.ndarray:
+        """See `Storable.array`."""
+        return self.table.array if form == "float" else self.made(form).floats()
+
+    def made(self, form: str) -> Rounded:
+        """The table in a form."""
+        if form not in self._made:
+            self._made[form] = self._rounded(form)
+        return self._made[form]
+
+    def _rounded(self, form: str) -> Rounded:
+        array = self.table.array
+        if form == "int8":
+            row, column = (round_table(array, TableForm("int8", axis=axis)) for axis in ("row", "column"))
+            errors = [float(np.square(each.floats() - array).sum()) for each in (row, column)]
+            return row if errors[0] < ROW_GAIN * errors[1] else column
+        block = int(form.partition("/")[2])
+        found = next(each for each in forms_of(array) if each.kind == "int4" and each.block == block)
+        return round_table(array, replace(found, half=self.ops == "standard"))
