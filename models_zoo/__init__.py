@@ -22,6 +22,8 @@ _MODULES = (
     "ppocrv4_rec",
     "ppocrv4_det",
     "ppocr_cls",
+    "ddddocr",
+    "captcha_whisperer",
     "magika",
     "mtcnn",
     "minilm_l3",

@@ -15,6 +15,8 @@ SCORED = [
     "mtcnn_pnet",
     "mtcnn_rnet",
     "mtcnn_onet",
+    "ddddocr",
+    "captcha_whisperer",
     "minilm_l3",
     "digits_cnn",
     "silero_vad_16k_sequence",
