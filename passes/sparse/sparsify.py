@@ -30,7 +30,7 @@ from .grids import Levels, Values
 from .masks import Pattern
 from .store import store
 from .sweep import HALF, Wanted
-from .weights import Weight, weights_of
+from .weights import LEAST, SMALL, Weight, weights_of
 
 MACS, FEWEST = 1 << 32, 24
 """Multiply-accumulates of the runs that weights are compared by, and the fewest samples for that."""
@@ -115,12 +115,18 @@ class Sparsify(Pass):
     def apply(self, model: ir.Model, plan: SparsePlan, context: Context) -> PassResult:
         """Changes the weights of ``model`` in place."""
         context.offer(*(replace(self, sparsity=each) for each in plan.shares))
-        for weight in list(weights_of(model, self.matcher(), Context())):
+        for weight in list(weights_of(model, self.matcher(), Context(), self.least)):
             made = plan.weights.get(weight.name)
             values = values_of(weight, self.values)
             if made is not None and context.allow(action(weight, made, values)):
                 change(model, weight, made, values)
         return context.result()
+
+    @property
+    def least(self) -> int:
+        """Numbers of a weight from which on it is changed: small ones too where all numbers stay and become few."""
+        zeros = self.sparsity or Pattern.parse(self.pattern).share or self.pattern != type(self).pattern
+        return SMALL if self.values in ("int8", "int4") and not zeros else LEAST
 
     def matcher(self) -> Matcher:
         """Of the nodes that are protected."""
@@ -194,7 +200,7 @@ class SparseSearch:
             context.decline("sparsify", "--protect", f"{unmatched!r} matches no node of the slimmed model")
         self.weights = [
             weight
-            for weight in weights_of(model, self.matcher, context)
+            for weight in weights_of(model, self.matcher, context, options.least)
             if Action("sparsify", (weight.name,), weight.name).key not in context.refused and self._fits(weight)
         ]
         if not self.weights and any(each.reason == HALVES for each in context.declined):
@@ -258,7 +264,9 @@ class SparseSearch:
         shares = self._shares(share)
         model = self.model.clone()
         wanted = {name: self._wanted(each) for name, each in shares.items()}
-        weights = [each for each in weights_of(model, self.matcher, Context()) if each.name in wanted]
+        weights = [
+            each for each in weights_of(model, self.matcher, Context(), self.options.least) if each.name in wanted
+        ]
         in_turn = [each for each in weights if self._in_turn(each)]
         alone = [each for each in weights if not self._in_turn(each)]
         found: dict[str, Fitted] = {}
@@ -303,7 +311,7 @@ class SparseSearch:
         if not share or self.pattern.of or options.allocation == "uniform" or len(self.weights) < 2 or not self.judging:
             return uniform(self.weights, share)
         model = self.model.clone()
-        weights = {each.name: each for each in weights_of(model, self.matcher, Context())}
+        weights = {each.name: each for each in weights_of(model, self.matcher, Context(), self.options.least)}
         curves = curves_of(
             model,
             [weights[each.name] for each in self.weights],

@@ -16,7 +16,11 @@ from onnxslim.ops.unfold import Unfold
 from onnxslim.pipeline import Context
 
 LEAST = 1 << 10
-"""Numbers of a weight from which on it is worth anything."""
+"""Numbers of a weight from which on zeros in it are worth anything."""
+SMALL = 1 << 7
+"""The same for few values without zeros, where a scale for each row and the nodes pay off (`worthwhile`)."""
+NODES = 192
+"""Bytes that codes and scales take in the file beside themselves: names, shapes, nodes, at most."""
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 MULTIPLIED = RECURRENT | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Of which small weights are put on record."""
@@ -55,8 +59,15 @@ class Weight:
         return tensor.numpy()
 
 
-def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterator[Weight]:
-    """All of a model, in the order of the nodes; for those that stay as they are the reason is put on record."""
+def weights_of(model: ir.Model, protected: Matcher, context: Context, least: int = LEAST) -> Iterator[Weight]:
+    """All of a model, in the order of the nodes; for those that stay as they are the reason is put on record.
+
+    Args:
+        model: Main graph and bodies.
+        protected: Nodes whose weights stay.
+        context: For the record.
+        least: Numbers of a weight; one with fewer is left out.
+    """
     seen: set[ir.Value] = set()
     names: set[str] = set()
     for graph in model.graphs():
@@ -67,11 +78,13 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
                 if value is None or tensor is None or value in seen or len(tensor.shape) < 2:
                     continue
                 seen.add(value)
-                if tensor.size < LEAST:
+                if tensor.size < least:
                     if node.op_type in MULTIPLIED and min(tensor.shape.numpy()) > 1:
-                        context.decline("sparsify", value.name or "", f"it has fewer than {LEAST:,} numbers")
+                        context.decline("sparsify", value.name or "", f"it has fewer than {least:,} numbers")
                     continue
                 found = _weight(node, slot, value, main=main)
+                if tensor.size < LEAST and (isinstance(found, str) or not worthwhile(found)):
+                    continue  # what is known of a small constant is that it is small
                 reason = found if isinstance(found, str) else _stays(found, protected)
                 if reason:
                     context.decline("sparsify", value.name or "", f"{reason}: {site(node)}")
@@ -80,6 +93,13 @@ def weights_of(model: ir.Model, protected: Matcher, context: Context) -> Iterato
                 elif isinstance(found, Weight):
                     names.add(found.name)
                     yield found
+
+
+def worthwhile(weight: Weight) -> bool:
+    """Whether int8 codes, a scale for each row and the nodes that multiply them take fewer bytes than the floats."""
+    array = weight.array
+    rows = array.size // max(weight.geometry.matrix(array).shape[-1], 1)
+    return array.nbytes > array.size + rows * np.dtype(np.float32).itemsize + NODES
 
 
 def _stays(weight: Weight, protected: Matcher) -> str:
