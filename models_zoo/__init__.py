@@ -28,6 +28,7 @@ _MODULES = (
     "mtcnn",
     "minilm_l3",
     "digits_cnn",
+    "keywords_cnn",
     "silero_vad",
     "basic_pitch",
     "dnsmos",

@@ -77,8 +77,8 @@ def _summary(models: dict[str, Row], tools: list[str]) -> str:
     ]
     head += ["times faster, 1 thread", "s, median", "peak MB, most"]
     return table(head, rows) + (
-        "\n\nTimes smaller and faster are geometric means over the models with a result; the median is over all models, 1 "
-        "where there is none."
+        "\n\nTimes smaller and faster are geometric means over the models with a result; the median is over all "
+        "models, 1 where there is none."
     )
 
 

@@ -19,6 +19,7 @@ SCORED = [
     "captcha_whisperer",
     "minilm_l3",
     "digits_cnn",
+    "keywords_cnn",
     "silero_vad_16k_sequence",
     "basic_pitch",
     "dnsmos_model_v8",
