@@ -336,3 +336,12 @@ def test_a_matmul_with_a_bias_runs_in_int8_whether_its_sizes_are_known_or_not(na
         assert found["QGemm"] + found["MatMulIntegerToFloat"] == 2
         assert found["Gemm"] + found["FusedGemm"] + found["DequantizeLinear"] == 0
         assert quality(model, result, data) > 30
+
+
+def test_equal_scales_and_zero_points_are_there_once() -> None:
+    model, _ = quantized(with_weights(CNN, CNN_SHAPES), IMAGES)
+    pairs = [node for node in model.graph if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    read = [value for node in pairs for value in node.inputs[1:]]
+    tensors = {value: value.const_value for value in read if value is not None}
+    assert len(tensors) < len(read)
+    assert len({(each.dtype, tuple(each.shape), each.tobytes()) for each in tensors.values() if each}) == len(tensors)
