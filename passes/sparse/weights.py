@@ -99,7 +99,7 @@ def worthwhile(weight: Weight) -> bool:
     """Whether int8 codes, a scale for each row and the nodes that multiply them take fewer bytes than the floats."""
     array = weight.array
     rows = array.size // max(weight.geometry.matrix(array).shape[-1], 1)
-    return array.nbytes > array.size + rows * np.dtype(np.float32).itemsize + NODES
+    return bool(array.nbytes > array.size + rows * np.dtype(np.float32).itemsize + NODES)
 
 
 def _stays(weight: Weight, protected: Matcher) -> str:
