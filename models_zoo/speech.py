@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from onnxslim.errors import SetupError
 
 Sound = NDArray[np.float32]
 """Shape [samples], in -1..1."""
+Said = tuple[str, str, int, int]
+"""A text, the voice as espeak-ng names it, words a minute, and pitch of 0..100."""
 SPOKEN_RATE = 22_050
 """Samples a second, as espeak-ng makes them."""
 _ESPEAK = Package(
@@ -76,8 +79,15 @@ def sentence(split: str, number: int, rate: int) -> Sound:
 
 @cache
 def _resampled(split: str, number: int, rate: int) -> Sound:
-    """Resampled by cutting or padding the spectrum, as the sentences are short."""
-    sound = utterances(split)[number].astype(np.float64)
+    return trimmed(utterances(split)[number], rate)
+
+
+def trimmed(said: NDArray[np.int16], rate: int) -> Sound:
+    """A sound without silence around it, its root mean square 0.05, at ``rate`` samples a second.
+
+    Resampled by cutting or padding the spectrum, as the sounds are short.
+    """
+    sound = said.astype(np.float64)
     loud = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
     sound = sound[loud[0] : loud[-1] + 1]
     # To a multiple of 20 ms, which is a whole number of samples at each rate and a length that the FFT likes.
@@ -90,16 +100,26 @@ def _resampled(split: str, number: int, rate: int) -> Sound:
 
 @cache
 def utterances(split: str) -> list[NDArray[np.int16]]:
-    """All sentences of a split, spoken in one order in a fresh process: the sound depends on what was said before.
+    """All sentences of a split, spoken in one order: the sound depends on what was said before.
+
+    Raises:
+        SetupError: As `spoken` does.
+    """
+    rng = np.random.default_rng(len(split))
+    return spoken(
+        [
+            (text, VOICES[split][number % len(VOICES[split])], int(rng.integers(*_RATES)), int(rng.integers(*_PITCHES)))
+            for number, text in enumerate(texts(split))
+        ]
+    )
+
+
+def spoken(said: Sequence[Said]) -> list[NDArray[np.int16]]:
+    """What is said, in a fresh process and in this order; the same sounds each time.
 
     Raises:
         SetupError: It cannot be fetched or does not run here; the known hash is that of the build for x86-64 Linux.
     """
-    rng = np.random.default_rng(len(split))
-    said = [
-        (text, VOICES[split][number % len(VOICES[split])], int(rng.integers(*_RATES)), int(rng.integers(*_PITCHES)))
-        for number, text in enumerate(texts(split))
-    ]
     # All are checked, as espeak-ng looks for its data itself.
     library, *_ = [_ESPEAK.file(name) for name in _ESPEAK.files]
     with tempfile.TemporaryDirectory(prefix="onnxslim-zoo-") as folder:

@@ -2,13 +2,15 @@
 
     python -m tools.bench_quantize --out results.json --peer ort=ENV/bin/python --peer nncf=OTHER/bin/python
     python -m tools.bench_quantize --out results.json --only magika --tools ours ort-default --items 100
+    python -m tools.bench_quantize --out results.json --before OTHER --tools ours ours-ort ours-before
     python -m tools.bench_quantize table --out results.json
 
 Each tool is a process of its own and costs its wall time and peak memory. ``--peer`` names the Python of an environment
 that holds onnxruntime and one of onnxruntime itself (as ``ort``), ``onnxsim``, ``nncf``, ``amd-quark`` (as ``quark``)
 and ``aimet-onnx`` (as ``aimet``); ``ort`` and ``nncf`` want ``sympy`` besides, ``quark`` and ``aimet`` torch. Tools
 whose environment is not named are left out. What was written is scored, timed and looked into by
-`tools.quantize_judge`. Ours is the checkout that this file lies in.
+`tools.quantize_judge`. Ours is the checkout that this file lies in, ours-ort the same with ``--ops onnxruntime``, and
+ours-before the checkout that ``--before`` names: all are timed against the original, interleaved with it.
 Results are added to those that the file holds already; what it holds is not run again without ``--again``.
 """
 
@@ -22,9 +24,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tools.quantize_runs import ENVIRONMENTS, TOOLS, peer_version, pythons, quantize
+from tools.quantize_runs import BEFORE, ENVIRONMENTS, STATES, TOOLS, peer_version, pythons, quantize
 from tools.quantize_table import markdown
-from tools.slim_runs import CHECKOUT, OURS
+from tools.slim_runs import CHECKOUT
 
 
 def ask(python: str, **request: Any) -> Any:
@@ -58,8 +60,8 @@ def measure_model(name: str, wanted: dict[str, str], results: dict[str, Any], op
         for tool, python in wanted.items():
             place = folder / "out" / tool
             place.mkdir(parents=True)
-            samples = folder / ("ours" if tool == OURS else "peers")
-            made = quantize(tool, python, source, samples, place, options.timeout)
+            samples = folder / ("ours" if tool in STATES else "peers")
+            made = quantize(tool, python, source, samples, place, options.timeout, options.before)
             if not made["error"]:
                 request = {"model": name, "candidate": str(place / "model.onnx")}
                 cache = str(folder / "original.npz")
@@ -90,11 +92,19 @@ def _peer(text: str) -> tuple[str, str]:
     return name, python
 
 
+def _checkout(text: str) -> Path:
+    folder = Path(text)
+    if not (folder / "onnxslim" / "__main__.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is no checkout of this project")
+    return folder
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", nargs="?", choices=["run", "table"], default="run", help="table: only print it")
     parser.add_argument("--out", type=Path, required=True, help="JSON of results, added to")
     parser.add_argument("--peer", type=_peer, action="append", default=[], metavar="NAME=PYTHON", help="environment")
+    parser.add_argument("--before", type=_checkout, metavar="DIR", help=f"checkout that {BEFORE} runs")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="models whose name contains a text")
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS, metavar="TOOL", help=", ".join(TOOLS))
     parser.add_argument("--again", action="store_true", help="run also what the results hold")
@@ -114,10 +124,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     peers = dict(options.peer)
     results["peers"] |= {name: peer_version(name, python) for name, python in peers.items()}
-    tools = {tool: python for tool, python in pythons(options.python, peers).items() if tool in options.tools}
+    tools = {
+        tool: python for tool, python in pythons(options.python, peers, options.before).items() if tool in options.tools
+    }
     left_out = [tool for tool in options.tools if tool not in tools]
     if left_out:
-        print(f"left out, no --peer names their environment: {', '.join(left_out)}")
+        print(f"left out, no --peer or --before names their environment: {', '.join(left_out)}")
     for name in ask(options.python, do="list"):
         held = {} if options.again else results["models"].get(name, {}).get("runs", {})
         wanted = {tool: python for tool, python in tools.items() if tool not in held}

@@ -22,17 +22,25 @@ ENVIRONMENTS = {
 """Environment -> the tools that run in it, as `tools.quantize_peers` knows them."""
 PACKAGES = {"ort": "onnxruntime", "onnxsim": "onnxsim", "nncf": "nncf", "quark": "amd-quark", "aimet": "aimet-onnx"}
 """Environment -> the package that it is for."""
-TOOLS = (OURS, *(tool for tools in ENVIRONMENTS.values() for tool in tools))
+OURS_ORT, BEFORE = "ours-ort", "ours-before"
+STATES = (OURS, OURS_ORT, BEFORE)
+"""Ours for every runtime, ours with the operators of onnxruntime alone, and ours of another checkout."""
+TOOLS = (*STATES, *(tool for tools in ENVIRONMENTS.values() for tool in tools))
 
 
-def pythons(ours: str, peers: dict[str, str]) -> dict[str, str]:
+def pythons(ours: str, peers: dict[str, str], before: Path | None = None) -> dict[str, str]:
     """Tool -> the Python that it runs in; only tools whose environment is there.
 
     Args:
         ours: The Python of this project's environment.
         peers: Environment -> its Python.
+        before: Another checkout of this project, which runs in its own environment where it has one in ``.venv``.
     """
-    return {OURS: ours} | {tool: python for name, python in peers.items() for tool in ENVIRONMENTS[name]}
+    made = {OURS: ours, OURS_ORT: ours}
+    if before is not None:
+        own = before / ".venv" / "bin" / "python"
+        made[BEFORE] = str(own) if own.is_file() else ours
+    return made | {tool: python for name, python in peers.items() for tool in ENVIRONMENTS[name]}
 
 
 def peer_version(name: str, python: str) -> str:
@@ -43,7 +51,15 @@ def peer_version(name: str, python: str) -> str:
     return done.stdout.strip()
 
 
-def quantize(tool: str, python: str, source: Path, samples: Path, folder: Path, timeout: float) -> dict[str, Any]:
+def quantize(
+    tool: str,
+    python: str,
+    source: Path,
+    samples: Path,
+    folder: Path,
+    timeout: float,
+    before: Path | None = None,
+) -> dict[str, Any]:
     """Runs one tool: its cost, its error where it wrote nothing, and of ours what its report decides.
 
     Args:
@@ -53,20 +69,25 @@ def quantize(tool: str, python: str, source: Path, samples: Path, folder: Path, 
         samples: Folder of ``.npz``.
         folder: Empty; holds the result as ``model.onnx``.
         timeout: Seconds after which it is killed.
+        before: The checkout of ``ours-before``.
     """
-    target = folder / "model.onnx"
-    if tool == OURS:
+    target, checkout = folder / "model.onnx", CHECKOUT
+    if tool in STATES:
         command = [python, "-m", "onnxslim", "quantize", str(source), "-o", str(target)]
         command += ["--samples", str(samples), "--json"]
+        command += ["--ops", "onnxruntime"] if tool == OURS_ORT else []
+        if tool == BEFORE:
+            assert before is not None
+            checkout = before.resolve()
     else:
         # -P: a module of this folder must not be imported in place of a package of the same name.
         script = str(CHECKOUT / "tools" / "quantize_peers.py")
         command = [python, "-P", script, tool, str(source), str(samples), str(target)]
-    cost = run(tool, command, target, folder, timeout)
+    cost = run(OURS if tool in STATES else tool, command, target, folder, timeout, checkout=checkout)
     made = cost.to_json()
     if cost.error:
         made["error"] = f"refused: {cost.error}"
-    elif tool == OURS:
+    elif tool in STATES:
         made["report"] = brief((folder / "log.txt").read_text())
     return made
 

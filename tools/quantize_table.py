@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tools.quantize_runs import TOOLS
-from tools.slim_runs import OURS
+from tools.quantize_runs import STATES, TOOLS
 from tools.slim_table import table
 
 Row = dict[str, Any]
@@ -58,6 +57,8 @@ def _summary(models: dict[str, Row], tools: list[str]) -> str:
                 sum(each["verdict"] == "slower" for each in timed),
                 sum(run["unfused"] > 0 for run in good),
                 _mean(run["size_ratio"] for run in good),
+                # Who refuses a model leaves it as large as it is.
+                f"{statistics.median(run.get('size_ratio', 1.0) for run in made):.2f}",
                 _mean(1 / each["ratio"] for each in timed),
                 f"{statistics.median(run['wall_seconds'] for run in made):.1f}",
                 f"{max(run['peak_rss_bytes'] for run in made) / 1e6:.0f}",
@@ -72,9 +73,13 @@ def _summary(models: dict[str, Row], tools: list[str]) -> str:
         "slower, 1 thread",
         "weights unfused",
         "times smaller",
+        "times smaller, median",
     ]
     head += ["times faster, 1 thread", "s, median", "peak MB, most"]
-    return table(head, rows) + "\n\nTimes smaller and faster are geometric means over the models with a result."
+    return table(head, rows) + (
+        "\n\nTimes smaller and faster are geometric means over the models with a result; the median is over all "
+        "models, 1 where there is none."
+    )
 
 
 def _about(row: Row) -> str:
@@ -82,10 +87,11 @@ def _about(row: Row) -> str:
     samples = original["samples"]
     text = f"{original['bytes']:,} bytes, opset {original['opset']}; peers calibrate on {samples['peers']} samples, "
     text += f"ours splits {samples['ours']} by itself."
-    report = row["runs"].get(OURS, {}).get("report")
-    if report:
-        reason = f" ({report['reason']})" if report["reason"] else ""
-        text += f" Ours: {report['decision']}{reason}, calibrated on {report['calibrated']}."
+    for tool in STATES:
+        report = row["runs"].get(tool, {}).get("report")
+        if report:
+            reason = f" ({report['reason']})" if report["reason"] else ""
+            text += f" {tool.capitalize()}: {report['decision']}{reason}, calibrated on {report['calibrated']}."
     return text
 
 
@@ -109,7 +115,7 @@ def _each(row: Row, tools: list[str]) -> str:
         cells += [f"{run['agreement'][name]:.4f}" for name in agreements]
         rows.append([*cells, *cost])
     head = ["", "smaller", "int8 kernels; weights unfused", *(f"faster, {_threads(count)}" for count in counts)]
-    head += ["worst output, dB", *(_head(name, good) for name in names), *(f"agreement: {name}" for name in agreements)]
+    head += ["worst part, dB", *(_head(name, good) for name in names), *(f"agreement: {name}" for name in agreements)]
     return table([*head, "s", "peak MB"], rows)
 
 

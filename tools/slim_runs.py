@@ -77,7 +77,9 @@ def command_line(tool: str, command: list[str], source: Path, target: Path) -> l
     return [*command, str(source), str(target)]
 
 
-def run(tool: str, command: list[str], target: Path, folder: Path, timeout: float) -> Cost:
+def run(
+    tool: str, command: list[str], target: Path, folder: Path, timeout: float, *, checkout: Path = CHECKOUT
+) -> Cost:
     """Runs one process to its end and takes its times (CPU: user and system, all threads) and peak memory.
 
     Args:
@@ -86,12 +88,13 @@ def run(tool: str, command: list[str], target: Path, folder: Path, timeout: floa
         target: The file that it is to write.
         folder: Its working directory.
         timeout: Seconds of wall time after which it is killed.
+        checkout: Whose code ours runs.
     """
     # Installed packages have their bytecode; a checkout is to have its own too, from the first run on.
     unwanted = ["PYTHONDONTWRITEBYTECODE", *([] if tool in (OURS, VERIFIED) else ["PYTHONPATH"])]
     environment = {key: value for key, value in os.environ.items() if key not in unwanted}
     if tool in (OURS, VERIFIED):
-        environment["PYTHONPATH"] = str(CHECKOUT)  # not whatever is installed: the command runs in another folder
+        environment["PYTHONPATH"] = str(checkout)  # not whatever is installed: the command runs in another folder
     log = folder / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from models_zoo.ctc import greedy, read_rightly
 from models_zoo.entries.rapidocr import RAPIDOCR, REC
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.tally import Tally
@@ -33,31 +34,14 @@ def measure(run: Run, data: Iterable[Sample]) -> dict[str, Tally]:
     for sample in data:
         wanted = str(sample.label)
         found = decode(next(iter(run(sample.feed).values())))
-        characters.append((len(wanted) - min(edits(found, wanted), len(wanted)), len(wanted)))
+        characters.append(read_rightly(found, wanted))
         lines.append((found == wanted, 1))
     return {"character accuracy": np.array(characters, np.float64), "line accuracy": np.array(lines, np.float64)}
 
 
 def decode(scores: NDArray[np.float32]) -> str:
-    """The greedy reading of CTC scores [1, steps, classes]: best class a step, repeats merged, blanks dropped."""
-    best = scores[0].argmax(axis=-1)
-    keep = (best != 0) & np.diff(best, prepend=-1).astype(bool)
-    letters = alphabet()
-    return "".join(letters[index] for index in best[keep])
-
-
-def edits(a: str, b: str) -> int:
-    """Levenshtein distance.
-
-    >>> edits("kitten", "sitting")
-    3
-    """
-    row = list(range(len(b) + 1))
-    for i, letter in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, other in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (letter != other))
-    return row[-1]
+    """The greedy reading of CTC scores [1, steps, classes]."""
+    return greedy(scores[0], alphabet())
 
 
 @cache

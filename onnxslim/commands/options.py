@@ -88,7 +88,7 @@ output_options = chain(
     click.option(
         "--strip",
         is_flag=True,
-        help="Drop doc strings, metadata and types of inner values, and shorten inner names",
+        help="Drop doc strings, metadata, types of inner values and default attributes; shorten inner names",
     ),
 )
 

@@ -94,7 +94,7 @@ def slim(
         samples: Representative inputs to compare outputs on; random ones otherwise.
         verify: Whether to compare outputs before and after in onnxruntime.
         external_data: Whether weights go into a file beside the model; None means above 1 GiB.
-        strip: Whether doc strings, metadata and types of inner values are dropped, and inner names shortened.
+        strip: Whether doc strings, metadata, types of inner values and defaults are dropped, inner names shortened.
         trust_data_dir: A folder outside the model's own in which its external data may lie.
         freeze_initializers: Whether initializers that are inputs too are constants, which no caller replaces. Up to IR
             version 3 they always are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TypeAlias
 
 import onnx
@@ -97,12 +97,12 @@ def attributes_key(
         inside: For subgraphs, versions as in ``graph_key`` and numbers of what they may capture beside outer values;
             None refuses subgraphs.
     """
-    given: dict[str, Hashable] = dict(_defaults(node.op_type, opset, node.domain))
+    given: dict[str, Hashable] = dict(default_keys(node.op_type, opset, node.domain))
     for name, attribute in node.attributes.items():
         if inside is not None and attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
             value = _graph_key(attribute.as_graph(), inside[0], dict(inside[1]))
         else:
-            value = _attribute_value(attribute)
+            value = attribute_key(attribute)
         if value is None:
             return None
         given[name] = value
@@ -110,22 +110,24 @@ def attributes_key(
 
 
 @functools.cache
-def _defaults(op_type: str, opset: int, domain: str) -> tuple[tuple[str, Hashable], ...]:
+def default_keys(op_type: str, opset: int, domain: str) -> Mapping[str, Hashable]:
+    """Of each attribute with a default in the operator's schema the `attribute_key` of that; empty without a schema."""
     op = schema(op_type, opset, domain)
     if op is None:
-        return ()
-    found: list[tuple[str, Hashable]] = []
+        return {}
+    found: dict[str, Hashable] = {}
     for name, attribute in op.attributes.items():
         default = attribute.default_value
         if default is None or default.type == onnx.AttributeProto.UNDEFINED:
             continue
-        value = _attribute_value(ir.serde.deserialize_attribute(default))
+        value = attribute_key(ir.serde.deserialize_attribute(default))
         if value is not None:
-            found.append((name, value))
-    return tuple(found)
+            found[name] = value
+    return found
 
 
-def _attribute_value(attribute: ir.Attr) -> Hashable | None:
+def attribute_key(attribute: ir.Attr) -> Hashable | None:
+    """Equal for attributes of equal kind and value; None where it holds a graph, and cannot be compared."""
     kind = attribute.type
     if attribute.is_ref():
         return (int(kind), "ref", attribute.ref_attr_name or "")

@@ -1,5 +1,6 @@
 """Tensors of zeros and few values, in fewer bytes: what they hold, the ways to store it, and nodes that unpack it."""
 
+from .casts import lift_casts
 from .content import CAN_BE_PACKED, MOST, Content, bound
 from .decoder import OPSET, PREFIX, Kit
 from .groups import Together, together
@@ -21,6 +22,7 @@ __all__ = [
     "bound",
     "decoded_values",
     "ledger",
+    "lift_casts",
     "packings",
     "restored",
     "together",

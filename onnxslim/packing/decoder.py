@@ -92,7 +92,7 @@ class Kit:
         """Of each element its place among the values, which begin with a zero for those that are not set."""
         values = self._values(content, packing.value_bits, dtype)
         ones, length = self._integers((content.words != 0).view(np.uint8), 1)
-        return self.op("GatherElements", values, self._numbered(ones), axis=0), length
+        return self.op("GatherElements", values, self._numbered(ones)), length
 
     def _scattered(self, content: Content, packing: Packing, dtype: ir.DataType) -> Flat:
         """Values at the sums of the gaps before them, counted from 1.
@@ -110,11 +110,11 @@ class Kit:
         lengths = self.op("Add", steps, ones)
         places = self.op("CumSum", lengths, self.numbers(ZERO))
         values = self._values(content, packing.value_bits, dtype)
-        values = self.op("GatherElements", values, self._numbered(ones), axis=0)
+        values = self.op("GatherElements", values, self._numbered(ones))
         # Behind the end there is room for what fills up, and for the zeros after the last value.
         length = max(int(np.minimum(padded.astype(np.int64) + 1, longest).sum()), content.count) + 1
         zeros, length = self._zeros(length, dtype)
-        return self.op("ScatterElements", zeros, places, values, axis=0), length
+        return self.op("ScatterElements", zeros, places, values), length
 
     def _looked_up(self, content: Content, words: Words, bits: int, dtype: ir.DataType, *, zero: bool) -> Flat:
         """``words`` as places in a codebook, which begins with a zero where there is one."""
@@ -125,7 +125,7 @@ class Kit:
         codes = np.searchsorted(palette, words).astype(np.uint8)
         places, length = self._integers(codes, bits)
         codebook = self.own(palette.view(dtype.numpy()), dtype)
-        return self.op("GatherElements", codebook, places, axis=0), length
+        return self.op("GatherElements", codebook, places), length
 
     def _values(self, content: Content, bits: int, dtype: ir.DataType) -> ir.Value:
         """A zero and the values in their order."""
@@ -151,7 +151,7 @@ class Kit:
         sizes = [*counts, *([length - sum(counts)] if length > sum(counts) else [])]
         if len(sizes) == 1:
             return [flat]
-        node = ir.node("Split", [flat, self.own(np.array(sizes, np.int64))], {"axis": 0}, num_outputs=len(sizes))
+        node = ir.node("Split", [flat, self.own(np.array(sizes, np.int64))], num_outputs=len(sizes))
         self.nodes.append(node)
         for value in node.outputs:
             value.name = self.names.fresh("d")
@@ -177,7 +177,7 @@ class Kit:
         else:
             if self._bits is None:
                 self._bits = self._shifted(self.own(np.arange(256, dtype=np.uint8)[:, np.newaxis]), 1, axis=1)
-            rows = self.op("Gather", self._bits, self.op("Cast", self.own(packed), to=ir.DataType.INT32.value), axis=0)
+            rows = self.op("Gather", self._bits, self.op("Cast", self.own(packed), to=ir.DataType.INT32.value))
         return self.op("Reshape", rows, self.numbers(FLAT))
 
     def _shifted(self, packed: ir.Value, bits: int, *, axis: int) -> ir.Value:

@@ -17,6 +17,7 @@ from onnxslim.ops.int8 import CONTRACTIONS
 
 from . import sizes
 from .content import CAN_BE_PACKED, Content
+from .decoder import PREFIX
 from .restore import behind, decoded_values, restored
 
 LEAST = 256
@@ -78,6 +79,7 @@ def _weights(graph: ir.Graph, opset: int) -> Iterator[tuple[ir.Value, np.ndarray
         except OnnxSlimError:
             arrays = []  # nodes that this onnxruntime does not run are no reason to show nothing else
         for value, array in zip(packed, arrays, strict=False):
+            array = _codes(value, array)
             yield value, array, ir.DataType.from_numpy(array.dtype), "packed"
     made = (node.outputs[0] for node in graph if node.op_type == "Constant" and len(node.outputs) == 1)
     for value in (*graph.initializers.values(), *made):
@@ -85,6 +87,15 @@ def _weights(graph: ir.Graph, opset: int) -> Iterator[tuple[ir.Value, np.ndarray
         if tensor is None or value in inside or tensor.dtype not in CAN_BE_PACKED or tensor.nbytes < LEAST:
             continue
         yield value, tensor.numpy(), tensor.dtype, "sparse" if MARK in tensor.meta else "dense"
+
+
+def _codes(value: ir.Value, array: np.ndarray) -> np.ndarray:
+    """Codes that a product multiplies are bytes, also where a codebook gives them as floats (`lift_casts`)."""
+    multiplied = all(use.node.op_type == "Mul" and (use.node.name or "").startswith(PREFIX) for use in value.uses())
+    if not value.uses() or not multiplied or array.dtype != np.float32 or not np.isfinite(array).all():
+        return array
+    codes = array.clip(-128, 127).astype(np.int8)
+    return codes if np.array_equal(codes, array) else array
 
 
 def _unpacks(node: ir.Node | None) -> bool:

@@ -106,6 +106,7 @@ class _Inserter:
     def __post_init__(self) -> None:
         self.scales: dict[ir.Value, np.ndarray] = {}  # by dequantized activation
         self.weights: dict[tuple[Key, bytes], ir.Value] = {}
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.marks: dict[str, str] = {}
         self.owners: dict[str, str] = {}
         self.quantized: dict[str, str] = {}
@@ -128,10 +129,9 @@ class _Inserter:
 
     def _pair(self, value: ir.Value, name: str, into: Grid, back: Grid) -> tuple[ir.Node, ir.Node]:
         """Q by one grid and DQ by another, which multiplies by the ratio of their scales."""
-        graph = self.model.graph
-        scale = add_initializer(graph, self.names.fresh(f"{name}_scale"), back.scale)
-        zero = add_initializer(graph, self.names.fresh(f"{name}_zero_point"), back.zero_point)
-        first = scale if into is back else add_initializer(graph, self.names.fresh(f"{name}_scale_in"), into.scale)
+        scale = self._constant(f"{name}_scale", back.scale)
+        zero = self._constant(f"{name}_zero_point", back.zero_point)
+        first = scale if into is back else self._constant(f"{name}_scale_in", into.scale)
         quantize = ir.node("QuantizeLinear", [value, first, zero])
         dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero])
         for node, role in ((quantize, "quantized"), (dequantize, "dequantized")):
@@ -140,7 +140,7 @@ class _Inserter:
         if producer is not None:
             producer.append([quantize, dequantize])
         else:
-            graph[0].prepend([quantize, dequantize])
+            self.model.graph[0].prepend([quantize, dequantize])
         self.scales[dequantize.outputs[0]] = back.scale
         self.quantized[quantize.outputs[0].name or ""] = name
         return quantize, dequantize
@@ -240,20 +240,26 @@ class _Inserter:
 
     def _dequantize(self, node: ir.Node, name: str, integers: np.ndarray, grid: Grid) -> ir.Value:
         """A DequantizeLinear of a new initializer, before ``node``."""
-        graph = self.model.graph
         base = self.names.fresh(name)
         made = ir.node(
             "DequantizeLinear",
             [
-                add_initializer(graph, base, integers),
-                add_initializer(graph, self.names.fresh(f"{base}_scale"), grid.scale),
-                add_initializer(graph, self.names.fresh(f"{base}_zero_point"), grid.zero_point),
+                add_initializer(self.model.graph, base, integers),
+                self._constant(f"{base}_scale", grid.scale),
+                self._constant(f"{base}_zero_point", grid.zero_point),
             ],
             {} if grid.axis is None else {"axis": grid.axis},
         )
         made.outputs[0].name = made.name = self.names.fresh(f"{base}_dequantized")
         node.prepend(made)
         return made.outputs[0]
+
+    def _constant(self, name: str, array: np.ndarray) -> ir.Value:
+        """A scale or a zero point; equal ones are there once, under the name of the first."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self.constants:
+            self.constants[key] = add_initializer(self.model.graph, self.names.fresh(name), array)
+        return self.constants[key]
 
 
 def unfused(optimized: onnx.ModelProto, built: Built) -> dict[str, str]:

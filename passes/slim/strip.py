@@ -1,4 +1,4 @@
-"""What a model says of itself and does not compute with: doc strings, metadata, types of inner values, long names."""
+"""What a model says and does not compute with: doc strings, metadata, types of inner values, defaults, long names."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from onnx_ir.serde import TensorProtoTensor
 from onnxslim.evaluation.tier import Tier
 from onnxslim.graph.sidecar import EXTRAS, TYPE, Extras
 from onnxslim.graph.walk import Body, bodies
+from onnxslim.ops.defaults import is_default
 from onnxslim.packing.decoder import PREFIX
 from onnxslim.pipeline.action import Action, PassResult
 from onnxslim.pipeline.context import Context
@@ -34,7 +35,8 @@ class Strip(Pass):
     2. Metadata of the same. Exporters write source lines and class names there. ``keep`` names keys that stay, such as
        class names that an application looks up.
     3. Types and shapes of inner values, which runtimes infer again. Inputs and outputs of graphs keep theirs.
-    4. Names of inner values, weights and nodes become short ones. Inputs and outputs of the model keep theirs; so do
+    4. Attributes that say what the operator does without them, at the opset of the model.
+    5. Names of inner values, weights and nodes become short ones. Inputs and outputs of the model keep theirs; so do
        defaults of inputs, and what quantization annotations name.
 
     What is computed does not change. Reports, ``--include`` and ``--exclude`` know nodes by name: strip last.
@@ -50,6 +52,7 @@ class Strip(Pass):
         drop_doc_strings(model, context)
         drop_metadata(model, frozenset(self.keep), context)
         drop_value_info(model, context)
+        drop_defaults(model, context)
         shorten_names(model, context)
         return context.result()
 
@@ -110,6 +113,29 @@ def drop_value_info(model: ir.Model, context: Context) -> None:
         value.meta.pop(TYPE, None)
     for body in told:
         _forget_infos(body)
+
+
+def drop_defaults(model: ir.Model, context: Context) -> None:
+    """Drops attributes that are as the standard's default."""
+    functions = model.functions
+    # Whether a body is the model's or a function's does not matter where both import the same versions.
+    opsets = {
+        domain: version
+        for domain, version in model.opset_imports.items()
+        if all(each.opset_imports.get(domain, version) == version for each in functions.values())
+    }
+    found = [
+        (node, attribute.name)
+        for body in bodies(model)
+        for node in body
+        if node.op_identifier() not in functions
+        for attribute in node.attributes.values()
+        if is_default(node, attribute, opsets.get(node.domain, 0))
+    ]
+    if not found or not context.allow(Action("drop-defaults", (), "model", f"{len(found):,} attributes")):
+        return
+    for node, name in found:
+        del node.attributes[name]
 
 
 def shorten_names(model: ir.Model, context: Context) -> None:

@@ -20,7 +20,19 @@ from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import optimized_graph
 from onnxslim.graph.edit import Names, constant_tensor, raise_ir_version
 from onnxslim.graph.sparse import MARK, Layout
-from onnxslim.packing import CAN_BE_PACKED, OPSET, PREFIX, Content, Kit, Packing, behind, restored, sizes, together
+from onnxslim.packing import (
+    CAN_BE_PACKED,
+    OPSET,
+    PREFIX,
+    Content,
+    Kit,
+    Packing,
+    behind,
+    lift_casts,
+    restored,
+    sizes,
+    together,
+)
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.rewriter.opset import lift
 
@@ -110,6 +122,12 @@ class Encode(Pass):
         undo(reasons, self.encoding)
         for each, reason in reasons.items():
             context.decline("encode", each.name, reason)
+        for graph in dict.fromkeys(each.graph for each in folded):
+            lift_casts(graph, names)
+        if context.config.strip:  # as it is for all other values by then
+            for each in folded:
+                if each.form != "dense" and not each.value.is_initializer():
+                    each.value.type = each.value.shape = None
         record(model, done)
         return done
 

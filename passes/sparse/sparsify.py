@@ -24,17 +24,19 @@ from onnxslim.samples.feeds import FITTED, LEAST_FITTED, PROBED
 
 from .allocate import by_curves, curves_of, measured, probes, some_samples, uniform
 from .fit import Fitted, fit_alone, fit_in_turn
-from .grids import Levels, Values
+from .grids import TOP, Levels, Values
 from .masks import Pattern
 from .store import store
 from .sweep import HALF, Wanted
-from .weights import Weight, weights_of
+from .weights import LEAST, SMALL, Weight, weights_of
 
 HALVES = "its weights are float16 already: values float16 changes nothing"
 STEPS = 5
 """Shares of zeros that are tried where the metric decides."""
 RANGE = (0.2, 0.95)
 """The least and the largest of them."""
+COSTS, UNSEEN = 10**0.1, 1e-3
+"""By how much small weights may raise the noise at the outputs (1 dB), and the noise below which they may anyhow."""
 BELOW = (0.2, 0.4)
 """Shares that the metric allows where it allows more: the verdict may fall back on them."""
 
@@ -111,12 +113,18 @@ class Sparsify(Pass):
     def apply(self, model: ir.Model, plan: SparsePlan, context: Context) -> PassResult:
         """Changes the weights of ``model`` in place."""
         context.offer(*(replace(self, sparsity=each) for each in plan.shares))
-        for weight in list(weights_of(model, self.matcher(), Context())):
+        for weight in list(weights_of(model, self.matcher(), Context(), self.least)):
             made = plan.weights.get(weight.name)
             values = values_of(weight, self.values)
             if made is not None and context.allow(action(weight, made, values)):
                 change(model, weight, made, values)
         return context.result()
+
+    @property
+    def least(self) -> int:
+        """Numbers of a weight from which on it is changed: small ones too where all numbers stay and become few."""
+        zeros = self.sparsity or Pattern.parse(self.pattern).share or self.pattern != type(self).pattern
+        return SMALL if self.values in ("int8", "int4") and not zeros else LEAST
 
     def matcher(self) -> Matcher:
         """Of the nodes that are protected."""
@@ -157,7 +165,9 @@ def action(weight: Weight, made: Fitted, values: Values) -> Action:
     """What the report says of a weight."""
     zero = float((made.array == 0).mean())
     what = [f"{zero:.0%} zeros"] if zero else []
-    what += [values] if values != "float" else []
+    if values != "float":
+        narrow = values == "int4" and made.levels is not None and made.levels[0].codes[-1] > TOP["int4"]
+        what.append("int8" if narrow else values)
     return Action("sparsify", (weight.name,), weight.name, ", ".join(what))
 
 
@@ -188,16 +198,19 @@ class SparseSearch:
         self.matcher = options.matcher()
         for unmatched in self.matcher.check(model):
             context.decline("sparsify", "--protect", f"{unmatched!r} matches no node of the slimmed model")
+        self.feeds = feeds_of(context.samples or (), FITTED, context.memory // 4)
+        chosen = feeds_of(context.selection or (), PROBED, context.memory // 8)
+        self.judging = chosen or self.feeds[:PROBED]
+        self.least = options.least if self.judging else LEAST
+        self.narrow = options.values
+        """The values of small weights."""
         self.weights = [
             weight
-            for weight in weights_of(model, self.matcher, context)
+            for weight in weights_of(model, self.matcher, context, least=self.least)
             if Action("sparsify", (weight.name,), weight.name).key not in context.refused and self._fits(weight)
         ]
         if not self.weights and any(each.reason == HALVES for each in context.declined):
             context.decline("sparsify", "model", HALVES)
-        self.feeds = feeds_of(context.samples or (), FITTED, context.memory // 4)
-        chosen = feeds_of(context.selection or (), PROBED, context.memory // 8)
-        self.judging = chosen or self.feeds[:PROBED]
         self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
 
     def _fits(self, weight: Weight) -> bool:
@@ -239,7 +252,7 @@ class SparseSearch:
     def at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
         """A model with that share of zeros, and what its weights became; weights that change lengths stay."""
         context, before = self.context, len(self.context.declined)
-        model, found = self._at(share)
+        model, found = self._with_small(share)
         deciding = [each for each in self.weights if any(self.lengths.decides(node) for node in each.nodes)]
         reason = self.lengths.change(model) if deciding and context.samples is not None else ""
         if not reason:
@@ -248,13 +261,41 @@ class SparseSearch:
         for each in deciding:
             context.decline("sparsify", each.name, f"its values decide a length: {reason}")
         self.weights = [each for each in self.weights if each not in deciding]
+        return self._with_small(share)
+
+    def _with_small(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
+        """As `_at`; small weights get the values that are asked for, else int8, else none, by what they cost.
+
+        They are a small part of the file, and often a large one of the error: a depthwise Conv has nine for a channel.
+        """
+        context, before = self.context, len(self.context.declined)
+        small = [each for each in self.weights if each.array.size < LEAST]
+        noise = OutputNoise(self.model, self.judging, context.threads, context.memory // 4) if small else None
+        for narrow in dict.fromkeys((self.options.values, "int8") if noise is not None else ()):
+            self.narrow = narrow
+            model, found = self._at(share)
+            without = model.clone()
+            for weight in weights_of(without, self.matcher, Context(), least=self.least):
+                kept = next((each for each in small if each.name == weight.name), None)
+                if kept is not None:
+                    set_constant(weight.value, kept.array)
+            assert noise is not None
+            cost = noise(model)
+            if cost <= max(UNSEEN, COSTS * noise(without)):
+                return model, found
+            del context.declined[before:]  # what was said of a result that does not count
+        for each in small:
+            context.decline("sparsify", each.name, f"it is small, and few values cost more than 1 dB: {self.narrow}")
+        self.weights = [each for each in self.weights if each not in small]
         return self._at(share)
 
     def _at(self, share: float) -> tuple[ir.Model, Mapping[str, Fitted]]:
         shares = self._shares(share)
         model = self.model.clone()
         wanted = {name: self._wanted(each) for name, each in shares.items()}
-        weights = [each for each in weights_of(model, self.matcher, Context()) if each.name in wanted]
+        small = [each.name for each in self.weights if each.array.size < LEAST]
+        wanted |= {name: replace(wanted[name], values=self.narrow) for name in small}
+        weights = [each for each in weights_of(model, self.matcher, Context(), least=self.least) if each.name in wanted]
         in_turn = [each for each in weights if self._in_turn(each)]
         alone = [each for each in weights if not self._in_turn(each)]
         found: dict[str, Fitted] = {}
@@ -299,7 +340,7 @@ class SparseSearch:
         if not share or self.pattern.of or options.allocation == "uniform" or len(self.weights) < 2 or not self.judging:
             return uniform(self.weights, share)
         model = self.model.clone()
-        weights = {each.name: each for each in weights_of(model, self.matcher, Context())}
+        weights = {each.name: each for each in weights_of(model, self.matcher, Context(), least=self.least)}
         curves = curves_of(
             model,
             [weights[each.name] for each in self.weights],

@@ -16,7 +16,11 @@ from onnxslim.ops.unfold import Unfold
 from onnxslim.pipeline import Context
 
 LEAST = 1 << 10
-"""Numbers of a weight from which on it is worth anything."""
+"""Numbers of a weight from which on zeros in it are worth anything."""
+SMALL = 1 << 7
+"""The same for few values without zeros, where a scale for each row and the nodes pay off (`worthwhile`)."""
+NODES = 192
+"""Bytes that codes and scales take in the file beside themselves: names, shapes, nodes, at most."""
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 MULTIPLIED = RECURRENT | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Of which small weights are put on record."""
@@ -93,6 +97,8 @@ def weights_of(
                         context.decline(rule, value.name or "", f"it has fewer than {least:,} numbers")
                     continue
                 found = _weight(node, slot, value, main=main)
+                if tensor.size < LEAST and (isinstance(found, str) or not worthwhile(found)):
+                    continue  # what is known of a small constant is that it is small
                 reason = found if isinstance(found, str) else _stays(found, protected)
                 if reason:
                     context.decline(rule, value.name or "", f"{reason}: {site(node)}")
@@ -101,6 +107,13 @@ def weights_of(
                 elif isinstance(found, Weight):
                     names.add(found.name)
                     yield found
+
+
+def worthwhile(weight: Weight) -> bool:
+    """Whether int8 codes, a scale for each row and the nodes that multiply them take fewer bytes than the floats."""
+    array = weight.array
+    rows = array.size // max(weight.geometry.matrix(array).shape[-1], 1)
+    return bool(array.nbytes > array.size + rows * np.dtype(np.float32).itemsize + NODES)
 
 
 def _stays(weight: Weight, protected: Matcher) -> str:

@@ -15,8 +15,10 @@ SCORED = [
     "mtcnn_pnet",
     "mtcnn_rnet",
     "mtcnn_onet",
+    "ddddocr",
     "minilm_l3",
     "digits_cnn",
+    "keywords_cnn",
     "silero_vad_16k_sequence",
     "basic_pitch",
     "dnsmos_model_v8",
@@ -25,6 +27,7 @@ SCORED = [
 ]
 """What the project stands on: fetched, and fp32 scored, in the default run. A failing fetch fails the tests."""
 SLOW = [
+    "captcha_whisperer",
     "silero_vad",
     "silero_vad_16k_op15",
     "silero_vad_half",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_packages_are_fetched_by_name_and_no_address_is_written_down() -> None:
 
 def test_the_digits_model_is_small() -> None:
     assert get("digits_cnn").path().stat().st_size < 1_000_000
+
+
+def test_the_keyword_spotter_has_fewer_than_25_000_weights() -> None:
+    import onnx
+
+    path = get("keywords_cnn").path()
+    assert path.stat().st_size < 150_000
+    assert 20_000 < sum(math.prod(each.dims) for each in onnx.load(path).graph.initializer) < 25_000
 
 
 @pytest.mark.slow

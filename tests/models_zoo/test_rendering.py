@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models_zoo import SPLITS
-from models_zoo.entries.ppocrv4_rec import alphabet, decode, edits
+from models_zoo.ctc import edits
+from models_zoo.entries.ppocrv4_rec import alphabet, decode
 from models_zoo.fonts import fonts
 from models_zoo.render import Look, fit, picture, text_line
 from models_zoo.seeds import generator

@@ -14,7 +14,7 @@ from tools.bench_quantize import main
 from tools.quantize_judge import items, kernels, models, write_samples
 from tools.quantize_peers import TOOLS as PEER_TOOLS
 from tools.quantize_peers import Reader
-from tools.quantize_runs import TOOLS, brief, pythons, quantize
+from tools.quantize_runs import STATES, TOOLS, brief, pythons, quantize
 from tools.quantize_table import markdown, worse, worse_anywhere
 from tools.slim_runs import OURS
 
@@ -56,8 +56,31 @@ def test_ours_gets_the_samples_of_the_peers_and_as_many_of_the_selection_split(t
 
 
 def test_every_peer_is_known_on_both_sides() -> None:
-    assert (OURS, *PEER_TOOLS) == TOOLS
-    assert list(pythons("a", {"ort": "b"})) == [OURS, "ort-default", "ort-all", "ort-core", "ort-dynamic"]
+    assert (*STATES, *PEER_TOOLS) == TOOLS
+    peers = ["ort-default", "ort-all", "ort-core", "ort-dynamic"]
+    assert list(pythons("a", {"ort": "b"})) == [OURS, "ours-ort", *peers]
+
+
+def test_another_checkout_is_a_state_of_ours(tmp_path: Path) -> None:
+    assert pythons("a", {}, tmp_path) == {OURS: "a", "ours-ort": "a", "ours-before": "a"}
+    own = tmp_path / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert pythons("a", {}, tmp_path)["ours-before"] == str(own)
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path / "results.json"), "--before", str(tmp_path)])
+
+
+def test_each_state_of_ours_runs_its_own_code(tmp_path: Path) -> None:
+    other = tmp_path / "other" / "onnxslim"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    said = 'import sys, json\nopen(sys.argv[4], "w").write(json.dumps(sys.argv[1:]))\n'
+    report = {"decision": "quantized", "reason": "", "notes": [], "calibrated": 4, "steps": []}
+    (other / "__main__.py").write_text(said + f"print(json.dumps({report!r}, indent=2))\n")
+    made = quantize("ours-before", sys.executable, tmp_path / "m", tmp_path, tmp_path, 60, before=other.parent)
+    assert made["report"]["decision"] == "quantized"
+    assert "--ops" not in json.loads((tmp_path / "model.onnx").read_text())
 
 
 def test_the_reader_starts_again() -> None:
@@ -103,11 +126,11 @@ def test_the_tables_tell_scores_speed_and_refusals() -> None:
     assert not worse(ours)
     assert not worse_anywhere(ours)
     assert worse(runs["ort-default"])
-    assert "| ours | 1 | 0 | 0 | 0 | 0 | 1 | 4.00 | 2.00 | 3.0 | 100 |" in text
+    assert "| ours | 1 | 0 | 0 | 0 | 0 | 1 | 4.00 | 4.00 | 2.00 | 3.0 | 100 |" in text
     assert "| ort-default | 1 | 0 | 1 | 1 | 0 | 1 |" in text
     assert "2.00x (1.60 to 2.50), faster | 20.0 | 0.7000 (-0.2000 to -0.1000) | 0.5000 |" in text
     assert "- m, nncf: refused: exit code 1: no" in text
-    assert "Not in these results: ort-all" in text
+    assert "Not in these results: ours-ort, ours-before, ort-all" in text
     rows = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert len(set(rows[-5:])) == 1  # a tool without a result has as many cells
 
@@ -121,7 +144,7 @@ def test_results_are_added_to_and_not_made_twice(tmp_path: Path, capsys: pytest.
     assert "digits_cnn, ort-core: " in capsys.readouterr().out
     assert main([*common, *peer, "--tools", "ours", "ort-core", "nncf"]) == 0
     said = capsys.readouterr().out
-    assert "left out, no --peer names their environment: nncf" in said
+    assert "left out, no --peer or --before names their environment: nncf" in said
     assert "digits_cnn, ours: " in said
     assert "digits_cnn, ort-core: " not in said
     runs = json.loads(out.read_text())["models"]["digits_cnn"]["runs"]

@@ -135,3 +135,31 @@ def test_packed_weights_are_found_again(encoding: str) -> None:
     (found,) = (value.const_value for value in stripped.graph.initializers.values())
     assert found is not None
     assert np.array_equal(found.numpy(), weight)
+
+
+def test_attributes_that_are_defaults_go() -> None:
+    said = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 2, 5, 5] x) => (float[1, 3] y) <float[3, 2, 1, 1] w = {1, 2, 3, 4, 5, 6}> {
+        c = Conv <group = 1, strides = [1, 1], dilations = [1, 1], pads = [0, 0, 0, 0], kernel_shape = [1, 1]> (x, w)
+        p = GlobalAveragePool (c)
+        y = Flatten <axis = 1> (p)
+    }"""
+    left = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 2, 5, 5] x) => (float[1, 3] y) <float[3, 2, 1, 1] w = {1, 2, 3, 4, 5, 6}> {
+        c = Conv <kernel_shape = [1, 1]> (x, w)
+        p = GlobalAveragePool (c)
+        y = Flatten (p)
+    }"""
+    result = assert_rewrites(before=said, after=left, rewrite=Strip())
+    assert [action.detail for action in result.actions] == ["5 attributes"]
+
+
+def test_attributes_of_a_function_of_another_opset_stay() -> None:
+    text = LONG.replace("encoder_Mul_output_0 = Mul", "old = Flatten <axis = 1> (images) encoder_Mul_output_0 = Mul")
+    same, context = parse(text), Context()
+    Strip().run(same, context)
+    assert any(action.rule == "drop-defaults" for action in context.actions)
+    other, context = parse(text), Context()
+    next(iter(other.functions.values())).opset_imports[""] = 16
+    Strip().run(other, context)
+    assert not any(action.rule == "drop-defaults" for action in context.actions)

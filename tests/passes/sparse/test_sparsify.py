@@ -429,3 +429,31 @@ def test_the_same_comes_out_twice() -> None:
     made = [sparsified(proto, correlated(shape, 12), sparsity=0.6, values="int4")[0] for _ in range(2)]
     assert made[0].SerializeToString() == made[1].SerializeToString()
     assert load(made[0].SerializeToString()).graph.name == proto.graph.name
+
+
+def test_small_weights_get_as_few_values_as_cost_little() -> None:
+    proto = model(["MatMul x w -> a", "MatMul a v -> y"], {"w": (40, 64), "v": (64, 12)}, inputs=ROWS)
+    outlier = arrays(proto)["v"].copy()
+    outlier[0] *= 30  # four bits are too few for the other numbers, eight are not
+    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(outlier, "v"))
+    after, result = sparsified(proto, samples(proto, 20), values="int4")
+    found = arrays(after)
+    assert np.abs(found["w_quantized"]).max() <= 7 < np.abs(found["v_quantized"]).max()
+    told = {each.site: each.detail.split(", ")[-1] for each in result.actions}
+    assert told == {"w": "int4", "v": "int8"}
+    unmeasured, result = sparsified(proto, None, values="int4", by="magnitude")
+    assert set(arrays(unmeasured)) >= {"w_quantized", "v"}
+    assert any("fewer than 1,024 numbers" in each.reason for each in result.declined)
+
+
+def test_small_weights_keep_their_numbers_where_zeros_are_asked_for() -> None:
+    proto = model(["MatMul x w -> a", "MatMul a v -> y"], {"w": (40, 64), "v": (64, 12)}, inputs=ROWS)
+    after, result = sparsified(proto, samples(proto, 20), values="int4", sparsity=0.5)
+    assert [each.site for each in result.actions] == ["w"]
+    assert np.array_equal(arrays(after)["v"], arrays(proto)["v"])
+
+
+def test_a_weight_of_few_numbers_a_row_is_left_alone() -> None:
+    proto = model(["MatMul x w -> a", "MatMul v a -> y"], {"w": (40, 64), "v": (300, 1)}, inputs={"x": [1, 40]})
+    _, result = sparsified(proto, samples(proto, 20), values="int8")
+    assert [each.site for each in result.actions] == ["w"]  # scales would take what the codes save
