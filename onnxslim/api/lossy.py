@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 LEAST_GAIN = 0.001
 """Share of the bytes that zeros and few values must save."""
-STORING = frozenset({"store"})
-"""Lossy passes that only change how weights are stored."""
 LONG_REASON = 100
 """Characters of a reason beyond which only its first clause is repeated for the whole model."""
 
@@ -69,12 +67,13 @@ class Lossy:
         made = Candidate.of(outcome, weigh(outcome.model) if outcome.modified else None, task.verb.done)
         made = replace(made, notes=self.base.notes + (parts.notes if parts is not None else ()), unverified="")
         made = replace(made, found=replace(made.found, parity=None))
+        names = [each.name for each in lossy_of(passes) if not each.only_stores]
+        computing = [step for step in outcome.steps if step.name in (names or [each.name for each in lossy_of(passes)])]
         acted = [each.name for each in lossy_of(passes) if outcome.acted(each.name)]
         if not acted:
-            return replace(made, rejection=Rejection(why_nothing(outcome.steps, task.verb.nothing)))
-        if set(acted) <= STORING:
-            made = replace(made, decision=VERBS[acted[-1]].done)
-            made = made.because(why_nothing(outcome.steps, task.verb.nothing)) if len(lossy_of(passes)) > 1 else made
+            return replace(made, rejection=Rejection(why_nothing(computing, task.verb.nothing)))
+        if not any(step.result.actions for step in computing):
+            made = replace(made, decision=VERBS[acted[-1]].done).because(why_nothing(computing, task.verb.nothing))
         if parts is None:
             made = made.noting("there were no samples: what this does to the outputs was not measured")
         if beyond:
@@ -114,7 +113,7 @@ class Lossy:
     def _limits(self, passes: Sequence[Pass]) -> Constraints:
         """What a result of these passes must keep."""
         task, lossy = self.task, lossy_of(passes)
-        slowing = [each for each in lossy if each.name not in STORING]
+        slowing = [each for each in lossy if not each.only_stores]
         for_size = len(lossy) == 1 and lossy[0].for_size and any(each.packs for each in passes)
         return Constraints(
             most_bytes=task.source.bytes,
@@ -133,17 +132,12 @@ def why_nothing(steps: Sequence[Step], what: str) -> str:
         steps: What the passes did.
         what: What is said first where no reason is of the whole model, such as ``"nothing could be quantized"``.
     """
-    searching = [step for step in steps if step.name not in STORING] or steps
-    declined = [(step.name, each) for step in searching for each in step.result.declined]
+    declined = [(step.name, each) for step in steps for each in step.result.declined]
     whole = [each.reason for _, each in declined if each.site == "model"]
     if whole:
         return whole[0]
     # What an option matches is no place; what another rule of the pass skipped is no reason of this one.
-    own = [
-        each.reason
-        for name, each in declined
-        if each.rule == name and name != "encode" and not each.site.startswith("--")
-    ]
+    own = [each.reason for name, each in declined if each.rule == name and not each.site.startswith("--")]
     if not own:
         return what
     (most, count), *_ = Counter(map(kind_of, own)).most_common(1)

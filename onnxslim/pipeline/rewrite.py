@@ -41,6 +41,8 @@ class Pass:
     """Whether the pass takes multiply-accumulates out of the model: the report counts them then."""
     for_size: ClassVar[bool] = False
     """Whether a lossy result is worth nothing unless its file is smaller."""
+    only_stores: ClassVar[bool] = False
+    """Whether a lossy pass changes only how the file holds weights: no node runs in another way."""
     encodes: ClassVar[bool] = False
     """Whether the pass is about how the file holds tensors."""
     plan_types: ClassVar[tuple[type, ...]] = ()

@@ -59,7 +59,7 @@ class Fallback:
 
     def _stored(self, passes: Sequence[Pass], tried: Sequence[Pass], whole: Candidate) -> Candidate | None:
         """The passes that only store weights, where they were dropped before the others failed."""
-        alone = [each for each in passes if each.tier is not Tier.LOSSY or each.for_size]
+        alone = [each for each in passes if each.tier is not Tier.LOSSY or each.only_stores]
         if lossy_of(alone) in ([], lossy_of(tried), lossy_of(passes)):
             return None
         found = self.time(self.judge(alone), alone)
@@ -90,7 +90,7 @@ class Fallback:
 
 def _suspect(lossy: Sequence[Pass], rejection: Rejection | None) -> Pass:
     """The pass to leave out: the last one; what only stores weights is not to blame for time."""
-    slows = [each for each in lossy if not each.for_size]
+    slows = [each for each in lossy if not each.only_stores]
     return lossy[-1] if not slows or (rejection is not None and rejection.poor) else slows[-1]
 
 

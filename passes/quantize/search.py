@@ -249,9 +249,7 @@ class Int8Search:
                 break
             trial = self.model.clone()
             name_nodes(trial)
-            built = self.options.build(
-                rebound(trial, kept), trial, spans, self.means, self.rounding, self.target
-            )
+            built = self.options.build(rebound(trial, kept), trial, spans, self.means, self.rounding, self.target)
             reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
             if not reasons:
                 return kept, built

@@ -98,7 +98,7 @@ class QuantizeStatic(Pass):
     weigh_bytes: bool = field(
         default=False,
         metadata={
-            "help": "count the bytes that int8 saves as time: all of them as 7.5 %, for files whose other weights stay float"
+            "help": "count the bytes that int8 saves as time, all as 7.5 %: for files whose other weights stay float"
         },
     )
     keep_slow: bool = field(

@@ -1,4 +1,4 @@
-"""Which form each constant is stored in: predicted by what one form of it does to the outputs, then built and compared."""
+"""Which form each constant is stored in: predicted from what one form does to the outputs, then built and compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import onnx_ir as ir
@@ -21,26 +22,35 @@ from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import HELD_OUT, PROBED
 
 from .allocate import measured, some_samples
-from .forms import Choice, cheapest
+from .forms import PricedForm, cheapest
 from .storable import Storable
 
 ENOUGH = 30.0
 """dB of the worst part from which on outputs count as good. The int8 search aims at as much."""
 BENIGN = 20.0
 """The same of int8 alone: per channel it has cost no model a score that was measured here."""
-DROP = 0.8
-"""dB that the worst part may lose below that, on the samples that are chosen by: on others it may be 1."""
 MARGIN = 1.0
 """dB by which outputs are better than they must be: other samples decide whether they are."""
-ADDED = 26.0
-"""dB of the outputs under which the noise of fewer bits stays in any case, by prediction: where int8 has left little,
-1 dB of it is much."""
 SECONDS = 60.0
 """That the effect of single constants is measured for, the largest first. Those beyond stay in int8."""
 CHECK, FEWEST = 4.0, 8
 """Seconds that one comparison with the original may take, and the fewest samples for it."""
 CORRECTIONS = 6
 """Whole models that are built, each with a budget that the one before has corrected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much error few bits may add.
+
+    Attributes:
+        drop: dB that the worst part may lose below `ENOUGH`, on the samples that are chosen by: on others a bit more.
+        added: dB of the outputs under which the noise of fewer than 8 bits stays in any case, by prediction: where int8
+            has left little, 1 dB of it is much.
+    """
+
+    drop: float = 0.8
+    added: float = 26.0
 
 
 class FormSearch:
@@ -50,11 +60,14 @@ class FormSearch:
         model: Not changed.
         items: Its constants.
         context: Of the pass.
+        budget: How much error is allowed.
         only_int8: Whether no other form is wanted.
     """
 
-    def __init__(self, model: ir.Model, items: Sequence[Storable], context: Context, *, only_int8: bool) -> None:
-        self.model, self.context, self.only_int8 = model, context, only_int8
+    def __init__(
+        self, model: ir.Model, items: Sequence[Storable], context: Context, budget: Budget, *, only_int8: bool = False
+    ) -> None:
+        self.model, self.context, self.budget, self.only_int8 = model, context, budget, only_int8
         self.items = {each.name: each for each in items}
         samples = context.selection if context.selection is not None else context.samples
         self.feeds = _affordable(model, feeds_of(samples or (), HELD_OUT, context.memory // 8), context.threads)
@@ -72,7 +85,7 @@ class FormSearch:
         if not self.references or not forms:
             return forms
         before, floor = self._decibels(self.model), self.context.min_sqnr + MARGIN
-        self.least, benign = (max(min(before - DROP, most), floor) for most in (ENOUGH, BENIGN))
+        self.least, benign = (max(min(before - self.budget.drop, most), floor) for most in (ENOUGH, BENIGN))
         self.context.progress(f"store {len(forms)} weights in few bits: {before:.1f} dB, {self.least:.1f} dB at least")
         db = self._quality(forms)
         if db >= benign and self.only_int8:
@@ -81,7 +94,8 @@ class FormSearch:
         if any(each.request is not None for each in self.items.values()):  # they make up for their rounding now
             db = max(db, self._quality(forms))
         found = forms if db >= benign else {}
-        allowed = min(power(self.least) - power(before), power(ADDED))
+        added = power(self.budget.added)
+        allowed = min(power(self.least) - power(before), added)
         budget, tried = allowed, [forms]
         for _ in range(CORRECTIONS):
             trial = cheapest(tables, budget)
@@ -91,7 +105,7 @@ class FormSearch:
             db = self._quality(trial)
             if db >= self.least and (not found or _bytes(tables, trial) < _bytes(tables, found)):
                 found = trial
-            change = min(allowed / max(power(db) - power(before), allowed / 16), power(ADDED) / budget)
+            change = min(allowed / max(power(db) - power(before), allowed / 16), added / budget)
             budget *= max(0.9 * change, 0.05)
         if not found:
             self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
@@ -111,7 +125,7 @@ class FormSearch:
             del self.items[each.name]
 
     def _quality(self, forms: Mapping[str, str]) -> float:
-        """dB of the worst part; minus infinity where the metric does not hold."""
+        """DB of the worst part; minus infinity where the metric does not hold."""
         context, model = self.context, self._built(forms)
         db = self._decibels(model)
         if db >= self.least and context.metric is not None:
@@ -130,10 +144,10 @@ class FormSearch:
         origin = self.context.original or self.model
         return min(self.context.score(each) for each in (origin, self.model))
 
-    def _tables(self) -> dict[str, list[Choice]]:
+    def _tables(self) -> dict[str, list[PricedForm]]:
         """What each form of each constant costs: one is measured, the others are predicted from it."""
         context, until = self.context, time.perf_counter() + SECONDS
-        found: dict[str, list[Choice]] = {}
+        found: dict[str, list[PricedForm]] = {}
         noise = OutputNoise(self.model, self.feeds[:PROBED], context.threads, context.memory // 4)
         model = self.model.clone()
         own = {value.name: value for graph in model.graphs() for value in _constants(graph)}
@@ -151,11 +165,13 @@ class FormSearch:
                 cost = 0.0 if late else self._cost(item, statistics, own[item.name], model, noise)
                 if cost > 0:
                     unit = cost / max(item.error(item.forms()[0]), 1e-300)
-                    found[item.name] = [Choice(form, item.bytes(form), unit * item.error(form)) for form in item.forms()]
+                    found[item.name] = [
+                        PricedForm(form, item.bytes(form), unit * item.error(form)) for form in item.forms()
+                    ]
                     continue
                 why = "fewer bits than int8 were not tried, for time" if late else "no sample shows its effect: int8"
                 context.decline("store", item.name, why)
-                found[item.name] = [Choice("int8", item.bytes("int8"), 0.0)]
+                found[item.name] = [PricedForm("int8", item.bytes("int8"), 0.0)]
         return found
 
     @staticmethod
@@ -208,7 +224,7 @@ def _affordable(model: ir.Model, feeds: list[Feed], threads: int) -> list[Feed]:
     return feeds[: max(FEWEST, int(CHECK / max(time.perf_counter() - started, 1e-6)))]
 
 
-def _bytes(tables: Mapping[str, list[Choice]], forms: Mapping[str, str]) -> float:
+def _bytes(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
     sizes = {(name, each.form): each.bytes for name, table in tables.items() for each in table}
     return sum(sizes.get((name, form), math.inf) for name, form in forms.items())
 

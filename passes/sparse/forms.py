@@ -1,7 +1,7 @@
-"""The forms that a float weight may be stored in, what each costs at the outputs and in the file, and a choice among them.
+"""The forms that a float weight may be stored in, what each costs in the file and at the outputs, and a choice.
 
-The error of a form is measured once for each weight, in the coarsest; the others are predicted from it: the noise at the
-outputs grows with the squared error of the weights, each number weighed by what it is multiplied by.
+The error of a weight is measured once, in the coarsest form; the others are predicted from it: the noise at the outputs
+grows with the squared error of the weights, each number weighed by what it is multiplied by.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNPACKED = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PricedForm:
     """One form of one weight.
 
     Attributes:
@@ -68,8 +68,10 @@ def sweep_cost(weight: Weight) -> float:
 
 
 def squared_error(weight: Weight, array: np.ndarray, statistics: Statistics | None) -> float:
-    """The squared error of a weight, each number by the mean square of what it is multiplied by, where that is known."""
-    error = weight.geometry.matrix((array.astype(np.float64) - weight.array).astype(np.float64))  # [groups, rows, columns]
+    """The squared error of a weight, each number by the mean square of what it is multiplied by, where known."""
+    error = weight.geometry.matrix(
+        (array.astype(np.float64) - weight.array).astype(np.float64)
+    )  # [groups, rows, columns]
     found = None if statistics is None or weight.request is None else statistics.get(weight.request)
     if not isinstance(found, Gram) or not found.rows:
         return float(np.square(error).sum())
@@ -81,7 +83,7 @@ def squared_error(weight: Weight, array: np.ndarray, statistics: Statistics | No
     return max(total, 0.0)
 
 
-def cheapest(tables: Mapping[str, Sequence[Choice]], budget: float) -> dict[str, str]:
+def cheapest(tables: Mapping[str, Sequence[PricedForm]], budget: float) -> dict[str, str]:
     """The forms that take fewest bytes while their noise adds up to no more than a budget.
 
     A multiplier turns noise into bytes; it is bisected. Shoham & Gersho, Efficient bit allocation for an arbitrary set
@@ -91,15 +93,17 @@ def cheapest(tables: Mapping[str, Sequence[Choice]], budget: float) -> dict[str,
         tables: Name of a weight -> its choices, one of them without noise.
         budget: Noise over signal.
 
-    >>> table = [Choice("float", 400.0, 0.0), Choice("int8", 100.0, 1.0), Choice("int4", 50.0, 256.0)]
+    >>> table = [PricedForm("float", 400.0, 0.0), PricedForm("int8", 100.0, 1.0), PricedForm("int4", 50.0, 256.0)]
     >>> cheapest({"a": table}, 0.5), cheapest({"a": table, "b": table}, 260.0)
     ({'a': 'float'}, {'a': 'int8', 'b': 'int8'})
     """
 
-    def at(price: float) -> dict[str, Choice]:
-        return {name: min(each, key=lambda one: (one.bytes + price * one.noise, one.noise)) for name, each in tables.items()}
+    def at(price: float) -> dict[str, PricedForm]:
+        return {
+            name: min(each, key=lambda one: (one.bytes + price * one.noise, one.noise)) for name, each in tables.items()
+        }
 
-    def noise(found: Mapping[str, Choice]) -> float:
+    def noise(found: Mapping[str, PricedForm]) -> float:
         return sum(each.noise for each in found.values())
 
     low, high = 1e-3, 1e18

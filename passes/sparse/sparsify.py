@@ -113,7 +113,7 @@ class Sparsify(Pass):
     def apply(self, model: ir.Model, plan: SparsePlan, context: Context) -> PassResult:
         """Changes the weights of ``model`` in place."""
         context.offer(*(replace(self, sparsity=each) for each in plan.shares))
-        for weight in list(weights_of(model, self.matcher(), Context(), self.least)):
+        for weight in list(weights_of(model, self.matcher(), Context(), least=self.least)):
             made = plan.weights.get(weight.name)
             values = values_of(weight, self.values)
             if made is not None and context.allow(action(weight, made, values)):

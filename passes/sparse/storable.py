@@ -18,14 +18,14 @@ from onnxslim.pipeline.config import Ops
 from .fit import Fitted
 from .forms import COARSEST, fitted, size_of, squared_error, sweep_cost
 from .sweep import HALF
-from .table_codes import Rounded, TableForm, forms_of, round_table
+from .table_codes import TableCodes, TableForm, forms_of, round_table
 from .tables import Table
 from .weights import Weight
 
 SWEEP = 1e10
 """Multiplications up to which every form of a weight is fitted to its inputs; beyond only the coarsest."""
-BLOCKS = (32, 128)
-"""Numbers of a row of a table that share a scale in int4."""
+TABLE_FORMS = ("int4/128", "int4/32", "int5/64", "int6/64")
+"""Of tables: bits, and numbers of a row that share a scale."""
 ROW_GAIN = 0.7
 """A scale for each row must be so much nearer to the table than one for each column, since it is gathered too."""
 
@@ -140,7 +140,7 @@ class StoredTable:
     def __init__(self, table: Table, ops: Ops) -> None:
         self.table, self.ops = table, ops
         self.name, self.nodes, self.value = table.key, table.consumers, table.value
-        self._made: dict[str, Rounded] = {}
+        self._made: dict[str, TableCodes] = {}
         self._errors: dict[str, float] = {"float": 0.0}
 
     @property
@@ -154,9 +154,9 @@ class StoredTable:
         """A table is multiplied by nothing."""
 
     def forms(self) -> Sequence[str]:
-        """Int4 in blocks that divide the rows, int8."""
-        blocks = [block for block in sorted(BLOCKS, reverse=True) if self.table.array.shape[1] % block == 0]
-        return [*(f"int4/{block}" for block in blocks), "int8", "float"]
+        """Blocks that divide the rows, int8."""
+        length = self.table.array.shape[1]
+        return [*(each for each in TABLE_FORMS if length % int(each.partition("/")[2]) == 0), "int8", "float"]
 
     def bytes(self, form: str) -> float:
         """Of codes and scales."""
@@ -172,18 +172,18 @@ class StoredTable:
         """See `Storable.array`."""
         return self.table.array if form == "float" else self.made(form).floats()
 
-    def made(self, form: str) -> Rounded:
+    def made(self, form: str) -> TableCodes:
         """The table in a form."""
         if form not in self._made:
             self._made[form] = self._rounded(form)
         return self._made[form]
 
-    def _rounded(self, form: str) -> Rounded:
+    def _rounded(self, form: str) -> TableCodes:
         array = self.table.array
         if form == "int8":
             row, column = (round_table(array, TableForm("int8", axis=axis)) for axis in ("row", "column"))
             errors = [float(np.square(each.floats() - array).sum()) for each in (row, column)]
             return row if errors[0] < ROW_GAIN * errors[1] else column
-        block = int(form.partition("/")[2])
-        found = next(each for each in forms_of(array) if each.kind == "int4" and each.block == block)
-        return round_table(array, replace(found, half=self.ops == "standard"))
+        kind, _, block = form.partition("/")
+        found = next(each for each in forms_of(array) if each.kind == kind and each.block == int(block))
+        return round_table(array, replace(found, half=kind != "int4" or self.ops == "standard"))

@@ -1,10 +1,10 @@
 """The weights that no integer kernel reads, stored in few bits: onnxruntime computes the floats when it loads the file.
 
-A weight costs nothing at run time in any of the forms of `forms`, only bytes and some error. How much error all together
+A weight costs nothing at run time in any of the forms of `forms`, only bytes and some error. How much error all of them
 may add is said by a budget (`form_search`): 1 dB of the worst part of the outputs, or whatever leaves it above 30 dB.
 The forms are chosen by what each weight does to the outputs, the whole is built and compared with the original, and
-where the prediction was wrong the budget is corrected. Of embedding tables the rows are gathered as codes (`tables`), so
-that they are small in memory too.
+where the prediction was wrong the budget is corrected. Of embedding tables the rows are gathered as codes (`tables`):
+they are small in memory too.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 
 from .fit import Fitted
-from .form_search import FormSearch
+from .form_search import Budget, FormSearch
 from .grids import Levels, Values
 from .storable import Storable, StoredTable, StoredWeight
 from .store import store
-from .table_codes import Rounded, TableForm
+from .table_codes import TableCodes, TableForm
 from .tables import Table, insert, tables_of
 from .weights import Weight, weights_of
 
 LEAST = 192
 """Numbers of a weight from which on the nodes that give it back are worth their bytes."""
+BUDGETS = {"auto": Budget(), "int8": Budget(), "small": Budget(drop=3.8, added=20.0)}
+"""By ``rest``."""
 TABLE_OPSET = 13
 """From which on codes are gathered and unpacked."""
 
@@ -47,7 +49,7 @@ class StorePlan:
 
     forms: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, Fitted] = field(default_factory=dict)
-    tables: Mapping[str, Rounded] = field(default_factory=dict)
+    tables: Mapping[str, TableCodes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,14 @@ class StoreWeights(Pass):
     name: ClassVar[str] = "store"
     tier: ClassVar[Tier] = Tier.LOSSY
     for_size: ClassVar[bool] = True
-    plan_types: ClassVar[tuple[type, ...]] = (StorePlan, Fitted, Levels, Rounded, TableForm)
+    only_stores: ClassVar[bool] = True
+    plan_types: ClassVar[tuple[type, ...]] = (StorePlan, Fitted, Levels, TableCodes, TableForm)
 
-    rest: Literal["auto", "int8", "float"] = field(
+    rest: Literal["auto", "small", "int8", "float"] = field(
         default="auto",
         metadata={
-            "help": "how weights are stored that no int8 kernel reads: in 4 to 8 bits as the error allows, in int8, or "
-            "as floats"
+            "help": "how weights are stored that no int8 kernel reads: in 4 to 8 bits for at most 1 dB of the outputs, "
+            "or for 4 dB (small), in int8, or as floats"
         },
     )
 
@@ -77,7 +80,7 @@ class StoreWeights(Pass):
         items = [] if self.rest == "float" else list(_storable(model, context))
         if not items:
             return StorePlan()
-        forms = FormSearch(model, items, context, only_int8=self.rest == "int8").run()
+        forms = FormSearch(model, items, context, BUDGETS[self.rest], only_int8=self.rest == "int8").run()
         chosen = [(each, forms[each.name]) for each in items if each.name in forms]
         return StorePlan(
             forms,

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
 
-from .table_codes import Rounded
+from .table_codes import TableCodes
 
 LEAST = 1 << 16
 """Numbers in a table from which on it is worth the nodes."""
@@ -96,7 +96,7 @@ def _obstacle(value: ir.Value, tensor: ir.TensorProtocol) -> str | None:
     return None
 
 
-def insert(model: ir.Model, table: Table, rounded: Rounded, ops: Ops = "standard") -> None:
+def insert(model: ir.Model, table: Table, rounded: TableCodes, ops: Ops = "standard") -> None:
     """Lets the Gathers of a table read its codes, in place; their outputs keep their names.
 
     Args:
@@ -128,6 +128,8 @@ def insert(model: ir.Model, table: Table, rounded: Rounded, ops: Ops = "standard
             made = [_fused(node, codes, scale, rounded)]
         elif rounded.form.kind == "int4":
             made = _unpacked(node, codes, scale, rounded, shared)
+        elif rounded.form.kind != "int8":
+            made = _by_block(node, codes, scale, rounded, shared)
         else:
             made = _scaled(node, codes, scale, rounded)
         _replace(node, made, names)
@@ -152,7 +154,7 @@ def _gather(values: ir.Value, node: ir.Node) -> ir.Node:
     return ir.node("Gather", [values, node.inputs[1]], {"axis": 0})
 
 
-def _scaled(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: Rounded) -> list[ir.Node]:
+def _scaled(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: TableCodes) -> list[ir.Node]:
     rows = _gather(codes, node)
     floats = ir.node("Cast", [rows.outputs[0]], {"to": ir.DataType.FLOAT.value})
     made = [rows, floats]
@@ -162,7 +164,7 @@ def _scaled(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: Rounded) -
     return [*made, ir.node("Mul", [floats.outputs[0], scale])]
 
 
-def _unpacked(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: Rounded, parts: _Parts) -> list[ir.Node]:
+def _unpacked(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: TableCodes, parts: _Parts) -> list[ir.Node]:
     """``[..., blocks, block / 2]`` bytes; a block's first half lies in the low nibbles."""
     four = parts.get("four", np.array(4, np.uint8))
     rows = _gather(codes, node)
@@ -172,11 +174,24 @@ def _unpacked(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: Rounded,
     both = ir.node("Concat", [low.outputs[0], high.outputs[0]], {"axis": -1})
     floats = ir.node("Cast", [both.outputs[0]], {"to": ir.DataType.FLOAT.value})
     centred = ir.node("Sub", [floats.outputs[0], parts.get("zero", np.array(8, np.float32))])
-    scales = _gather(scale, node)
-    made = [rows, left, low, high, both, floats, centred, scales]
+    return [rows, left, low, high, both, floats, centred, *_times_scales(node, centred, scale, rounded, parts)]
+
+
+def _by_block(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: TableCodes, parts: _Parts) -> list[ir.Node]:
+    """``[..., blocks, block]`` bytes."""
+    rows = _gather(codes, node)
+    floats = ir.node("Cast", [rows.outputs[0]], {"to": ir.DataType.FLOAT.value})
+    return [rows, floats, *_times_scales(node, floats, scale, rounded, parts)]
+
+
+def _times_scales(
+    node: ir.Node, numbers: ir.Node, scale: ir.Value, rounded: TableCodes, parts: _Parts
+) -> list[ir.Node]:
+    """Blocks times their scales, as rows."""
+    made = [_gather(scale, node)]
     if rounded.scale.dtype == np.float16:
-        made.append(ir.node("Cast", [scales.outputs[0]], {"to": ir.DataType.FLOAT.value}))
-    product = ir.node("Mul", [centred.outputs[0], made[-1].outputs[0]])
+        made.append(ir.node("Cast", [made[-1].outputs[0]], {"to": ir.DataType.FLOAT.value}))
+    product = ir.node("Mul", [numbers.outputs[0], made[-1].outputs[0]])
     places = node.inputs[1]
     assert places is not None
     assert places.shape is not None
@@ -185,7 +200,7 @@ def _unpacked(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: Rounded,
     return [*made, product, ir.node("Reshape", [product.outputs[0], shape])]
 
 
-def _fused(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: Rounded) -> ir.Node:
+def _fused(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: TableCodes) -> ir.Node:
     attributes = {"gather_axis": 0, "quantize_axis": 1, "block_size": rounded.form.block, "bits": 4}
     return ir.node("GatherBlockQuantized", [codes, node.inputs[1], scale], attributes, domain=DOMAIN)
 

@@ -16,7 +16,7 @@ from onnxslim.graph import load, to_bytes
 from onnxslim.packing import PREFIX
 from onnxslim.passes.sparse import form_search
 from onnxslim.passes.sparse.encode import Encode
-from onnxslim.passes.sparse.forms import Choice, cheapest
+from onnxslim.passes.sparse.forms import PricedForm, cheapest
 from onnxslim.passes.sparse.store_weights import StoreWeights
 from onnxslim.pipeline import Context, PassResult
 from onnxslim.samples import Sample
@@ -187,8 +187,8 @@ def test_a_plan_holds_for_every_copy() -> None:
 
 
 def test_the_budget_is_spent_where_it_saves_most() -> None:
-    large = [Choice("float", 4000.0, 0.0), Choice("int8", 1000.0, 1e-6), Choice("int4", 500.0, 1e-3)]
-    small = [Choice("float", 40.0, 0.0), Choice("int8", 10.0, 1e-6), Choice("int4", 5.0, 1e-3)]
+    large = [PricedForm("float", 4000.0, 0.0), PricedForm("int8", 1000.0, 1e-6), PricedForm("int4", 500.0, 1e-3)]
+    small = [PricedForm("float", 40.0, 0.0), PricedForm("int8", 10.0, 1e-6), PricedForm("int4", 5.0, 1e-3)]
     assert cheapest({"large": large, "small": small}, 1.1e-3) == {"large": "int4", "small": "int8"}
     assert cheapest({"large": large, "small": small}, 1.0) == {"large": "int4", "small": "int4"}
     assert cheapest({"large": large, "small": small}, 0.0) == {"large": "float", "small": "float"}
