@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Statistics
@@ -35,6 +36,8 @@ SECONDS = 60.0
 """That the effect of single constants is measured for, the largest first. Those beyond stay in int8."""
 CHECK, FEWEST = 4.0, 8
 """Seconds that one comparison with the original may take, and the fewest samples for it."""
+STEPS = 64
+"""Budgets that are looked at for a choice that was not tried."""
 CORRECTIONS = 6
 """Whole models that are built, each with a budget that the one before has corrected."""
 
@@ -94,19 +97,23 @@ class FormSearch:
         if any(each.request is not None for each in self.items.values()):  # they make up for their rounding now
             db = max(db, self._quality(forms))
         found = forms if db >= benign else {}
-        added = power(self.budget.added)
-        allowed = min(power(self.least) - power(before), added)
-        budget, tried = allowed, [forms]
+        added = power(self.budget.added) * max(len(self.model.graph.outputs), 1)  # predictions add outputs up
+        allowed = min(power(self.least) - power(before), power(self.budget.added))
+        budget, low, high = allowed, allowed / 1024, added
+        tried = [forms]
         for _ in range(CORRECTIONS):
-            trial = cheapest(tables, budget)
-            if trial in tried:
+            trial = _untried(tables, budget, low, high, tried)
+            if trial is None:
                 break
             tried.append(trial)
-            db = self._quality(trial)
-            if db >= self.least and (not found or _bytes(tables, trial) < _bytes(tables, found)):
-                found = trial
-            change = min(allowed / max(power(db) - power(before), allowed / 16), added / budget)
-            budget *= max(0.9 * change, 0.05)
+            db, predicted = self._quality(trial), _noise(tables, trial)
+            if db >= self.least:
+                low = max(low, predicted)
+                if not found or _bytes(tables, trial) < _bytes(tables, found):
+                    found = trial
+            else:
+                high = min(high, predicted)
+            budget = 0.9 * max(predicted, low) * allowed / max(power(db) - power(before), allowed / 16)
         if not found:
             self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
         kept = {name: form for name, form in found.items() if form != "float"}
@@ -199,6 +206,23 @@ class FormSearch:
         return model
 
 
+def _untried(
+    tables: Mapping[str, list[PricedForm]],
+    budget: float,
+    low: float,
+    high: float,
+    tried: Sequence[Mapping[str, str]],
+) -> dict[str, str] | None:
+    """The choice for the budget that is nearest to one, between two others, and gives another choice than was tried."""
+    start = min(max(budget, low), high)
+    budgets = np.geomspace(low, high, STEPS)
+    for each in (start, *sorted(budgets, key=lambda one: abs(math.log(one / start)))):
+        trial = cheapest(tables, float(each))
+        if low < _noise(tables, trial) < high and trial not in tried:
+            return trial
+    return None
+
+
 def power(db: float) -> float:
     """Noise over signal.
 
@@ -227,6 +251,11 @@ def _affordable(model: ir.Model, feeds: list[Feed], threads: int) -> list[Feed]:
 def _bytes(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
     sizes = {(name, each.form): each.bytes for name, table in tables.items() for each in table}
     return sum(sizes.get((name, form), math.inf) for name, form in forms.items())
+
+
+def _noise(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
+    noise = {(name, each.form): each.noise for name, table in tables.items() for each in table}
+    return sum(noise[name, form] for name, form in forms.items())
 
 
 def _summary(forms: Mapping[str, str]) -> str:

@@ -186,4 +186,4 @@ class StoredTable:
             return row if errors[0] < ROW_GAIN * errors[1] else column
         kind, _, block = form.partition("/")
         found = next(each for each in forms_of(array) if each.kind == kind and each.block == int(block))
-        return round_table(array, replace(found, half=kind != "int4" or self.ops == "standard"))
+        return round_table(array, replace(found, half=float(np.abs(array).max()) < HALF / 2))

@@ -25,7 +25,7 @@ class TableForm:
         kind: int8 has a scale for each row or column, the others one for each block of a row.
         axis: Which of them, in int8.
         block: Numbers in a block, below 8 bits.
-        half: Whether the scales of blocks are float16; not for GatherBlockQuantized, whose rows have their type.
+        half: Whether the scales of blocks are float16.
     """
 
     kind: Literal["int8", "int6", "int5", "int4"]
@@ -49,7 +49,7 @@ class TableCodes:
     scale: npt.NDArray[np.floating]
 
     def floats(self) -> npt.NDArray[np.float32]:
-        """What the model computes, bit for bit."""
+        """What the model computes, bit for bit; GatherBlockQuantized rounds it to the type of the scales."""
         scale = self.scale.astype(np.float32)
         if self.form.kind != "int8":
             scale = np.repeat(scale, self.form.block, axis=1)

@@ -104,13 +104,8 @@ def insert(model: ir.Model, table: Table, rounded: TableCodes, ops: Ops = "stand
         table: Of this model.
         rounded: What it becomes.
         ops: ``onnxruntime`` makes int4 tables GatherBlockQuantized.
-
-    Raises:
-        ValueError: GatherBlockQuantized cannot have scales in float16 where the table is float32.
     """
     fused = rounded.form.kind == "int4" and ops == "onnxruntime"
-    if fused and rounded.form.half:
-        raise ValueError("GatherBlockQuantized makes rows of the type of its scales: float32 here, not float16")
     names = Names.of(model)
     graph = table.value.graph
     if graph is None:  # a Constant's node is in a graph, and an initializer has one
@@ -125,7 +120,7 @@ def insert(model: ir.Model, table: Table, rounded: TableCodes, ops: Ops = "stand
         model.opset_imports.setdefault(DOMAIN, 1)
     for node in table.consumers:
         if fused:
-            made = [_fused(node, codes, scale, rounded)]
+            made = _fused(node, codes, scale, rounded)
         elif rounded.form.kind == "int4":
             made = _unpacked(node, codes, scale, rounded, shared)
         elif rounded.form.kind != "int8":
@@ -200,9 +195,13 @@ def _times_scales(
     return [*made, product, ir.node("Reshape", [product.outputs[0], shape])]
 
 
-def _fused(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: TableCodes) -> ir.Node:
+def _fused(node: ir.Node, codes: ir.Value, scale: ir.Value, rounded: TableCodes) -> list[ir.Node]:
+    """Rows have the type of their scales."""
     attributes = {"gather_axis": 0, "quantize_axis": 1, "block_size": rounded.form.block, "bits": 4}
-    return ir.node("GatherBlockQuantized", [codes, node.inputs[1], scale], attributes, domain=DOMAIN)
+    made = [ir.node("GatherBlockQuantized", [codes, node.inputs[1], scale], attributes, domain=DOMAIN)]
+    if rounded.scale.dtype == np.float16:
+        made.append(ir.node("Cast", [made[0].outputs[0]], {"to": ir.DataType.FLOAT.value}))
+    return made
 
 
 def _replace(node: ir.Node, made: list[ir.Node], names: Names) -> None:

@@ -56,7 +56,14 @@ def run(model: ir.Model) -> list[np.ndarray]:
         (TableForm("int8", axis="column"), "standard", ["Cast", "Gather", "Mul"] * 2),
         (INT4, "standard", UNPACK * 2),
         (TableForm("int4", block=16, half=True), "standard", [*UNPACK, "Cast"] * 2),
+        (
+            TableForm("int5", block=16, half=True),
+            "standard",
+            ["Cast", "Cast", "Gather", "Gather", "Mul", "Reshape"] * 2,
+        ),
+        (TableForm("int6", block=32), "onnxruntime", ["Cast", "Gather", "Gather", "Mul", "Reshape"] * 2),
         (INT4, "onnxruntime", ["GatherBlockQuantized"] * 2),
+        (TableForm("int4", block=16, half=True), "onnxruntime", ["GatherBlockQuantized", "Cast"] * 2),
     ],
 )
 def test_rows_are_what_the_codes_make(form: TableForm, ops: Ops, expected: list[str]) -> None:
@@ -70,8 +77,9 @@ def test_rows_are_what_the_codes_make(form: TableForm, ops: Ops, expected: list[
     assert "t" not in model.graph.initializers
     floats = rounded.floats()
     y, z = run(model)
-    np.testing.assert_array_equal(y, floats[[[0, -1, 5], [699, -700, 33]]])
-    np.testing.assert_array_equal(z, floats[-3])
+    rough = 1e-3 if ops == "onnxruntime" and form.half else 0  # rows have the type of their scales there
+    np.testing.assert_allclose(y, floats[[[0, -1, 5], [699, -700, 33]]], rtol=rough)
+    np.testing.assert_allclose(z, floats[-3], rtol=rough)
     assert rounded.bytes() < ARRAY.nbytes / 3
 
 
@@ -126,14 +134,6 @@ def test_scales_in_half_do_not_overflow() -> None:
     array = np.full((1, 32), 1e30, np.float32)
     assert np.isfinite(round_table(array, TableForm("int4", half=True)).floats()).all()
     np.testing.assert_allclose(round_table(array, INT4).floats(), array, rtol=1e-6)
-
-
-def test_half_scales_are_not_for_the_fused_gather() -> None:
-    model = model_of(both())
-    (table,) = tables_of(model)
-    with pytest.raises(ValueError, match="float32 here"):
-        insert(model, table, round_table(ARRAY, TableForm("int4", half=True)), "onnxruntime")
-    assert tables_of(model)[0].consumers == table.consumers
 
 
 def test_words_of_minilm() -> None:
