@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LEAST_GAIN = 0.001
 """Share of the bytes that zeros and few values must save."""
+OWN = "--ops onnxruntime would"
+"""In reasons against what only operators of onnxruntime's own could do."""
 LONG_REASON = 100
 """Characters of a reason beyond which only its first clause is repeated for the whole model."""
 
@@ -76,6 +78,9 @@ class Lossy:
             made = replace(made, decision=VERBS[acted[-1]].done).because(why_nothing(computing, task.verb.nothing))
         if parts is None:
             made = made.noting("there were no samples: what this does to the outputs was not measured")
+        if promised := [each.reason for step in outcome.steps for each in step.result.declined if OWN in each.reason]:
+            more = f" (and {len(promised) - 1} more)" if len(promised) > 1 else ""
+            made = made.noting(f"{promised[0]}{more}")
         if beyond:
             much = f"{len(beyond)} weights were stored in half precision and are float32 now"
             made = made.noting(f"{much}: they are beyond its range")

@@ -256,7 +256,7 @@ def test_standard_operators_are_the_default_and_the_reason_names_the_option() ->
     found, result = run(model, ops="standard")
     assert to_bytes(found) == to_bytes(model)
     assert [each.reason for each in result.declined] == [
-        "--ops onnxruntime would store 160 weights in int8, and run them so"
+        "--ops onnxruntime would run 160 weights in int8"
     ]
 
 
