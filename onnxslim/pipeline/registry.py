@@ -78,6 +78,7 @@ BUILT_IN: dict[str, str] = {
     "lift-opset": "onnxslim.passes.convert.lift_opset:LiftOpset",
     "prune": "onnxslim.passes.prune.prune_channels:PruneChannels",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
+    "choose-forms": "onnxslim.passes.quantize.choose_forms:ChooseForms",
     "sparsify": "onnxslim.passes.sparse.sparsify:Sparsify",
     "encode": "onnxslim.passes.sparse.encode:Encode",
     "decode": "onnxslim.passes.sparse.decode:Decode",
