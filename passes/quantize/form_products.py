@@ -26,7 +26,7 @@ Arrays = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class SiblingProduct:
     """A MatMul by a constant matrix, and what its result alone goes through.
 
     Attributes:
@@ -77,7 +77,7 @@ def merge_products(model: ir.Model, context: Context) -> None:
             _merge(model.graph, names, members)
 
 
-def groups_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator[list[Product]]:
+def groups_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator[list[SiblingProduct]]:
     """Products that can be one, each group in graph order."""
     readers: dict[ir.Value, list[ir.Node]] = {}
     for node in model.graph:
@@ -86,7 +86,7 @@ def groups_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator[
     for nodes in readers.values():
         if len(nodes) < 2:
             continue
-        kinds: dict[object, list[Product]] = {}
+        kinds: dict[object, list[SiblingProduct]] = {}
         for node in nodes:
             found = product_of(node, facts)
             if isinstance(found, str):
@@ -100,7 +100,7 @@ def groups_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator[
                 context.decline(NAME, site(members[0].node), "the other products of the value are of another kind")
 
 
-def product_of(node: ir.Node, facts: ShapeFacts) -> Product | str:
+def product_of(node: ir.Node, facts: ShapeFacts) -> SiblingProduct | str:
     """A product that may be merged with others; a reason where it may not."""
     weight = weight_of(node.inputs[1])
     if isinstance(weight, str):
@@ -116,7 +116,7 @@ def product_of(node: ir.Node, facts: ShapeFacts) -> Product | str:
             y = bias[0].outputs[0]
             if y.is_graph_output():
                 return "its result is an output of the model"
-    return Product(node, weight, bias, _heads(y, weight[0].shape[1], facts))
+    return SiblingProduct(node, weight, bias, _heads(y, weight[0].shape[1], facts))
 
 
 def weight_of(value: ir.Value | None) -> Arrays | str:
@@ -154,7 +154,7 @@ def _heads(y: ir.Value, columns: int, facts: ShapeFacts) -> tuple[ir.Node, int, 
     return (reshape, heads, size) if split and heads > 0 else None
 
 
-def _merge(graph: ir.Graph, names: Names, members: Sequence[Product]) -> None:
+def _merge(graph: ir.Graph, names: Names, members: Sequence[SiblingProduct]) -> None:
     first = members[0].node
     base = names.fresh(f"{first.outputs[0].name}_merged")
 

@@ -21,7 +21,7 @@ SHAPE_SLICES = 15
 
 
 @dataclass(eq=False)
-class Region:
+class RowRegion:
     """Nodes that compute on rows, all under the same leading dims.
 
     Attributes:
@@ -42,7 +42,7 @@ class Region:
         return Action(NAME, (first.outputs[0].name or "",), site(first), detail)
 
 
-def regions_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator[Region]:
+def regions_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator[RowRegion]:
     """The regions with a bias that a product can add; others are left out with the reason."""
     leads: dict[ir.Node, tuple[object, ...]] = {}
     for node in model.graph:
@@ -52,7 +52,7 @@ def regions_of(model: ir.Model, facts: ShapeFacts, context: Context) -> Iterator
             leads[node] = shape[:-1]
     for members in _connected(leads, facts):
         inside = _trimmed(members, facts)
-        region = Region(leads[members[0]], [node for node in members if node in inside])
+        region = RowRegion(leads[members[0]], [node for node in members if node in inside])
         for node in region.nodes:
             if node.op_type == "MatMul":
                 found = bias_of(node)

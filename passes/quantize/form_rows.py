@@ -18,7 +18,7 @@ from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_un
 from onnxslim.pipeline import Context
 
 from .dead import drop_dead
-from .form_region import Region, fixed, regions_of, row_operands, sum_scale
+from .form_region import RowRegion, fixed, regions_of, row_operands, sum_scale
 
 
 def use_rows(model: ir.Model, context: Context) -> None:
@@ -37,7 +37,7 @@ def use_rows(model: ir.Model, context: Context) -> None:
 class _Editor:
     """Puts one region on matrices."""
 
-    def __init__(self, model: ir.Model, facts: ShapeFacts, region: Region) -> None:
+    def __init__(self, model: ir.Model, facts: ShapeFacts, region: RowRegion) -> None:
         self._model, self._graph, self._facts, self._region = model, model.graph, facts, region
         self._names = Names.of(model)
         self._inside = set(region.nodes)
