@@ -20,6 +20,7 @@ from onnxslim.pipeline import Context, Pass, PassResult
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import JUDGED
 
+from .form_bias import join_biases
 from .form_products import merge_products
 from .form_rows import use_rows
 
@@ -35,8 +36,9 @@ INAUDIBLE_DB = 30.0
 """... unless it keeps as much as this."""
 
 Form = Callable[[ir.Model, Context], None]
-FORMS: Mapping[str, Form] = {"merge-products": merge_products, "rows": use_rows}
-"""In the order in which they are applied."""
+STANDARD: Mapping[str, Form] = {"merge-products": merge_products, "rows": use_rows}
+FORMS: Mapping[str, Form] = {**STANDARD, "integer-bias": join_biases}
+"""In the order in which they are applied; those that are not of the standard make operators of onnxruntime alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class ChooseForms(Pass):
 
     def plan(self, model: ir.Model, context: Context) -> FormsPlan:
         """Times every combination of the forms that apply."""
-        made = variants(model, [name for name in FORMS if name in self.forms], context)
+        usable = STANDARD if context.config.ops == "standard" else FORMS
+        made = variants(model, [name for name in usable if name in self.forms], context)
         if not made:
             return FormsPlan()
         if not context.bench:
@@ -107,14 +110,15 @@ def variants(model: ir.Model, names: Sequence[str], context: Context) -> dict[tu
         for chosen in combinations(names, count):
             if any((name,) not in made for name in chosen if count > 1):
                 continue
-            trial, acted = model.clone(), True
+            trial = model.clone()
             for name in chosen:
                 own = replace(context, limit=None)
                 FORMS[name](trial, own)
-                acted = acted and bool(own.actions)
                 for each in own.declined if count == 1 else ():
                     context.decline(each.rule, each.site, each.reason)
-            if acted:
+                if not own.actions:
+                    break
+            else:
                 made[chosen] = trial
     return made
 

@@ -14,6 +14,7 @@ from onnxslim.evaluation import Tier
 from onnxslim.graph import parse, to_proto
 from onnxslim.passes.quantize import choose_forms
 from onnxslim.passes.quantize.choose_forms import ChooseForms, Form, FormsPlan, fastest
+from onnxslim.passes.quantize.form_bias import join_biases
 from onnxslim.passes.quantize.form_products import merge_products
 from onnxslim.passes.quantize.form_rows import use_rows
 from onnxslim.pipeline import Context, Pass, PassResult
@@ -34,7 +35,7 @@ class Alone(Pass):
         return context.result()
 
 
-ROWS, PRODUCTS = Alone(form=use_rows), Alone(form=merge_products)
+ROWS, PRODUCTS, BIASES = Alone(form=use_rows), Alone(form=merge_products), Alone(form=join_biases)
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 FIRST = "float[2,3] w = {1, 2, -3, 4, 0.5, 6}, float[3] b = {1, -1, 2}"
 WEIGHTS = FIRST + ", float[3,2] v = {3, 1, -2, 1, 1, 0.5}, float[2] c = {1, 2}"
@@ -217,6 +218,35 @@ def test_products_that_cannot_be_one_stay(body: str, reason: str) -> None:
     assert_declines(model_of(body, weights, "float[N,L,M] y, float[N,L,K] z"), PRODUCTS, reason=reason)
 
 
+def test_the_kernel_of_onnxruntime_adds_the_bias_and_keeps_scales_and_zero_points() -> None:
+    body = INT8 + "p = MatMul(xd, wd) y = Add(b, p)"
+    before = model_of(body, INT8_WEIGHTS, "float[N,L,3] y")
+    model = parse(before)
+    assert BIASES.run(model, Context()).actions
+    kernel = model.graph[-1]
+    assert (kernel.domain, kernel.op_type) == ("com.microsoft", "MatMulIntegerToFloat")
+    assert [value.name for value in kernel.inputs] == ["xq", "wq", "xs", "ws", "xz", "wz", "b"]  # type: ignore[union-attr]
+    assert [node.op_type for node in model.graph] == ["QuantizeLinear", "MatMulIntegerToFloat"]
+    assert model.opset_imports["com.microsoft"] == 1
+    assert_same_outputs(before, model, tier=Tier.LOSSY, sqnr=60)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("uint8 xz = {128}", "int8 xz = {0}"), "not in uint8"),
+        (("<axis = 1>", "<axis = 0>"), "one scale a row"),
+        (("float[3] b = {1, -1, 2}", "float[1] b = {1}"), "not one number a column"),
+        (("Add(b, p)", "Sub(b, p)"), "no bias alone is added"),
+    ],
+)
+def test_what_the_kernel_does_not_take_stays(change: tuple[str, str], reason: str) -> None:
+    body = INT8.replace("2,3", "3,3") + "p = MatMul(xd, wd) y = Add(b, p)"
+    weights = INT8_WEIGHTS.replace("int8[2,3] wq = {1, 127, -3,", "int8[3,3] wq = {1, 2, 3, 1, 127, -3,")
+    text = model_of(body, weights, "float[N,L,3] y").replace("float[N,L,2] x", "float[N,L,3] x")
+    assert_declines(text.replace(*change), BIASES, reason=reason)
+
+
 def test_the_fastest_form_beyond_noise_is_chosen() -> None:
     names = [("a",), ("b",), ("a", "b")]
     assert fastest(names, np.array([[0.9, 0.8, 0.85]] * 5)) == (("b",), "")
@@ -253,6 +283,23 @@ def test_the_pass_takes_what_is_faster(samples: list[Sample], monkeypatch: pytes
     assert ChooseForms().apply(model, plan, context).actions
     assert [node.op_type for node in model.graph].count("Gemm") == 2
     assert_same_outputs(model_of(LAYERS), model)
+
+
+@pytest.mark.parametrize(("ops", "count"), [("standard", 1), ("onnxruntime", 2)])
+def test_operators_of_onnxruntime_are_made_only_where_they_are_allowed(
+    ops: str, count: int, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def timing(model: ir.Model, others: Any, feeds: Any, context: Context) -> np.ndarray:
+        tried.append(len(others))
+        return np.array([[0.9, 0.8][: len(others)]] * 5)
+
+    monkeypatch.setattr(choose_forms, "times", timing)
+    before = model_of(INT8 + "p = MatMul(xd, wd) y = Add(p, b)", INT8_WEIGHTS, "float[N,L,3] y")
+    plan = ChooseForms().plan(parse(before), Context.of(samples=samples, ops=ops))
+    assert tried == [count]
+    assert plan.forms == (("rows",) if ops == "standard" else ("integer-bias",))
 
 
 @pytest.mark.parametrize(
