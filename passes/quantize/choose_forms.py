@@ -6,6 +6,7 @@ fastest depends on sizes and on the processor, so no rule knows it: whole models
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -24,8 +25,10 @@ from .form_bias import join_biases
 from .form_products import merge_products
 from .form_rows import use_rows
 
-TURNS = 5
+LEAST_TURNS, TURNS = 3, 5
 """Times that all forms are compared, each time in sessions of their own: memory lies elsewhere in each of them."""
+PATIENCE = 20.0
+"""Seconds after which a slow model is compared no more than the least number of times."""
 SECONDS = 0.4
 """For each form in each turn."""
 LEAST = 0.005
@@ -135,17 +138,17 @@ def faithful(
 
 def times(model: ir.Model, others: Sequence[ir.Model], feeds: Sequence[Feed], context: Context) -> np.ndarray:
     """Time of each of the others as a multiple of the model's, ``float64[turns, others]``."""
-    turns = [
-        rank_latency(
+    turns, ends = list[list[float]](), time.perf_counter() + PATIENCE
+    while len(turns) < LEAST_TURNS or (len(turns) < TURNS and time.perf_counter() < ends):
+        found = rank_latency(
             [model, *others],
             feeds[:4],
             seconds=SECONDS * (1 + len(others)),
             threads=context.threads,
             config=context.target.session_config,
-            seed=seed,
-        )[1:]
-        for seed in range(TURNS)
-    ]
+            seed=len(turns),
+        )
+        turns.append(found[1:])
     return np.array(turns)
 
 

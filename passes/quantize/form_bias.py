@@ -28,17 +28,18 @@ def join_biases(model: ir.Model, context: Context) -> None:
     """
     names = Names.of(model)
     for product in list(model.graph):
-        sources = tuple(sources_of(product))
+        sources = list(sources_of(product))
         if len(sources) < 2:
             continue
+        activation, weight = sources
         found = bias_of(product)
-        reason = found if isinstance(found, str) else why_not(*sources, found[1])
+        reason = found if isinstance(found, str) else why_not(activation, weight, found[1])
         if reason or isinstance(found, str):
             context.decline(NAME, site(product), reason)
             continue
         add, bias = found
         if context.allow(Action(NAME, (add.outputs[0].name or "",), site(product))):
-            _join(model, names, product, sources, add, bias)
+            _join(model, names, product, (activation, weight), add, bias)
 
 
 def sources_of(product: ir.Node) -> Iterator[ir.Node]:
@@ -63,7 +64,7 @@ def why_not(activation: ir.Node, weight: ir.Node, bias: ir.Value) -> str:
 
 
 def _join(
-    model: ir.Model, names: Names, product: ir.Node, sources: tuple[ir.Node, ...], add: ir.Node, bias: ir.Value
+    model: ir.Model, names: Names, product: ir.Node, sources: tuple[ir.Node, ir.Node], add: ir.Node, bias: ir.Value
 ) -> None:
     activation, weight = sources
     inputs = [activation.inputs[0], weight.inputs[0], activation.inputs[1], weight.inputs[1]]

@@ -156,7 +156,7 @@ def _heads(y: ir.Value, columns: int, facts: ShapeFacts) -> tuple[ir.Node, int, 
 
 def _merge(graph: ir.Graph, names: Names, members: Sequence[SiblingProduct]) -> None:
     first = members[0].node
-    base = names.fresh(f"{first.outputs[0].name}_merged")
+    base = names.fresh("merged")  # short: these names are bytes that there were not before
 
     def constant(role: str, arrays: Sequence[np.ndarray]) -> ir.Value:
         return add_initializer(graph, names.fresh(f"{base}_{role}"), np.concatenate(arrays, axis=-1))

@@ -182,7 +182,7 @@ class _Editor:
         node = ir.node("Reshape", [value, target])
         if after is not None:
             self._allow_zero(node)
-        node.name = node.outputs[0].name = self._names.fresh(f"{like.name}_rows")
+        node.name = node.outputs[0].name = self._names.fresh("rows")
         if after is not None:
             self._declare(node.outputs[0], like)
         if before is not None:
@@ -212,9 +212,8 @@ class _Editor:
         columns = tensor.shape.numpy()[0]
         scale = np.broadcast_to(scale, (columns,)).copy()
         integers = np.rint(tensor.numpy().astype(np.float64) / scale).astype(np.int32)
-        name = f"{bias.name}_quantized"
-        inputs = [self._constant(name, integers), self._constant(f"{name}_scale", scale)]
+        inputs = [self._constant("rows_bias", integers), self._constant("rows_bias_scale", scale)]
         node = ir.node("DequantizeLinear", inputs, {"axis": 0})
-        node.name = node.outputs[0].name = self._names.fresh(f"{bias.name}_dequantized")
+        node.name = node.outputs[0].name = self._names.fresh("rows_bias_float")
         product.prepend(node)
         return node.outputs[0]

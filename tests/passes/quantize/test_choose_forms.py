@@ -91,7 +91,7 @@ def test_an_int8_product_adds_its_bias_as_integers() -> None:
     assert bias is not None
     integers, scale = (value.const_value.numpy() for value in bias.inputs)  # type: ignore[union-attr]
     assert integers.dtype == np.int32
-    np.testing.assert_allclose(scale, np.float32(0.02) * np.float32([0.01, 0.02, 0.5]))
+    np.testing.assert_allclose(scale, np.float32(0.02) * np.array([0.01, 0.02, 0.5], np.float32))
     np.testing.assert_allclose(integers * scale, [1, -1, 2], rtol=1e-2)
     assert_same_outputs(before, model, tier=Tier.LOSSY, sqnr=50)
     assert "QGemm" in optimized(model)
@@ -194,7 +194,7 @@ def test_int8_products_keep_the_scale_and_the_zero_point_of_each_column() -> Non
     assert weight is not None
     integers, scale, zero = (value.const_value.numpy() for value in weight.inputs)  # type: ignore[union-attr]
     assert integers.tolist() == [[1, 127, -3, 5, 6], [4, -100, 6, -7, 8]]
-    np.testing.assert_allclose(scale, np.float32([0.01, 0.02, 0.5, 0.3, 0.3]))
+    np.testing.assert_allclose(scale, np.array([0.01, 0.02, 0.5, 0.3, 0.3], np.float32))
     assert zero.dtype == np.int8
     assert [node.op_type for node in model.graph].count("DequantizeLinear") == 2
     assert_same_outputs(before, model, tier=Tier.NUMERIC)
