@@ -33,7 +33,7 @@ def join_biases(model: ir.Model, context: Context) -> None:
             continue
         activation, weight = sources
         found = bias_of(product)
-        reason = found if isinstance(found, str) else why_not(activation, weight, found[1])
+        reason = found if isinstance(found, str) else why_not(activation, weight)
         if reason or isinstance(found, str):
             context.decline(NAME, site(product), reason)
             continue
@@ -50,17 +50,15 @@ def sources_of(product: ir.Node) -> Iterator[ir.Node]:
             yield source
 
 
-def why_not(activation: ir.Node, weight: ir.Node, bias: ir.Value) -> str:
+def why_not(activation: ir.Node, weight: ir.Node) -> str:
     """Why the kernel does not take these factors; empty where it does."""
     zero = constant_tensor(activation.inputs[2]) if len(activation.inputs) > 2 else None
     if zero is None or zero.dtype != ir.DataType.UINT8:
         return "the activation is not in uint8 with a constant zero point"
-    integers, scale, added = (constant_tensor(x) for x in (*weight.inputs[:2], bias))
-    if integers is None or scale is None or added is None or len(integers.shape) != 2:
-        return "the weight is no constant matrix"
-    if len(scale.shape) and weight.attributes.get_int("axis", 1) not in (1, -1):
+    scale = constant_tensor(weight.inputs[1])
+    if scale is None or (len(scale.shape) and weight.attributes.get_int("axis", 1) not in (1, -1)):
         return "the weight has one scale a row"
-    return "" if added.size == integers.shape.numpy()[1] else "the bias is not one number a column"
+    return ""
 
 
 def _join(

@@ -86,6 +86,14 @@ def bias_of(product: ir.Node) -> tuple[ir.Node, ir.Value] | str:
     tensor = constant_tensor(bias)
     if bias is None or tensor is None or len(tensor.shape) != 1 or tensor.dtype != ir.DataType.FLOAT:
         return "what is added to the product is no constant vector"
+    matrix = constant_tensor(weight)
+    if matrix is None:
+        source = weight.producer() if weight is not None else None
+        matrix = None if source is None or not source.inputs else constant_tensor(source.inputs[0])
+    if matrix is None or len(matrix.shape) != 2:
+        return "the weight is no constant matrix"
+    if matrix.shape.numpy()[1] != tensor.size:
+        return "what is added to the product is not one number a column"
     if constant_tensor(weight) is not None:
         return add, bias
     scale = sum_scale(product)
@@ -184,4 +192,6 @@ def row_operands(node: ir.Node, facts: ShapeFacts) -> tuple[int, ...]:
 
 def _is_rows(value: ir.Value | None, y: tuple[object, ...], facts: ShapeFacts) -> bool:
     shape = None if value is None else facts.shape(value)
-    return shape is not None and shape[:-1] == y[:-1] and len(shape) == len(y) and isinstance(shape[-1], int)
+    if shape is None or len(shape) != len(y) or shape[:-1] != y[:-1]:
+        return False
+    return isinstance(shape[-1], int) and shape[-1] > 0

@@ -63,7 +63,7 @@ class _Editor:
             shape = self._facts.shape(y)
             assert shape is not None
             y.shape = None if y.type is None else ir.Shape([None, shape[-1] if isinstance(shape[-1], int) else None])
-            if node.op_type == "LayerNormalization":
+            if node.op_type == "LayerNormalization" and "axis" in node.attributes:
                 node.attributes["axis"] = ir.AttrInt64("axis", -1)
         for product, (add, bias) in self._region.biases.items():
             self._fuse(product, add, bias)

@@ -113,11 +113,17 @@ def test_dims_of_zero_and_outputs_inside_a_region_are_restored() -> None:
         ("p = MatMul(x, w) y = Relu(p)", "no bias alone is added"),
         ("p = MatMul(x, w) q = Add(p, b) r = Add(q, p) y = Relu(r)", "no bias alone is added"),
         ("p = MatMul(x, w) k = ReduceSum <keepdims = 0> (x) q = Add(p, k) y = Relu(q)", "no constant vector"),
-        ("d = Add(w, one) p = MatMul(x, d) q = Add(p, b) y = Relu(q)", "only one side of the product is int8"),
+        ("d = Relu(w) p = MatMul(x, d) q = Add(p, b) y = Relu(q)", "only one side of the product is int8"),
+        ("p = MatMul(x, w) q = Add(p, one) y = Relu(q)", "not one number a column"),
+        ("p = MatMul(x, thin) q = Add(p, b) y = Relu(q)", "not one number a column"),
     ],
 )
 def test_a_product_without_a_bias_stays(body: str, reason: str) -> None:
-    assert_declines(model_of(body, WEIGHTS + ", float one = {1}", "float[N,L,3] y"), ROWS, reason=reason)
+    assert_declines(
+        model_of(body, WEIGHTS + ", float[1] one = {1}, float[2,1] thin = {1, 2}", "float[N,L,3] y"),
+        ROWS,
+        reason=reason,
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,6 +143,17 @@ def test_before_opset_15_only_dims_that_a_constant_can_name_are_restored() -> No
     assert_declines(model_of(LAYERS, head=head), ROWS, reason="below opset 15")
     fixed = model_of(LAYERS, head=head).replace("N,L", "N,4")
     assert ROWS.run(parse(fixed), Context()).actions
+
+
+def test_layer_normalization_and_gelu_stay_inside() -> None:
+    body = """p = MatMul(x, w) q = Add(p, b) n = LayerNormalization <axis = 2> (q, g, b) a = Gelu(n)
+        s = MatMul(a, v) t = Add(s, c) z = Tanh(t) e = MatMul(z, w) f = Add(e, b) y = Add(f, n)"""
+    text = model_of(body, WEIGHTS + ", float[3] g = {1, 2, 3}", "float[N,L,3] y", HEAD.replace("17", "20"))
+    model = parse(text)
+    use_rows(model, Context())
+    assert [node.op_type for node in model.graph].count("Reshape") == 2
+    assert next(node for node in model.graph if node.op_type == "LayerNormalization").attributes["axis"].value == -1
+    assert_same_outputs(text, model)
 
 
 def test_rows_of_unknown_or_other_dims_stay() -> None:
