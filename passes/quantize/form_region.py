@@ -14,7 +14,8 @@ from onnxslim.ops.elementwise import BROADCASTING, ELEMENTWISE
 from onnxslim.pipeline import Action, Context
 
 NAME = "rows"
-INT32_MAX = 2**31 - 1
+LARGEST = 2**30
+"""Of a bias in integers: what is left of int32 holds the sums of products over 32,000 rows of a weight."""
 UNARY = frozenset((*ELEMENTWISE, "Gelu", "Mish"))
 SHAPE_SLICES = 15
 """Opset from which on Shape gives a part of the dims, and a Reshape makes dims of 0."""
@@ -100,7 +101,7 @@ def bias_of(product: ir.Node) -> tuple[ir.Node, ir.Value] | str:
     if isinstance(scale, str):
         return scale
     integers = np.rint(tensor.numpy().astype(np.float64) / scale)
-    if not (np.abs(integers) <= INT32_MAX).all():
+    if not (np.abs(integers) <= LARGEST).all():
         return "the bias does not fit into the integers that the int8 kernel adds"
     return add, bias
 
