@@ -24,6 +24,7 @@ from onnxslim.samples.feeds import JUDGED
 from .form_bias import join_biases
 from .form_products import merge_products
 from .form_rows import use_rows
+from .form_tables import slice_tables
 
 LEAST_TURNS, TURNS = 3, 5
 """Times that all forms are compared, each time in sessions of their own: memory lies elsewhere in each of them."""
@@ -39,7 +40,7 @@ INAUDIBLE_DB = 30.0
 """... unless it keeps as much as this."""
 
 Form = Callable[[ir.Model, Context], None]
-STANDARD: Mapping[str, Form] = {"merge-products": merge_products, "rows": use_rows}
+STANDARD: Mapping[str, Form] = {"slice-tables": slice_tables, "merge-products": merge_products, "rows": use_rows}
 FORMS: Mapping[str, Form] = {**STANDARD, "integer-bias": join_biases}
 """In the order in which they are applied; those that are not of the standard make operators of onnxruntime alone."""
 

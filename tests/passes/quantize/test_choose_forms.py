@@ -17,6 +17,7 @@ from onnxslim.passes.quantize.choose_forms import ChooseForms, Form, FormsPlan, 
 from onnxslim.passes.quantize.form_bias import join_biases
 from onnxslim.passes.quantize.form_products import merge_products
 from onnxslim.passes.quantize.form_rows import use_rows
+from onnxslim.passes.quantize.form_tables import slice_tables
 from onnxslim.pipeline import Context, Pass, PassResult
 from onnxslim.samples import Sample
 from tests.rewriting import assert_declines, assert_rewrites, assert_same_outputs
@@ -36,6 +37,7 @@ class Alone(Pass):
 
 
 ROWS, PRODUCTS, BIASES = Alone(form=use_rows), Alone(form=merge_products), Alone(form=join_biases)
+TABLES = Alone(form=slice_tables)
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 FIRST = "float[2,3] w = {1, 2, -3, 4, 0.5, 6}, float[3] b = {1, -1, 2}"
 WEIGHTS = FIRST + ", float[3,2] v = {3, 1, -2, 1, 1, 0.5}, float[2] c = {1, 2}"
@@ -262,6 +264,51 @@ def test_what_the_kernel_does_not_take_stays(change: tuple[str, str], reason: st
     weights = INT8_WEIGHTS.replace("int8[2,3] wq = {1, 127, -3,", "int8[3,3] wq = {1, 2, 3, 1, 127, -3,")
     text = model_of(body, weights, "float[N,L,3] y").replace("float[N,L,2] x", "float[N,L,3] x")
     assert_declines(text.replace(*change), BIASES, reason=reason)
+
+
+POSITIONS = "p = Slice(numbers, start, end, axis) r = Gather(t, p)"
+TABLE = """float[4,2] t = {1, 2, 3, 4, 5, 6, 7, 8}, int64[1,3] numbers = {1, 2, 3}, int64[1] start = {0},
+    int64[1] axis = {1}"""
+
+
+def looked_up(body: str, table: str = TABLE) -> str:
+    return f"{HEAD} g (int64[1] end) => (float[1,N,2] y) <{table}> {{ {body} }}"
+
+
+def test_rows_side_by_side_are_a_slice_of_the_table() -> None:
+    assert_rewrites(
+        looked_up(POSITIONS + " y = Neg(r)"),
+        looked_up(
+            "r = Slice(t, start, end, axis) y = Neg(r)",
+            "float[1,3,2] t = {3, 4, 5, 6, 7, 8}, int64[1] start = {0}, int64[1] axis = {1}",
+        ),
+        TABLES,
+        feeds=[{"end": np.array([end])} for end in (0, 1, 3, 9, -1)],
+    )
+
+
+def test_an_int8_table_is_made_float_before_it_is_sliced() -> None:
+    table = TABLE.replace("float[4,2] t", "int8[4,2] t") + ", float[2] s = {0.5, 2}"
+    before = looked_up(POSITIONS + " c = Cast <to = 1> (r) d = Mul(c, s) y = Neg(d)", table)
+    model = parse(before)
+    assert TABLES.run(model, Context()).actions
+    assert [node.op_type for node in model.graph] == ["Cast", "Mul", "Slice", "Neg"]
+    assert_same_outputs(before, model, feeds=[{"end": np.array([end])} for end in (0, 2, 3)], tier=Tier.EXACT)
+    assert optimized(model) == ["Slice", "Neg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("axis = {1}", "axis = {0}"), "along another dim"),
+        (("numbers = {1, 2, 3}", "numbers = {-1, 0, 1}"), "count from the end"),
+        (("numbers = {1, 2, 3}", "numbers = {2, 3, 4}"), "no rows of the table"),
+        (("y = Neg(r)", "k = MatMul(r, t) y = Neg(r)"), "something else needs the table"),
+        (("numbers = {1, 2, 3}", "numbers = {1, 3, 2}"), None),
+    ],
+)
+def test_other_rows_are_looked_up(change: tuple[str, str], reason: str | None) -> None:
+    assert_declines(looked_up(POSITIONS + " y = Neg(r)").replace(*change), TABLES, reason=reason)
 
 
 def test_the_fastest_form_beyond_noise_is_chosen() -> None:
