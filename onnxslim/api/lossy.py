@@ -69,7 +69,7 @@ class Lossy:
         made = Candidate.of(outcome, weigh(outcome.model) if outcome.modified else None, task.verb.done)
         made = replace(made, notes=self.base.notes + (parts.notes if parts is not None else ()), unverified="")
         made = replace(made, found=replace(made.found, parity=None))
-        names = [each.name for each in lossy_of(passes) if not each.only_stores]
+        names = [each.name for each in lossy_of(passes) if not each.secondary]
         computing = [step for step in outcome.steps if step.name in (names or [each.name for each in lossy_of(passes)])]
         acted = [each.name for each in lossy_of(passes) if outcome.acted(each.name)]
         if not acted:

@@ -49,7 +49,7 @@ def int8_passes(of_quantize: Mapping[str, Any], of_store: Mapping[str, Any], ops
     store = make_pass(get_pass("store"), of_store)
     floats = of_store.get("rest") == "float"
     quantize = make_pass(get_pass("quantize"), {"weigh_bytes": floats} | dict(of_quantize))
-    kernels = [quantize, get_pass("quantize-lstm")()]
+    kernels = [quantize, get_pass("quantize-lstm")(), get_pass("choose-forms")()]
     storage = [] if floats else [store, make_pass(get_pass("encode"), {"encoding": "folded"})]
     fused = [get_pass("fuse-onnxruntime")()] if ops == "onnxruntime" else []
     return [*kernels, *storage, *fused]

@@ -81,6 +81,7 @@ BUILT_IN: dict[str, str] = {
     "prune": "onnxslim.passes.prune.prune_channels:PruneChannels",
     "quantize": "onnxslim.passes.quantize.static_int8:QuantizeStatic",
     "quantize-lstm": "onnxslim.passes.quantize.quantize_lstm:QuantizeLstm",
+    "choose-forms": "onnxslim.passes.quantize.choose_forms:ChooseForms",
     "sparsify": "onnxslim.passes.sparse.sparsify:Sparsify",
     "encode": "onnxslim.passes.sparse.encode:Encode",
     "decode": "onnxslim.passes.sparse.decode:Decode",

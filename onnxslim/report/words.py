@@ -63,6 +63,7 @@ VERBS = {
             unpacks=True,
             lists_weights=True,
         ),
+        Verb(name="choose-forms", done="other forms", result="the model in other forms", unpacks=True),
         Verb(
             name="store",
             done="weights in few bits",

@@ -64,6 +64,7 @@ class StoreWeights(Pass):
     tier: ClassVar[Tier] = Tier.LOSSY
     for_size: ClassVar[bool] = True
     only_stores: ClassVar[bool] = True
+    secondary: ClassVar[bool] = True
     plan_types: ClassVar[tuple[type, ...]] = (StorePlan, Fitted, Levels, TableCodes, TableForm)
 
     rest: Literal["auto", "small", "int8", "float"] = field(
