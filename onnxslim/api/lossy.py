@@ -118,7 +118,7 @@ class Lossy:
     def _limits(self, passes: Sequence[Pass]) -> Constraints:
         """What a result of these passes must keep."""
         task, lossy = self.task, lossy_of(passes)
-        slowing = [each for each in lossy if not each.only_stores]
+        slowing = [each for each in lossy if not each.secondary and each.name in VERBS]
         for_size = len(lossy) == 1 and lossy[0].for_size and any(each.packs for each in passes)
         return Constraints(
             most_bytes=task.source.bytes,

@@ -43,7 +43,7 @@ CORRECTIONS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class ErrorBudget:
     """How much error few bits may add.
 
     Attributes:
@@ -68,7 +68,13 @@ class FormSearch:
     """
 
     def __init__(
-        self, model: ir.Model, items: Sequence[Storable], context: Context, budget: Budget, *, only_int8: bool = False
+        self,
+        model: ir.Model,
+        items: Sequence[Storable],
+        context: Context,
+        budget: ErrorBudget,
+        *,
+        only_int8: bool = False,
     ) -> None:
         self.model, self.context, self.budget, self.only_int8 = model, context, budget, only_int8
         self.items = {each.name: each for each in items}
@@ -93,12 +99,15 @@ class FormSearch:
         db = self._quality(forms)
         if db >= benign and self.only_int8:
             return forms
+        allowed = min(power(self.least) - power(before), power(self.budget.added))
+        if allowed <= 0:
+            self.context.decline("store", "model", f"the outputs have {before:.1f} dB, {self.least:.1f} dB are needed")
+            return {}
         tables = self._tables()
         if any(each.request is not None for each in self.items.values()):  # they make up for their rounding now
             db = max(db, self._quality(forms))
         found = forms if db >= benign else {}
         added = power(self.budget.added) * max(len(self.model.graph.outputs), 1)  # predictions add outputs up
-        allowed = min(power(self.least) - power(before), power(self.budget.added))
         budget, low, high = allowed, allowed / 1024, added
         tried = [forms]
         for _ in range(CORRECTIONS):

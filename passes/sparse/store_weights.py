@@ -21,7 +21,7 @@ from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 
 from .fit import Fitted
-from .form_search import Budget, FormSearch
+from .form_search import ErrorBudget, FormSearch
 from .grids import Levels, Values
 from .storable import Storable, StoredTable, StoredWeight
 from .store import store
@@ -31,7 +31,7 @@ from .weights import Weight, weights_of
 
 LEAST = 192
 """Numbers of a weight from which on the nodes that give it back are worth their bytes."""
-BUDGETS = {"auto": Budget(), "int8": Budget(), "small": Budget(drop=3.8, added=20.0)}
+BUDGETS = {"auto": ErrorBudget(), "int8": ErrorBudget(), "small": ErrorBudget(drop=3.8, added=20.0)}
 """By ``rest``."""
 TABLE_OPSET = 13
 """From which on codes are gathered and unpacked."""

@@ -42,6 +42,10 @@ def compressed() -> onnxslim.Result:
     return onnxslim.compress(DIGITS.path(), samples=SAMPLES, bench=False)
 
 
+QUANTIZE = ["quantize", "quantize-lstm", "choose-forms", "store", "encode"]
+"""The passes of the verb after slimming."""
+
+
 def faked(ratio: float) -> Latency:
     verdict = "slower" if ratio > 1 else "faster"
     return Latency(ratio, ratio, ratio, verdict, 1.0, ratio, 0.01, 100, 10, 1)  # type: ignore[arg-type]
@@ -56,7 +60,7 @@ def test_compress_makes_the_digits_cnn_smaller_and_keeps_its_score(compressed: o
     assert report.output.bytes * 3 < report.input.bytes
     assert report.parity is not None
     assert report.parity.evidence == "samples"
-    assert [step.name for step in report.steps] == ["slim", "quantize", "store", "encode"]
+    assert [step.name for step in report.steps] == ["slim", *QUANTIZE]
     before, after = (DIGITS.score(open_session(each).run) for each in (DIGITS.path(), model))
     assert after > before - 0.01
 
@@ -264,7 +268,7 @@ def test_a_slower_result_is_dropped_for_the_slimmed_one(monkeypatch: pytest.Monk
     assert "slower here: 0.80x" in result.report.reason
     assert result.report.attempt is not None
     assert result.report.attempt.latency == faked(1.25)
-    assert [step.name for step in result.report.attempt.steps] == ["quantize", "store", "encode"]
+    assert [step.name for step in result.report.attempt.steps] == QUANTIZE
     assert [step.name for step in result.report.steps] == ["slim", "encode"]
     assert result.report.latency is None
     assert result.report.parity is not None

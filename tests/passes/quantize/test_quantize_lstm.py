@@ -255,9 +255,7 @@ def test_standard_operators_are_the_default_and_the_reason_names_the_option() ->
     model = net(f"y = {LSTM}", {"w": (1, 16, 6), "r": (1, 16, 4)})
     found, result = run(model, ops="standard")
     assert to_bytes(found) == to_bytes(model)
-    assert [each.reason for each in result.declined] == [
-        "--ops onnxruntime would run 160 weights in int8"
-    ]
+    assert [each.reason for each in result.declined] == ["--ops onnxruntime would run 160 weights in int8"]
 
 
 def test_without_timing_small_layers_stay() -> None:
