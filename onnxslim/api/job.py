@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from onnxslim.errors import FIX, CheckFailed
 from onnxslim.evaluation.baseline import is_labelled
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import operators_from
+from onnxslim.graph.annotations import annotation_bytes
 from onnxslim.graph.listed import defaults
 from onnxslim.packing import ledger
 from onnxslim.pipeline import Pass, RunConfig, dump_recipe
@@ -30,6 +32,8 @@ from onnxslim.search.fallback import lossy_of
 if TYPE_CHECKING:
     from onnxslim.report import ModelFacts
 
+ANNOTATED = 0.05
+"""Share of a file that notes on its nodes must be to be worth saying."""
 COMPARABLE = "give inputs that the model takes, or load its operators with custom_op_library"
 
 
@@ -152,6 +156,7 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
         original = source.original() if kept.untouched else None
         saved = write(kept.model, output, external_data=config.external_data, encoded=kept.encoded, original=original)
         size, files = saved.bytes, written(saved, output)
+    notes += _annotated(task, kept, size)
     parts = task.evaluator.parts if lossy else None
     report = Report(
         command=task.verb.name,
@@ -215,6 +220,14 @@ def _notes(task: Task) -> Sequence[str]:
     if sparse and not any(each.encodes for each in task.passes):
         notes.append(f"no pass stores the zeros and few values in fewer bytes: encode behind {sparse[0]} does")
     return notes
+
+
+def _annotated(task: Task, kept: Candidate, size: int | None) -> Sequence[str]:
+    """What of the file only says something about it, where that is much."""
+    said = 0 if task.config.strip else annotation_bytes(kept.model)
+    if said < ANNOTATED * (size or math.inf):
+        return ()
+    return (f"{said:,} bytes of it are the exporter's notes on its nodes: --strip (strip=True) drops them",)
 
 
 def _facts_of(task: Task, kept: Candidate, path: str | os.PathLike[str] | None, size: int | None) -> ModelFacts:

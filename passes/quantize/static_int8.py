@@ -230,7 +230,9 @@ class QuantizeStatic(Pass):
         found: list[Int8Group] = []
         for node in nodes(model):
             if not node.domain and node.op_type in UNSUPPORTED:
-                context.decline("quantize", site(node), f"onnxruntime has no int8 kernel of {node.op_type}")
+                context.decline(
+                    "quantize", site(node), f"onnxruntime makes no int8 kernel of {node.op_type} and Q/DQ pairs"
+                )
             if node.domain or node.op_type not in OPERATORS:
                 continue
             group: str | Int8Group

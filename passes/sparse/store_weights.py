@@ -33,6 +33,8 @@ LEAST = 192
 """Numbers of a weight from which on the nodes that give it back are worth their bytes."""
 BUDGETS = {"auto": ErrorBudget(), "int8": ErrorBudget(), "small": ErrorBudget(drop=3.8, added=20.0)}
 """By ``rest``."""
+SEARCH_UP_TO = 1 << 30
+"""Bytes of weights beyond which nothing but int8 is tried."""
 TABLE_OPSET = 13
 """From which on codes are gathered and unpacked."""
 
@@ -81,7 +83,9 @@ class StoreWeights(Pass):
         items = [] if self.rest == "float" else list(_storable(model, context))
         if not items:
             return StorePlan()
-        forms = FormSearch(model, items, context, BUDGETS[self.rest], only_int8=self.rest == "int8").run()
+        large = sum(each.tensor.nbytes for each in items) > SEARCH_UP_TO
+        only_int8 = large or self.rest == "int8"
+        forms = FormSearch(model, items, context, BUDGETS[self.rest], only_int8=only_int8).run()
         chosen = [(each, forms[each.name]) for each in items if each.name in forms]
         return StorePlan(
             forms,

@@ -226,6 +226,15 @@ def test_what_was_not_quantized_says_the_most_frequent_reason() -> None:
     assert f"why: {made.reason}" in str(made).splitlines()
 
 
+def test_what_exporters_write_about_their_nodes_is_noted_where_it_is_much() -> None:
+    model = load(DIGITS.path())
+    model.graph[0].metadata_props["trace"] = "line\n" * 20_000
+    said = "100,005 bytes of it are the exporter's notes on its nodes"
+    assert any(said in note for note in simplify(model).report.notes)
+    assert not any("notes on its nodes" in note for note in simplify(model, strip=True).report.notes)
+    assert not any("notes on its nodes" in note for note in simplify(DIGITS.path()).report.notes)
+
+
 def test_a_drop_that_the_samples_cannot_show_is_noted() -> None:
     result = onnxslim.quantize(
         DIGITS.path(), samples=SAMPLES, metric=lambda run, samples: 1.0, max_drop=0.01, bench=False, search=False
