@@ -18,7 +18,8 @@ def _texts(model: ir.Model) -> Iterator[str]:
     yield model.graph.doc_string or ""
     for node in nodes(model):
         yield node.doc_string or ""
-        for each in (node, *node.outputs):
+        owners: list[ir.Node | ir.Value] = [node, *node.outputs]
+        for each in owners:
             for key, value in each.metadata_props.items():
                 yield key
                 yield value
