@@ -26,10 +26,8 @@ from .allocate import measured, some_samples
 from .forms import PricedForm, cheapest
 from .storable import Storable
 
-ENOUGH = 30.0
-"""dB of the worst part from which on outputs count as good. The int8 search aims at as much."""
 BENIGN = 20.0
-"""The same of int8 alone: per channel it has cost no model a score that was measured here."""
+"""dB of the worst part from which on int8 alone is good: per channel it has cost no score that was measured here."""
 MARGIN = 1.0
 """dB by which outputs are better than they must be: other samples decide whether they are."""
 SLIGHT = 0.2
@@ -49,11 +47,13 @@ class ErrorBudget:
     """How much error few bits may add.
 
     Attributes:
-        drop: dB that the worst part may lose below `ENOUGH`, on the samples that are chosen by: on others a bit more.
+        enough: dB of the worst part from which on outputs are good with fewer than 8 bits.
+        drop: dB that the worst part may lose below that, on the samples that are chosen by: on others a bit more.
         added: dB of the outputs under which the noise of fewer than 8 bits stays in any case, by prediction: where int8
             has left little, 1 dB of it is much.
     """
 
+    enough: float = 36.0
     drop: float = 0.8
     added: float = 30.0
 
@@ -98,7 +98,7 @@ class FormSearch:
         before = self._decibels(self.model)
         # Kernels may have left less than the floor on one half, and more on the whole: nearly all of it stays.
         floor = min(self.context.min_sqnr + MARGIN, before - SLIGHT)
-        self.least, benign = (max(min(before - self.budget.drop, most), floor) for most in (ENOUGH, BENIGN))
+        self.least, benign = (max(min(before - self.budget.drop, most), floor) for most in (self.budget.enough, BENIGN))
         self.context.progress(f"store {len(forms)} weights in few bits: {before:.1f} dB, {self.least:.1f} dB at least")
         db = self._quality(forms)
         if db >= benign and self.only_int8:

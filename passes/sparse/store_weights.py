@@ -1,7 +1,7 @@
 """The weights that no integer kernel reads, stored in few bits: onnxruntime computes the floats when it loads the file.
 
 A weight costs nothing at run time in any of the forms of `forms`, only bytes and some error. How much error all of them
-may add is said by a budget (`form_search`): 1 dB of the worst part of the outputs, or whatever leaves it above 30 dB.
+may add is said by a budget (`form_search`): 1 dB of the worst part of the outputs, or whatever leaves it above 36 dB.
 The forms are chosen by what each weight does to the outputs, the whole is built and compared with the original, and
 where the prediction was wrong the budget is corrected. Of embedding tables the rows are gathered as codes (`tables`):
 they are small in memory too.
@@ -31,7 +31,7 @@ from .weights import Weight, weights_of
 
 LEAST = 192
 """Numbers of a weight from which on the nodes that give it back are worth their bytes."""
-BUDGETS = {"auto": ErrorBudget(), "int8": ErrorBudget(), "small": ErrorBudget(drop=3.8, added=20.0)}
+BUDGETS = {"auto": ErrorBudget(), "int8": ErrorBudget(), "small": ErrorBudget(enough=30.0, drop=3.8, added=20.0)}
 """By ``rest``."""
 SEARCH_UP_TO = 1 << 30
 """Bytes of weights beyond which nothing but int8 is tried."""

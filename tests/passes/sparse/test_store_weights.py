@@ -14,7 +14,7 @@ from onnxslim.evaluation import Reference, Tier
 from onnxslim.execution import optimized_graph
 from onnxslim.graph import load, to_bytes
 from onnxslim.packing import PREFIX
-from onnxslim.passes.sparse import form_search
+from onnxslim.passes.sparse import form_search, store_weights
 from onnxslim.passes.sparse.encode import Encode
 from onnxslim.passes.sparse.forms import PricedForm, cheapest
 from onnxslim.passes.sparse.store_weights import StoreWeights
@@ -77,10 +77,10 @@ def forms(result: PassResult) -> set[str]:
 
 @pytest.mark.parametrize("name", HEAVY)
 def test_weights_become_few_bits_and_onnxruntime_makes_floats_of_them_once(name: str) -> None:
-    before, after, result, db = run(name, StoreWeights())
+    before, after, result, db = run(name, StoreWeights(rest="small"))
     assert {action.site for action in result.actions} == set(HEAVY[name][1])
     assert forms(result) - {"int8"}, "noise of 30 dB leaves room for fewer bits than 8"
-    assert db > form_search.ENOUGH - 3
+    assert db > store_weights.BUDGETS["small"].enough - 3
     assert {node.op_type for node in after.graph} - {node.op_type for node in before.graph} <= {"Cast", "Mul"}
     assert sum(node.name is not None and node.name.startswith(PREFIX) for node in after.graph) == len(result.actions)
     kinds = [node.op_type for node in optimized_graph(after).graph.node]
@@ -155,7 +155,7 @@ def open_it(model: ir.Model) -> Any:
 def test_a_branch_that_no_sample_takes_keeps_eight_bits() -> None:
     model = with_weights(BRANCHES, {"a": (32, 32), "b": (32, 32)})
     after = model.clone()
-    result = StoreWeights().run(after, context(data((5, 32), 32, which=np.array(True))))
+    result = StoreWeights(rest="small").run(after, context(data((5, 32), 32, which=np.array(True))))
     by_name = {action.site: action.detail.partition(":")[0] for action in result.actions}
     assert by_name["b"] == "int8"
     assert by_name["a"] != "int8"
