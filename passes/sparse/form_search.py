@@ -17,7 +17,7 @@ from onnxslim.calibration import Statistics
 from onnxslim.evaluation import Lengths, OutputNoise, Reference
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import Feed, open_session
-from onnxslim.graph.edit import constant_tensor, set_constant
+from onnxslim.graph.edit import set_constant
 from onnxslim.pipeline import Context
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import HELD_OUT, PROBED
@@ -36,6 +36,8 @@ SECONDS = 60.0
 """That the effect of single constants is measured for, the largest first. Those beyond stay in int8."""
 CHECK, FEWEST = 4.0, 8
 """Seconds that one comparison with the original may take, and the fewest samples for it."""
+HALVED = 4
+"""Samples from which on each half of them is compared by itself."""
 STEPS = 64
 """Budgets that are looked at for a choice that was not tried."""
 CORRECTIONS = 6
@@ -80,13 +82,16 @@ class FormSearch:
     ) -> None:
         self.model, self.context, self.budget, self.only_int8 = model, context, budget, only_int8
         self.items = {each.name: each for each in items}
+        places = {value: place for place, value in enumerate(_constants(model))}
+        self.places = {each.name: places[each.value] for each in items}
         samples = context.selection if context.selection is not None else context.samples
         self.feeds = _affordable(model, feeds_of(samples or (), HELD_OUT, context.memory // 8), context.threads)
         self.least = -math.inf
         self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
         origin, threads = context.original or model, os.cpu_count() or 1
-        # What holds on one half of the samples by luck shall not be chosen for it: the worse of both counts.
-        halves = [half for half in (self.feeds[::2], self.feeds[1::2]) if half]
+        # What holds on one half of the samples by luck shall not be chosen for it: the worse of both counts. A half of
+        # one sample says little: what varies from sample to sample is the signal.
+        halves = [self.feeds[::2], self.feeds[1::2]] if len(self.feeds) >= HALVED else [self.feeds] * bool(self.feeds)
         self.references = [Reference(origin, half, tier=Tier.LOSSY, threads=threads) for half in halves]
 
     def run(self) -> dict[str, str]:
@@ -167,7 +172,7 @@ class FormSearch:
         found: dict[str, list[PricedForm]] = {}
         noise = OutputNoise(self.model, self.feeds[:PROBED], context.threads, context.memory // 4)
         model = self.model.clone()
-        own = {value.name: value for graph in model.graphs() for value in _constants(graph)}
+        own = _constants(model)
         for some, statistics in measured(
             self.model,
             sorted(self.items.values(), key=lambda each: -each.tensor.nbytes),
@@ -179,7 +184,7 @@ class FormSearch:
             for item in some:
                 context.progress(f"measure weight {len(found) + 1} of {len(self.items)}")
                 late = time.perf_counter() > until
-                cost = 0.0 if late else self._cost(item, statistics, own[item.name], model, noise)
+                cost = 0.0 if late else self._cost(item, statistics, own[self.places[item.name]], model, noise)
                 if cost > 0:
                     unit = cost / max(item.error(item.forms()[0]), 1e-300)
                     found[item.name] = [
@@ -206,13 +211,10 @@ class FormSearch:
     def _built(self, forms: Mapping[str, str]) -> ir.Model:
         """A clone that computes what the stored constants make."""
         model = self.model.clone()
-        for graph in list(model.graphs()):
-            for value in _constants(graph):
-                name, tensor = value.name or "", constant_tensor(value)
-                if forms.get(name, "float") == "float" or tensor is None:
-                    continue
-                if tensor.shape == self.items[name].tensor.shape:  # another branch may have one of its name
-                    set_constant(value, self.items[name].array(forms[name]))
+        own = _constants(model)
+        for name, form in forms.items():
+            if form != "float":
+                set_constant(own[self.places[name]], self.items[name].array(form))
         return model
 
 
@@ -242,10 +244,13 @@ def power(db: float) -> float:
     return 0.0 if db == math.inf else float(10 ** (-db / 10))
 
 
-def _constants(graph: ir.Graph | ir.Function) -> list[ir.Value]:
-    """Initializers and outputs of Constant nodes."""
-    made = [node.outputs[0] for node in graph if node.op_type == "Constant" and not node.domain]
-    return [*(graph.initializers.values() if isinstance(graph, ir.Graph) else ()), *made]
+def _constants(model: ir.Model) -> list[ir.Value]:
+    """Initializers and outputs of Constant nodes, in the same order on a clone: two branches may share a name."""
+    found = list[ir.Value]()
+    for graph in model.graphs():
+        found += graph.initializers.values() if isinstance(graph, ir.Graph) else ()
+        found += (node.outputs[0] for node in graph if node.op_type == "Constant" and not node.domain)
+    return found
 
 
 def _affordable(model: ir.Model, feeds: list[Feed], threads: int) -> list[Feed]:

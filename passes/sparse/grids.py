@@ -91,7 +91,7 @@ def levels(
         return Levels(codes, scale, whole=False, dtype=dtype)
     top = TOP[kind]
     whole = np.arange(-top, top + 1, dtype=np.float32)
-    scale = _positive(largest / top)
+    scale = _positive(np.minimum(largest / top, np.nextafter(np.finfo(SINGLE).max / top, 0, dtype=np.float32)))
     if kind == "int8":
         return Levels(whole, scale, whole=True, dtype=dtype)
     best, errors = scale, np.full(len(rows), np.inf)

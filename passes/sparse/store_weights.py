@@ -107,7 +107,9 @@ class StoreWeights(Pass):
 
 
 def _tables(model: ir.Model) -> list[Table]:
-    return tables_of(model) if model.opset_imports.get("", 0) >= TABLE_OPSET else []
+    """The first of each name: two branches may each have a table of the same one."""
+    found = tables_of(model) if model.opset_imports.get("", 0) >= TABLE_OPSET else []
+    return list({each.key: each for each in reversed(found)}.values())[::-1]
 
 
 def _weights(model: ir.Model, context: Context) -> Iterator[Weight]:

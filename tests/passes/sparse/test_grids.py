@@ -101,3 +101,9 @@ def test_a_codebook_of_few_numbers_is_these() -> None:
 @pytest.mark.parametrize("zero", [True, False])
 def test_a_codebook_of_nothing_has_an_entry(zero: bool) -> None:
     assert codebook(np.zeros(0), np.zeros(0), 16, zero).tolist() == [0]
+
+
+def test_the_largest_single_is_not_scaled_beyond_it() -> None:
+    rows = np.array([[np.finfo(np.float32).max, -1e38]])
+    made = levels(rows, np.ones(2), "int8", 16, np.zeros((1, 2), bool))
+    assert np.allclose(made.project(rows) / rows, 1, atol=0.01)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 from onnxslim.evaluation import Reference, Tier
 from onnxslim.execution import optimized_graph
@@ -197,3 +199,44 @@ def test_the_budget_is_spent_where_it_saves_most() -> None:
 @pytest.mark.parametrize(("db", "noise"), [(20.0, 0.01), (math.inf, 0.0)])
 def test_power(db: float, noise: float) -> None:
     assert form_search.power(db) == pytest.approx(noise)
+
+
+@pytest.mark.parametrize("length", [64, 128])
+@pytest.mark.parametrize("which", [True, False])
+def test_branches_whose_constants_share_names_keep_their_own(length: int, which: bool) -> None:
+    rng = np.random.default_rng(0)
+
+    def branch(columns: int) -> onnx.GraphProto:
+        arrays = {"t": rng.normal(size=(1100, columns)), "w": rng.normal(size=(32, columns))}
+        nodes = [helper.make_node("Gather", ["t", "i"], ["e"]), helper.make_node("MatMul", ["x", "w"], ["m"])]
+        nodes.append(helper.make_node("Add", ["e", "m"], ["sum"]))
+        constants = [onnx.numpy_helper.from_array(each.astype(np.float32), name) for name, each in arrays.items()]
+        return helper.make_graph(nodes, "b", [], [value("sum", TensorProto.FLOAT, ["n", None])], constants)
+
+    def value(name: str, dtype: int, dims: list[str | int | None]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, dtype, dims)
+
+    node = helper.make_node("If", ["which"], ["y"], then_branch=branch(64), else_branch=branch(length))
+    ins = [value("i", TensorProto.INT64, ["n"]), value("x", TensorProto.FLOAT, ["n", 32])]
+    graph = helper.make_graph(
+        [node], "g", [*ins, value("which", TensorProto.BOOL, [])], [value("y", TensorProto.FLOAT, ["n", None])]
+    )
+    model = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    after = model.clone()
+    places = np.array([0, 7, 1099])
+    result = StoreWeights().run(after, context(data((3, 32), 16, which=np.array(which), i=places)))
+    assert {action.site for action in result.actions} == {"t", "w"}
+    for each in (True, False):
+        feeds = [one.feed for one in data((3, 32), 4, seed=3, which=np.array(each), i=places)]
+        assert Reference(model, feeds, tier=Tier.LOSSY).check(after).worst_sqnr > 27
+
+
+def test_halves_of_one_sample_each_judge_nothing() -> None:
+    """One output of its own magnitude, seen once: a single number does not vary."""
+    text, shapes, _ = HEAVY["layers"]
+    after = with_weights(text, shapes)
+    tensor = after.graph.initializers["c"].const_value
+    assert tensor is not None
+    after.graph.initializers["c"].const_value = ir.tensor(tensor.numpy() * np.array([1] * 7 + [100], np.float32))
+    result = StoreWeights().run(after, context(data((1, 32), 4)))
+    assert {action.site for action in result.actions} == {"a", "b", "c"}
