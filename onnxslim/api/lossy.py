@@ -70,12 +70,15 @@ class Lossy:
         made = replace(made, notes=self.base.notes + (parts.notes if parts is not None else ()), unverified="")
         made = replace(made, found=replace(made.found, parity=None))
         names = [each.name for each in lossy_of(passes) if not each.secondary]
-        computing = [step for step in outcome.steps if step.name in (names or [each.name for each in lossy_of(passes)])]
+        every = [each.name for each in lossy_of(passes)]
+        computing = [step for step in outcome.steps if step.name in (names or every)]
+        nothing = next((VERBS[name].nothing for name in names if name in VERBS), task.verb.nothing)
         acted = [each.name for each in lossy_of(passes) if outcome.acted(each.name)]
         if not acted:
-            return replace(made, rejection=Rejection(why_nothing(computing, task.verb.nothing)))
-        if not any(step.result.actions for step in computing):
-            made = replace(made, decision=VERBS[acted[-1]].done).because(why_nothing(computing, task.verb.nothing))
+            return replace(made, rejection=Rejection(why_nothing(computing, nothing)))
+        if not set(acted) & set(names):
+            made = replace(made, decision=VERBS[acted[-1]].done)
+            made = made.because(why_nothing(computing, nothing)) if names else made
         if parts is None:
             made = made.noting("there were no samples: what this does to the outputs was not measured")
         if promised := [each.reason for step in outcome.steps for each in step.result.declined if OWN in each.reason]:

@@ -10,6 +10,7 @@ from onnxslim.api.job import rewrite
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
 from onnxslim.api.task import divide
+from onnxslim.errors import InputError
 from onnxslim.pipeline import Pass, get_pass, make_pass
 from onnxslim.pipeline.config import Ops
 
@@ -46,10 +47,15 @@ def int8_passes(of_quantize: Mapping[str, Any], of_store: Mapping[str, Any], ops
         of_store: Options of the pass ``store``.
         ops: Operators that the result may have.
     """
+    if of_quantize.get("weights_only") and of_store.get("rest") == "float":
+        raise InputError("weights_only and rest=float leave nothing to do", mend="give one of the two")
     store = make_pass(get_pass("store"), of_store)
     floats = of_store.get("rest") == "float"
     quantize = make_pass(get_pass("quantize"), {"weigh_bytes": floats} | dict(of_quantize))
+    if dict(of_quantize) == {"weights_only": True}:
+        return [store, make_pass(get_pass("encode"), {"encoding": "folded"})]
     kernels = [quantize, get_pass("quantize-lstm")(), get_pass("choose-forms")()]
     storage = [] if floats else [store, make_pass(get_pass("encode"), {"encoding": "folded"})]
+    # Before strip, which leaves names too short for another operator to take less.
     fused = [get_pass("fuse-onnxruntime")()] if ops == "onnxruntime" else []
-    return [*kernels, *storage, *fused]
+    return [*kernels, *fused, *storage]

@@ -45,7 +45,7 @@ def simplify(
     passes = [get_pass("slim")()] if recipe is None else list(recipe)
     for each in passes:
         if each.needs_samples:
-            raise InputError(f"the pass {each.name!r} does not belong into slim", mend="use compress with this recipe")
+            raise InputError(f"the pass {each.name!r} does not belong in slim", mend="use compress with this recipe")
     if settings.get("ops") == "onnxruntime":
         skip = tuple(name for each in passes for name in getattr(each, "skip", ()))
         passes.append(make_pass(get_pass("fuse-onnxruntime"), {"skip": skip}))

@@ -15,7 +15,7 @@ from onnxslim.graph.edit import constant_tensor, inline
 from .decoder import PREFIX
 
 
-def decoded_values(graph: ir.Graph) -> Iterator[ir.Value]:
+def decoded_values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
     """The tensors that nodes of a graph unpack."""
     return (node.outputs[0] for node in graph if (node.name or "").startswith(PREFIX))
 

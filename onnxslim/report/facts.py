@@ -5,8 +5,8 @@ from __future__ import annotations
 import graphlib
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,7 +15,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError
-from onnxslim.graph.walk import Body, subgraphs, tensor_protos, tensors
+from onnxslim.graph.walk import Body, bodies, subgraphs, tensor_protos, tensors
 
 if TYPE_CHECKING:
     from onnxslim.packing import TensorFacts
@@ -41,7 +41,8 @@ class ModelFacts:
     ``nodes`` and ``ops`` leave Constant nodes out, count subgraphs, and count a function's body once for each call.
     ``parameters`` and ``weight_bytes`` count elements and bytes of initializers and of tensors in attributes, such as
     those of Constant nodes; a tensor that is shared counts once. ``tensors`` are the weights one by one, where they
-    were asked for.
+    were asked for. ``unpacking`` counts those of ``ops`` that make plain weights of packed ones: a runtime that folds
+    constants runs them once, when it loads the model.
     """
 
     path: str
@@ -56,6 +57,7 @@ class ModelFacts:
     parameters: int
     weight_bytes: int
     tensors: tuple[TensorFacts, ...] = ()
+    unpacking: Mapping[str, int] = field(default_factory=dict)
 
 
 def describe(
@@ -89,7 +91,18 @@ def describe(
         outputs=tuple(map(describe_value, model.graph.outputs)),
         parameters=sum(tensor.size for tensor in weights),
         weight_bytes=sum(tensor.nbytes for tensor in weights),
+        unpacking=_unpacking(model),
     )
+
+
+def _unpacking(model: ir.Model) -> dict[str, int]:
+    from onnxslim.packing import behind, decoded_values
+
+    found: Counter[str] = Counter()
+    for graph in bodies(model):
+        packed = behind(decoded_values(graph))
+        found.update(node.op_type for node in (packed[0] if packed is not None else ()))
+    return dict(sorted(found.items()))
 
 
 def file_bytes(path: str | os.PathLike[str]) -> int:

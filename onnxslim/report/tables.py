@@ -112,14 +112,17 @@ def _sizes(before: ModelFacts, after: ModelFacts, macs: Mapping[str, int | None]
 
 
 def _operators(before: ModelFacts, after: ModelFacts) -> Iterator[Row]:
-    """How many operators there are, those whose count changed most, and the marks of int8 apart from them."""
+    """How many operators there are, those whose count changed most; apart from them, marks of int8 and what unpacks."""
 
     def both(names: Sequence[str]) -> tuple[int, int]:
-        old, new = (sum(facts.ops.get(name, 0) for name in names) for facts in (before, after))
+        old, new = (
+            sum(facts.ops.get(name, 0) - facts.unpacking.get(name, 0) for name in names) for facts in (before, after)
+        )
         return old, new
 
     old_marks, new_marks = both(QDQ)
-    old, new = before.nodes - old_marks, after.nodes - new_marks
+    old_once, new_once = (sum(facts.unpacking.values()) for facts in (before, after))
+    old, new = before.nodes - old_marks - old_once, after.nodes - new_marks - new_once
     yield cells("operators", f"{old:,}", f"{new:,}", _judged(old, new))
     differences = {name: abs(new - old) for name in before.ops.keys() | after.ops.keys() for old, new in [both([name])]}
     changed = sorted(
@@ -132,6 +135,8 @@ def _operators(before: ModelFacts, after: ModelFacts) -> Iterator[Row]:
     for label, names in groups:
         old, new = both(names)
         yield cells(f"  {label}", f"{old:,}", f"{new:,}", change(old, new))
+    if old_once or new_once:
+        yield cells("run once, at load", f"{old_once:,}", f"{new_once:,}", change(old_once, new_once))
     if old_marks or new_marks:
         yield cells("int8 marks (Q/DQ)", f"{old_marks:,}", f"{new_marks:,}", change(old_marks, new_marks))
 

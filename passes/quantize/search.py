@@ -340,7 +340,7 @@ def by_rule(groups: Sequence[Int8Group], reasons: dict[str, str]) -> list[Int8Gr
         tensor = constant_tensor(group.weight)
         slow = "" if tensor is None else slow_kernel(group.node, tuple(tensor.shape.numpy()))
         if tensor is None:
-            slow = "only measured on the machine itself is it known whether its kernel pays"
+            slow = "nothing is timed, and only time tells whether its kernel pays"
         if slow:
             reasons[group.key] = slow
         else:

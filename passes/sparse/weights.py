@@ -96,7 +96,7 @@ def weights_of(
                     if node.op_type in MULTIPLIED and min(tensor.shape.numpy()) > 1:
                         context.decline(rule, value.name or "", f"it has fewer than {least:,} numbers")
                     continue
-                found = _weight(node, slot, value, main=main)
+                found = _weight(node, slot, value, main=main) if tensor.dtype in FLOATS else _typed(tensor)
                 if tensor.size < LEAST and (isinstance(found, str) or not worthwhile(found)):
                     continue  # what is known of a small constant is that it is small
                 reason = found if isinstance(found, str) else _stays(found, protected)
@@ -116,11 +116,12 @@ def worthwhile(weight: Weight) -> bool:
     return bool(array.nbytes > array.size + rows * np.dtype(np.float32).itemsize + NODES)
 
 
+def _typed(tensor: ir.TensorProtocol) -> str:
+    return f"its weights are {tensor.dtype.name.lower()}, not float16, float32 or double"
+
+
 def _stays(weight: Weight, protected: Matcher) -> str:
-    tensor = constant_tensor(weight.value)
-    if tensor is None or tensor.dtype not in FLOATS:
-        found = tensor.dtype.name.lower() if tensor is not None else "unknown"
-        return f"its weights are {found}, not float16, float32 or double"
+    tensor = weight.tensor
     if not np.isfinite(tensor.numpy()).all():
         return "its weights are not finite"
     if weight.value.is_graph_output():
