@@ -150,9 +150,9 @@ def _weight(node: ir.Node, slot: int, value: ir.Value, *, main: bool) -> Weight 
     if kind in RECURRENT and slot in (1, 2) and len(shape) == 3:
         known = multiplied(0 if slot == 1 else -1, Unfold(shape[2]))
         return Weight(value, nodes, Contraction(kind, shape, output_axis=1, input_axis=2), known)
-    rows = kind == "Slice" or (kind == "Gather" and node.attributes.get_int("axis", 0) == 0)
-    if rows and slot == 0 and len(shape) == 2:
-        return Weight(value, nodes, Contraction(kind, shape, output_axis=0, input_axis=1))
+    looked_up = kind == "Gather" and len(shape) == 2 and node.attributes.get_int("axis", 0) == 0
+    if slot == 0 and (looked_up or kind == "Slice"):
+        return Weight(value, nodes, Contraction(kind, shape, output_axis=len(shape) - 2, input_axis=len(shape) - 1))
     geometry = contraction_of(node, slot)
     if isinstance(geometry, str):
         return unknown

@@ -240,3 +240,16 @@ def test_halves_of_one_sample_each_judge_nothing() -> None:
     after.graph.initializers["c"].const_value = ir.tensor(tensor.numpy() * np.array([1] * 7 + [100], np.float32))
     result = StoreWeights().run(after, context(data((1, 32), 4)))
     assert {action.site for action in result.actions} == {"a", "b", "c"}
+
+
+def test_a_table_of_which_a_part_is_read_in_order_is_stored() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,n,32] x, int64[1] n, float p) => (float[1,n,32] y) <int64[1] none = {0}, int64[1] one = {1}>
+        { s = Slice(p, none, n, one)  y = Add(x, s) }"""
+    model = with_weights(text, {"p": (1, 64, 32)})
+    rng = np.random.default_rng(0)
+    samples = [Sample(str(i), {"x": rng.normal(size=(1, 9, 32)), "n": np.array([9])}) for i in range(16)]
+    samples = [Sample(each.id, each.feed | {"x": each.feed["x"].astype(np.float32)}) for each in samples]
+    after = model.clone()
+    assert forms(StoreWeights(rest="int8").run(after, context(samples))) == {"int8"}
+    assert Reference(model, [each.feed for each in samples], tier=Tier.LOSSY).check(after).worst_sqnr > 35
