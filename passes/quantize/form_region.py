@@ -117,7 +117,7 @@ def sum_scale(product: ir.Node) -> np.ndarray | str:
         if scale is None or scale.dtype != ir.DataType.FLOAT or len(scale.shape) not in ranks:
             return "the scales of the product are no constants"
         scales.append(scale.numpy())
-    product_scale: np.ndarray = (scales[0] * scales[1]).astype(np.float32)
+    product_scale = np.asarray(scales[0] * scales[1], np.float32)  # of two scalars numpy makes no array
     return product_scale if (product_scale > 0).all() else "a scale of the product underflows"
 
 

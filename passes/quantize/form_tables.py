@@ -109,7 +109,9 @@ def _slice(graph: ir.Graph, names: Names, lookup: Lookup) -> None:
         nodes.append(ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value}))
         nodes.append(ir.node("Mul", [nodes[0].outputs[0], product.inputs[1]]))
         value, old, gone = nodes[-1].outputs[0], product.outputs[0], [node, cast, product]
-    axis = add_initializer(graph, names.fresh("rows_axis"), np.array([lookup.table.ndim - 2], np.int64))
+    numbers = constant_tensor(lookup.places.inputs[3])  # int32 or int64, and all of a Slice are of one type
+    assert numbers is not None
+    axis = add_initializer(graph, names.fresh("rows_axis"), np.array([lookup.table.ndim - 2], numbers.numpy().dtype))
     nodes.append(ir.node("Slice", [value, *lookup.places.inputs[1:3], axis]))
     for each in nodes:
         each.name = each.outputs[0].name = names.fresh("sliced")

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation import Lengths, OutputNoise
 from onnxslim.evaluation.tier import Tier
-from onnxslim.graph.edit import set_constant
+from onnxslim.graph.edit import Names, set_constant
 from onnxslim.graph.halves import stored_as
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
@@ -113,11 +113,12 @@ class Sparsify(Pass):
     def apply(self, model: ir.Model, plan: SparsePlan, context: Context) -> PassResult:
         """Changes the weights of ``model`` in place."""
         context.offer(*(replace(self, sparsity=each) for each in plan.shares))
+        names = Names.of(model)
         for weight in list(weights_of(model, self.matcher(), Context(), least=self.least)):
             made = plan.weights.get(weight.name)
             values = values_of(weight, self.values)
             if made is not None and context.allow(action(weight, made, values)):
-                change(model, weight, made, values)
+                change(model, names, weight, made, values)
         return context.result()
 
     @property
@@ -171,14 +172,14 @@ def action(weight: Weight, made: Fitted, values: Values) -> Action:
     return Action("sparsify", (weight.name,), weight.name, ", ".join(what))
 
 
-def change(model: ir.Model, weight: Weight, made: Fitted, values: Values) -> None:
+def change(model: ir.Model, names: Names, weight: Weight, made: Fitted, values: Values) -> None:
     """Gives the model a weight that was fitted, and the bias that goes with it."""
     if made.bias is not None:
         name, array = made.bias
         bias = next(value for node in model.graph for value in node.inputs if value is not None and value.name == name)
         set_constant(bias, array)
     if values == "float16" or made.levels is not None:
-        store(model, weight, made.array, made.levels, values)
+        store(names, weight, made.array, made.levels, values)
     else:
         set_constant(weight.value, made.array)
 

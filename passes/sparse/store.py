@@ -14,20 +14,19 @@ from .grids import Levels, Values
 from .weights import Weight
 
 
-def store(model: ir.Model, weight: Weight, array: np.ndarray, grids: Sequence[Levels] | None, values: Values) -> None:
+def store(names: Names, weight: Weight, array: np.ndarray, grids: Sequence[Levels] | None, values: Values) -> None:
     """Lets a weight be computed from what it is made of; ``Cast(codes) * scale``, bit for bit ``array``.
 
     onnxruntime folds that, so that the model runs as before; a DequantizeLinear would be run every time. The product is
     float32, for not every onnxruntime multiplies float16; a Cast behind it gives the weight its own type.
 
     Args:
-        model: Opset 7 or newer.
+        names: Of the model, of opset 7 or newer.
         weight: Of the main graph or of a body below it.
         array: What it becomes, of its own type.
         grids: Of each group of its rows.
         values: Which numbers it has.
     """
-    names = Names.of(model)
     value, name = weight.value, weight.name
     graph = value.graph  # which may be one around that of the node
     assert isinstance(graph, ir.Graph)

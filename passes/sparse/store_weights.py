@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.graph.edit import Names
 from onnxslim.graph.matcher import Matcher
 from onnxslim.pipeline import Action, Context, Pass, PassResult
 
@@ -99,10 +100,11 @@ class StoreWeights(Pass):
             rounded = plan.tables.get(table.key)
             if rounded is not None and context.allow(_action(StoredTable(table, context.config.ops), plan)):
                 insert(model, table, rounded, context.config.ops)
+        names = Names.of(model)
         for weight in list(_weights(model, Context())) if plan.weights else ():
             made = plan.weights.get(weight.name)
             if made is not None and context.allow(_action(StoredWeight(weight), plan)):
-                store(model, weight, made.array, made.levels, cast(Values, plan.forms[weight.name]))
+                store(names, weight, made.array, made.levels, cast(Values, plan.forms[weight.name]))
         return context.result()
 
 

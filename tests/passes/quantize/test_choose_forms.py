@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -82,9 +83,14 @@ def test_a_reshape_that_stands_there_anyway_takes_the_part_of_another() -> None:
     )
 
 
-def test_an_int8_product_adds_its_bias_as_integers() -> None:
-    body = INT8 + "p = MatMul(xd, wd) y = Add(p, b)"
-    before = model_of(body, INT8_WEIGHTS, "float[N,L,3] y")
+@pytest.mark.parametrize("scales", [[0.01, 0.02, 0.5], [0.02] * 3])
+def test_an_int8_product_adds_its_bias_as_integers(scales: list[float]) -> None:
+    body, weights = INT8 + "p = MatMul(xd, wd) y = Add(p, b)", INT8_WEIGHTS
+    if len(set(scales)) == 1:  # one scale for the whole weight
+        weights = weights.replace(
+            "float[3] ws = {0.01, 0.02, 0.5}, int8[3] wz = {0, 0, 0}", "float ws = {0.02}, int8 wz = {0}"
+        )
+    before = model_of(body, weights, "float[N,L,3] y")
     model, context = parse(before), Context()
     use_rows(model, context)
     assert [node.op_type for node in model.graph].count("Gemm") == 1
@@ -93,7 +99,7 @@ def test_an_int8_product_adds_its_bias_as_integers() -> None:
     assert bias is not None
     integers, scale = (value.const_value.numpy() for value in bias.inputs)  # type: ignore[union-attr]
     assert integers.dtype == np.int32
-    np.testing.assert_allclose(scale, np.float32(0.02) * np.array([0.01, 0.02, 0.5], np.float32))
+    np.testing.assert_allclose(scale, np.float32(0.02) * np.array(scales, np.float32))
     np.testing.assert_allclose(integers * scale, [1, -1, 2], rtol=1e-2)
     assert_same_outputs(before, model, tier=Tier.LOSSY, sqnr=50)
     assert "QGemm" in optimized(model)
@@ -275,15 +281,23 @@ def looked_up(body: str, table: str = TABLE) -> str:
     return f"{HEAD} g (int64[1] end) => (float[1,N,2] y) <{table}> {{ {body} }}"
 
 
-def test_rows_side_by_side_are_a_slice_of_the_table() -> None:
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+def test_rows_side_by_side_are_a_slice_of_the_table(dtype: str) -> None:
+    """Start, end and axis of a Slice have one type."""
+
+    def typed(text: str) -> str:
+        return re.sub(r"int64\[1\] (end|start|axis)", rf"{dtype}[1] \1", text)
+
     assert_rewrites(
-        looked_up(POSITIONS + " y = Neg(r)"),
-        looked_up(
-            "r = Slice(t, start, end, axis) y = Neg(r)",
-            "float[1,3,2] t = {3, 4, 5, 6, 7, 8}, int64[1] start = {0}, int64[1] axis = {1}",
+        typed(looked_up(POSITIONS + " y = Neg(r)")),
+        typed(
+            looked_up(
+                "r = Slice(t, start, end, axis) y = Neg(r)",
+                "float[1,3,2] t = {3, 4, 5, 6, 7, 8}, int64[1] start = {0}, int64[1] axis = {1}",
+            )
         ),
         TABLES,
-        feeds=[{"end": np.array([end])} for end in (0, 1, 3, 9, -1)],
+        feeds=[{"end": np.array([end], dtype)} for end in (0, 1, 3, 9, -1)],
     )
 
 
