@@ -165,7 +165,7 @@ class StoredTable:
     def error(self, form: str) -> float:
         """The squared error."""
         if form not in self._errors:
-            self._errors[form] = float(np.square(self.array(form) - self.table.array, dtype=np.float64).sum())
+            self._errors[form] = self.made(form).squared_error(self.table.array)
         return self._errors[form]
 
     def array(self, form: str) -> np.ndarray:
@@ -182,7 +182,7 @@ class StoredTable:
         array = self.table.array
         if form == "int8":
             row, column = (round_table(array, TableForm("int8", axis=axis)) for axis in ("row", "column"))
-            errors = [float(np.square(each.floats() - array).sum()) for each in (row, column)]
+            errors = [each.squared_error(array) for each in (row, column)]
             return row if errors[0] < ROW_GAIN * errors[1] else column
         kind, _, block = form.partition("/")
         found = next(each for each in forms_of(array) if each.kind == kind and each.block == int(block))

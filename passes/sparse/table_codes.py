@@ -56,6 +56,16 @@ class TableCodes:
         product: npt.NDArray[np.float32] = self.codes.astype(np.float32) * scale
         return product
 
+    def squared_error(self, array: npt.NDArray[np.float32]) -> float:
+        """Of a table, some rows at a time: a large one takes little memory."""
+        step = max(CHUNK // max(array.shape[1], 1), 1)
+        total = 0.0
+        for at in range(0, len(array), step):
+            scale = self.scale[at : at + step] if len(self.scale) > 1 else self.scale
+            some = TableCodes(self.form, self.codes[at : at + step], scale)
+            total += float(np.square(some.floats() - array[at : at + step]).sum(dtype=np.float64))
+        return total
+
     def bytes(self) -> int:
         """What the codes and scales take in the file."""
         return self.codes.size * BITS[self.form.kind] // 8 + self.scale.nbytes
