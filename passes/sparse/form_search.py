@@ -101,21 +101,41 @@ class FormSearch:
         if not self.references or not forms:
             return forms
         before = self._decibels(self.model)
+        if before == -math.inf:
+            self.context.decline("store", "model", "its outputs cannot be compared with the original's")
+            return {}
         # Kernels may have left less than the floor on one half, and more on the whole: nearly all of it stays.
         floor = min(self.context.min_sqnr + MARGIN, before - SLIGHT)
         self.least, benign = (max(min(before - self.budget.drop, most), floor) for most in (self.budget.enough, BENIGN))
         self.context.progress(f"store {len(forms)} weights in few bits: {before:.1f} dB, {self.least:.1f} dB at least")
-        db = self._quality(forms)
-        if db >= benign and self.only_int8:
+        good = self._quality(forms) >= benign
+        if good and self.only_int8:
             return forms
-        allowed = min(power(self.least) - power(before), power(self.budget.added))
         tables = self._tables()
         if any(each.request is not None for each in self.items.values()):  # they make up for their rounding now
-            db = max(db, self._quality(forms))
-        found = forms if db >= benign else {}
-        added = power(self.budget.added) * max(len(self.model.graph.outputs), 1)  # predictions add outputs up
-        budget, low, high = allowed, allowed / 1024, added
-        tried = [forms]
+            good = self._quality(forms) >= benign
+        found = self._within_budget(tables, before, forms if good else {})
+        if not found:
+            self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
+        kept = {name: form for name, form in found.items() if form != "float"}
+        for name in self.items.keys() - kept.keys():
+            self.context.decline("store", name, "the outputs do not allow it in fewer bits")
+        return kept
+
+    def _within_budget(
+        self, tables: Mapping[str, list[PricedForm]], before: float, found: dict[str, str]
+    ) -> dict[str, str]:
+        """The smallest forms that were built and hold; ``found`` where none is smaller.
+
+        Args:
+            tables: What each form costs.
+            before: dB of the worst part as the model is.
+            found: Forms that hold, or none.
+        """
+        allowed = min(power(self.least) - power(before), power(self.budget.added))
+        budget, low = allowed, allowed / 1024
+        high = power(self.budget.added) * max(len(self.model.graph.outputs), 1)  # predictions add outputs up
+        tried: list[Mapping[str, str]] = [dict.fromkeys(self.items, "int8")]
         for _ in range(CORRECTIONS):
             trial = _untried(tables, budget, low, high, tried)
             if trial is None:
@@ -129,12 +149,7 @@ class FormSearch:
             else:
                 high = min(high, predicted)
             budget = 0.9 * max(predicted, low) * allowed / max(power(db) - power(before), allowed / 16)
-        if not found:
-            self.context.decline("store", "model", f"no form keeps {self.least:.1f} dB of the outputs")
-        kept = {name: form for name, form in found.items() if form != "float"}
-        for name in self.items.keys() - kept.keys():
-            self.context.decline("store", name, "the outputs do not allow it in fewer bits")
-        return kept
+        return found
 
     def _keep_lengths(self) -> None:
         """Leaves out constants whose values decide the length of an output, where rounding changes one."""
