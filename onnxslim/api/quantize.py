@@ -55,7 +55,8 @@ def int8_passes(of_quantize: Mapping[str, Any], of_store: Mapping[str, Any], ops
     if dict(of_quantize) == {"weights_only": True}:
         return [store, make_pass(get_pass("encode"), {"encoding": "folded"})]
     kernels = [quantize, get_pass("quantize-lstm")(), get_pass("choose-forms")()]
-    storage = [] if floats else [store, make_pass(get_pass("encode"), {"encoding": "folded"})]
-    # Before strip, which leaves names too short for another operator to take less.
+    # It hides weights from store, and comes before strip, whose names are too short for it to take fewer bytes.
     fused = [get_pass("fuse-onnxruntime")()] if ops == "onnxruntime" else []
-    return [*kernels, *fused, *storage]
+    if floats:
+        return [*kernels, *fused]
+    return [*kernels, store, *fused, make_pass(get_pass("encode"), {"encoding": "folded"})]
