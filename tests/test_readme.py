@@ -54,7 +54,12 @@ def test_the_readmes_python_runs(workplace: Path) -> None:
 
 
 def test_the_readmes_recipe_is_one() -> None:
-    assert [each.name for each in parse_recipe(blocks("README.md", "toml")[0])] == ["slim", "quantize"]
+    assert [each.name for each in parse_recipe(blocks("README.md", "toml")[0])] == [
+        "slim",
+        "quantize",
+        "store",
+        "encode",
+    ]
 
 
 def test_the_documented_keys_are_those_of_the_results() -> None:

@@ -92,6 +92,8 @@ def weights_of(
                 if value is None or tensor is None or value in seen or len(tensor.shape) < 2:
                     continue
                 seen.add(value)
+                if rule == "store" and tensor.dtype.is_integer():
+                    continue  # it is in few bits already
                 if tensor.size < least:
                     if node.op_type in MULTIPLIED and min(tensor.shape.numpy()) > 1:
                         context.decline(rule, value.name or "", f"it has fewer than {least:,} numbers")
