@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models_zoo.tally import Tally
+from onnxslim.execution.feeds import Run
+from onnxslim.samples import Sample
 
 
 def greedy(scores: NDArray[np.float32], letters: Sequence[str], blank: int = 0) -> str:
@@ -32,3 +36,20 @@ def edits(a: str, b: str) -> int:
 def read_rightly(found: str, wanted: str) -> tuple[int, int]:
     """Characters right and characters in all: 1 - edits / length is the character accuracy."""
     return len(wanted) - min(edits(found, wanted), len(wanted)), len(wanted)
+
+
+def read_accuracy(run: Run, data: Iterable[Sample], decode: Callable[[NDArray[np.float32]], str]) -> dict[str, Tally]:
+    """Character accuracy, 1 - edits / length over all captchas, and the share of captchas without fault.
+
+    Args:
+        run: The reader.
+        data: Captchas with their characters as label.
+        decode: Makes characters of the reader's first output.
+    """
+    characters, captchas = [], []
+    for sample in data:
+        wanted = str(sample.label)
+        found = decode(next(iter(run(sample.feed).values())))
+        characters.append(read_rightly(found, wanted))
+        captchas.append((found == wanted, 1))
+    return {"character accuracy": np.array(characters, np.float64), "captcha accuracy": np.array(captchas, np.float64)}

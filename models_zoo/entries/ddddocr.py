@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from models_zoo.ctc import greedy, read_rightly
+from models_zoo.ctc import greedy, read_accuracy
 from models_zoo.entry import Entry, LazySamples, PackageFile, Task
 from models_zoo.package import Package
 from models_zoo.tally import Tally
@@ -42,14 +42,8 @@ def samples(split: str) -> LazySamples:
 
 
 def measure(run: Run, data: Iterable[Sample]) -> dict[str, Tally]:
-    """Character accuracy, 1 - edits / length over all captchas, and the share of captchas without fault."""
-    characters, captchas = [], []
-    for sample in data:
-        wanted = str(sample.label)
-        found = decode(next(iter(run(sample.feed).values())))
-        characters.append(read_rightly(found, wanted))
-        captchas.append((found == wanted, 1))
-    return {"character accuracy": np.array(characters, np.float64), "captcha accuracy": np.array(captchas, np.float64)}
+    """Of characters, and of whole captchas."""
+    return read_accuracy(run, data, decode)
 
 
 def decode(scores: NDArray[np.float32]) -> str:

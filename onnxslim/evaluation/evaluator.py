@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +20,7 @@ from onnxslim.evaluation.measurement import Constraints, Measurement, Rejection,
 from onnxslim.evaluation.scoring import score_of
 from onnxslim.evaluation.tier import Tier
 from onnxslim.samples import Split, feeds_of, split, typical
-from onnxslim.samples.feeds import HELD_OUT, TIMED
+from onnxslim.samples.feeds import HELD_OUT, TIMED, within_seconds
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -147,7 +146,7 @@ class Evaluator:
         if rejection is not None or not self.bench or not feeds:
             return found, rejection
         self.progress("measure the latency")
-        feeds = _affordable(model, feeds, self.threads)
+        feeds = within_seconds(model, feeds, WARM_UP, threads=self.threads)
         for threads in sorted({self.threads, os.cpu_count() or 1}):
             latency = self._latency(model, feeds, threads)
             found = replace(found, latency=latency) if threads == self.threads else replace(found, parallel=latency)
@@ -177,12 +176,3 @@ class Evaluator:
         return model_cost(
             model, facts, bound(model, facts, {name: np.shape(each) for name, each in feed.items()})
         ).total.macs
-
-
-def _affordable(model: ir.Model, feeds: Sequence[Feed], threads: int) -> Sequence[Feed]:
-    """As many feeds as a slow model can be warmed up with in each process."""
-    session = execution.open_session(model, threads=threads)
-    session.run(feeds[0])
-    started = time.perf_counter()
-    session.run(feeds[0])
-    return feeds[: max(1, int(WARM_UP / max(time.perf_counter() - started, 1e-6)))]

@@ -50,9 +50,8 @@ def packings(content: Content) -> Iterator[Packing]:
     for value_bits in (0, *([bits_for(len(palette) + 1)] if palette is not None and len(palette) < 256 else [])):
         if sparse:
             yield Packing("mask", value_bits=value_bits)
-        if (
-            sparse and 4 * content.zeros >= content.count
-        ):  # else a gap of two bits for each value takes more than a mask
+        # With fewer zeros a gap of two bits for each value takes more than a mask.
+        if sparse and 4 * content.zeros >= content.count:
             yield from (Packing("gaps", bits, value_bits) for bits in GAP_BITS)
 
 

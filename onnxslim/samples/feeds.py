@@ -6,11 +6,13 @@ Every cap on samples stands here. Which part of the samples is seen is said by t
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import onnx_ir as ir
 
-from onnxslim.execution import Feed
+from onnxslim.execution import Feed, open_session
 from onnxslim.samples.sample import Sample
 
 COMPARED = 4
@@ -66,6 +68,27 @@ def feeds_of(samples: Iterable[Sample], count: int, memory: int | None = None) -
                 break
         found.append(sample.feed)
     return found
+
+
+def within_seconds(
+    model: ir.Model, feeds: Sequence[Feed], seconds: float, *, threads: int, least: int = 1
+) -> Sequence[Feed]:
+    """As many of the first inputs as a model takes so many seconds for, by the time of its second run.
+
+    Args:
+        model: That is run twice, unless there are no more than ``least`` inputs.
+        feeds: To choose from.
+        seconds: For all of them.
+        threads: Of the session.
+        least: So many in any case.
+    """
+    if len(feeds) <= least:
+        return feeds
+    session = open_session(model, threads=threads)
+    session.run(feeds[0])
+    started = time.perf_counter()
+    session.run(feeds[0])
+    return feeds[: max(least, int(seconds / max(time.perf_counter() - started, 1e-6)))]
 
 
 def typical(feeds: Sequence[Feed], count: int = 1) -> list[Feed]:

@@ -240,8 +240,7 @@ def _store(value: ir.Value, names: Names, bits: int) -> tuple[ir.Value, ir.Value
 
 def _home(value: ir.Value) -> ir.Graph:
     """The graph in which a constant lies."""
-    producer = value.producer()
-    graph = value.graph if producer is None else producer.graph
+    graph = value.graph
     assert isinstance(graph, ir.Graph)
     return graph
 

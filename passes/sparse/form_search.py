@@ -16,11 +16,10 @@ import onnx_ir as ir
 from onnxslim.calibration import Statistics
 from onnxslim.evaluation import Lengths, OutputNoise, Reference
 from onnxslim.evaluation.tier import Tier
-from onnxslim.execution import Feed, open_session
 from onnxslim.graph.edit import set_constant
 from onnxslim.pipeline import Context
 from onnxslim.samples import feeds_of
-from onnxslim.samples.feeds import HELD_OUT, PROBED
+from onnxslim.samples.feeds import HELD_OUT, PROBED, within_seconds
 
 from .allocate import measured, some_samples
 from .forms import PricedForm, cheapest
@@ -85,7 +84,8 @@ class FormSearch:
         places = {value: place for place, value in enumerate(_constants(model))}
         self.places = {each.name: places[each.value] for each in items}
         samples = context.selection if context.selection is not None else context.samples
-        self.feeds = _affordable(model, feeds_of(samples or (), HELD_OUT, context.memory // 8), context.threads)
+        feeds = feeds_of(samples or (), HELD_OUT, context.memory // 8)
+        self.feeds = within_seconds(model, feeds, CHECK, least=FEWEST, threads=context.threads)
         self.least = -math.inf
         self.lengths = Lengths(model, (context.samples, context.selection), context.threads)
         origin, threads = context.original or model, os.cpu_count() or 1
@@ -266,16 +266,6 @@ def _constants(model: ir.Model) -> list[ir.Value]:
         found += graph.initializers.values() if isinstance(graph, ir.Graph) else ()
         found += (node.outputs[0] for node in graph if node.op_type == "Constant" and not node.domain)
     return found
-
-
-def _affordable(model: ir.Model, feeds: list[Feed], threads: int) -> list[Feed]:
-    """As many of the feeds as a slow model can be compared on in `CHECK` seconds, and a few at least."""
-    if len(feeds) <= FEWEST:
-        return feeds
-    session = open_session(model, threads=threads)
-    started = time.perf_counter()
-    session.run(feeds[0])
-    return feeds[: max(FEWEST, int(CHECK / max(time.perf_counter() - started, 1e-6)))]
 
 
 def _bytes(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -20,10 +19,8 @@ from .masks import Pattern
 from .sweep import Wanted
 from .weights import Weight
 
-Form = Literal["float", "float16", "int8", "int6", "int5", "int4", "codebook"]
-FORMS: tuple[Form, ...] = get_args(Form)
-BITS: dict[Form, int] = {"float": 32, "float16": 16, "int8": 8, "int6": 6, "int5": 5, "int4": 4, "codebook": 4}
-COARSEST: tuple[Form, ...] = ("int4", "codebook")
+BITS: dict[Values, int] = {"float": 32, "float16": 16, "int8": 8, "int6": 6, "int5": 5, "int4": 4, "codebook": 4}
+COARSEST: tuple[Values, ...] = ("int4", "codebook")
 """Those of fewest bits. The better of them is measured: its effect shows most."""
 NODES = 130
 """Bytes of the nodes and constants that give one weight back, about, where it is stored in whole bytes."""
@@ -46,7 +43,7 @@ class PricedForm:
     noise: float
 
 
-def size_of(weight: Weight, form: Form) -> float:
+def size_of(weight: Weight, form: Values) -> float:
     """Bytes that a weight takes in a form."""
     tensor = weight.tensor
     if form == "float":
@@ -55,10 +52,9 @@ def size_of(weight: Weight, form: Form) -> float:
     return tensor.size * BITS[form] / 8 + scales + (UNPACKED if BITS[form] < 8 else NODES)
 
 
-def fitted(weight: Weight, form: Form, statistics: Statistics | None) -> Fitted:
+def fitted(weight: Weight, form: Values, statistics: Statistics | None) -> Fitted:
     """A weight in a form. Where its inputs were measured, its numbers make up for each other's rounding."""
-    few: Values = "float" if form == "float" else form
-    return fit_alone(weight, Wanted(0.0, Pattern(), few), statistics)
+    return fit_alone(weight, Wanted(0.0, Pattern(), form), statistics)
 
 
 def sweep_cost(weight: Weight) -> float:
@@ -69,9 +65,7 @@ def sweep_cost(weight: Weight) -> float:
 
 def squared_error(weight: Weight, array: np.ndarray, statistics: Statistics | None) -> float:
     """The squared error of a weight, each number by the mean square of what it is multiplied by, where known."""
-    error = weight.geometry.matrix(
-        (array.astype(np.float64) - weight.array).astype(np.float64)
-    )  # [groups, rows, columns]
+    error = weight.geometry.matrix(array.astype(np.float64) - weight.array)  # [groups, rows, columns]
     found = None if statistics is None or weight.request is None else statistics.get(weight.request)
     if not isinstance(found, Gram) or not found.rows:
         return float(np.square(error).sum())

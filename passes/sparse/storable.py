@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +17,7 @@ from onnxslim.pipeline.config import Ops
 
 from .fit import Fitted
 from .forms import COARSEST, fitted, size_of, squared_error, sweep_cost
+from .grids import Values
 from .sweep import HALF
 from .table_codes import TableCodes, TableForm, forms_of, round_table
 from .tables import Table
@@ -80,7 +81,6 @@ class StoredWeight:
         self.weight = weight
         self.name, self.nodes, self.value, self.request = weight.name, weight.nodes, weight.value, weight.request
         self._made: dict[str, Fitted] = {}
-        self._statistics: Statistics | None = None
 
     @property
     def tensor(self) -> ir.TensorProtocol:
@@ -93,7 +93,7 @@ class StoredWeight:
             return
         forms = list(self.forms())
         for form in forms[:4] if sweep_cost(self.weight) < SWEEP else forms[:1]:
-            self._made[form] = fitted(self.weight, form, statistics)  # type: ignore[arg-type]
+            self._made[form] = fitted(self.weight, cast(Values, form), statistics)
         self._errors = {form: squared_error(self.weight, self.array(form), statistics) for form in forms}
 
     @cached_property
@@ -108,7 +108,7 @@ class StoredWeight:
 
     def bytes(self, form: str) -> float:
         """About."""
-        return size_of(self.weight, form)  # type: ignore[arg-type]
+        return size_of(self.weight, cast(Values, form))
 
     def error(self, form: str) -> float:
         """The squared error, each number by what it is multiplied by where that was measured."""
@@ -124,7 +124,7 @@ class StoredWeight:
 
     def made(self, form: str) -> Fitted:
         """The weight in a form; what no statistics were given for is made anew each time."""
-        return self._made.get(form) or fitted(self.weight, form, None)  # type: ignore[arg-type]
+        return self._made.get(form) or fitted(self.weight, cast(Values, form), None)
 
 
 class StoredTable:

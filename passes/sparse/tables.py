@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused
+from onnxslim.ops.contrib import DOMAIN, VERSION
+from onnxslim.pipeline.config import Ops
 
 from .table_codes import TableCodes
 
 LEAST = 1 << 16
 """Numbers in a table from which on it is worth the nodes."""
-DOMAIN = "com.microsoft"
-Ops = Literal["standard", "onnxruntime"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,16 +107,13 @@ def insert(model: ir.Model, table: Table, rounded: TableCodes, ops: Ops = "stand
     fused = rounded.form.kind == "int4" and ops == "onnxruntime"
     names = Names.of(model)
     graph = table.value.graph
-    if graph is None:  # a Constant's node is in a graph, and an initializer has one
-        producer = table.value.producer()
-        graph = producer.graph if producer is not None else None
     assert isinstance(graph, ir.Graph)
     name = names.fresh(f"{table.key}_{rounded.form.kind}")
     codes = add_initializer(graph, name, rounded.packed(halves=not fused))
     scale = add_initializer(graph, names.fresh(f"{name}_scale"), rounded.stored_scale(flat=fused))
     shared = _Parts(graph, names, name)
     if fused:
-        model.opset_imports.setdefault(DOMAIN, 1)
+        model.opset_imports.setdefault(DOMAIN, VERSION)
     for node in table.consumers:
         if fused:
             made = _fused(node, codes, scale, rounded)

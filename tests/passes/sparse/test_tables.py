@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import models_zoo
 from onnxslim.passes.sparse.table_codes import TableForm, forms_of, round_table
-from onnxslim.passes.sparse.tables import Ops, insert, tables_of
+from onnxslim.passes.sparse.tables import insert, tables_of
+from onnxslim.pipeline.config import Ops
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.normal(size=(700, 96)).astype(np.float32)
