@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from onnxslim.pipeline.config import RUN_OPTIONS, RunConfig
     from onnxslim.pipeline.context import Context
     from onnxslim.pipeline.graphsurgeon import GraphSurgeonPass
+    from onnxslim.pipeline.offer import Effects, Offer
     from onnxslim.pipeline.options import Option, make_pass, options_of, values_of
     from onnxslim.pipeline.outcome import Guilty, Outcome, Step
     from onnxslim.pipeline.pipeline import Pipeline
@@ -23,8 +24,10 @@ __all__ = [
     "Action",
     "Context",
     "Declined",
+    "Effects",
     "GraphSurgeonPass",
     "Guilty",
+    "Offer",
     "Option",
     "Outcome",
     "Pass",
@@ -50,8 +53,10 @@ __getattr__ = lazy_exports(
         "Action": ".action",
         "Context": ".context",
         "Declined": ".action",
+        "Effects": ".offer",
         "GraphSurgeonPass": ".graphsurgeon",
         "Guilty": ".outcome",
+        "Offer": ".offer",
         "Option": ".options",
         "Outcome": ".outcome",
         "Pass": ".rewrite",

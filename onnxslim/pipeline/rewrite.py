@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from onnxslim.calibration import Request
     from onnxslim.pipeline.context import Context
+    from onnxslim.pipeline.offer import Offer
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,27 @@ class Pass:
     def apply(self, model: ir.Model, plan: Any, context: Context) -> PassResult:
         """Does in place what was decided, as far as the context allows it, and says what was done."""
         raise NotImplementedError(f"{type(self).__name__}.apply")
+
+    def offers(self, model: ir.Model, context: Context) -> Iterator[Offer]:
+        """Choices for a search across passes, the mildest first, each measured as far as it can be.
+
+        They may take time; a caller that has no more of it stops asking. A pass that offers nothing takes no part in
+        the search: it runs as it is configured.
+        """
+        yield from ()
+
+    def adapt(self, decision: Any, model: ir.Model, context: Context) -> Any:
+        """The plan for a model of what was offered for a similar one.
+
+        Args:
+            decision: Of an `Offer`.
+            model: The same nodes by name; other passes may have changed it, such as removed channels.
+            context: Of the run.
+
+        Returns:
+            What `apply` takes.
+        """
+        return decision
 
     @property
     def packs(self) -> bool:

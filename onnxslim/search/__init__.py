@@ -2,5 +2,7 @@
 
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.fallback import Fallback
+from onnxslim.search.front import Figures, Front, Trial
+from onnxslim.search.status import Status
 
-__all__ = ["Candidate", "Fallback"]
+__all__ = ["Candidate", "Fallback", "Figures", "Front", "Status", "Trial"]
