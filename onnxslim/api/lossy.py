@@ -12,7 +12,7 @@ from onnxslim.api.task import Task
 from onnxslim.api.widening import run_narrowing
 from onnxslim.evaluation.measurement import Constraints, Rejection
 from onnxslim.execution import target
-from onnxslim.pipeline import Outcome, Pass, Step
+from onnxslim.pipeline import Outcome, Pass, Step, Store
 from onnxslim.report.wording import common, kind_of
 from onnxslim.report.words import VERBS, verb_named
 from onnxslim.search import Candidate, Fallback
@@ -37,23 +37,27 @@ class Lossy:
         task: What the verb works on.
         base: The lossless result.
         statistics: What was measured before.
+        max_size: Bytes of the file, at most; None where it need only be no larger than the original.
+        min_speedup: Against the original, at least; None where it need only be no slower.
     """
 
     task: Task
     base: Candidate
     statistics: Sequence[Statistics]
+    max_size: int | None = None
+    min_speedup: float | None = None
 
     def best(self, passes: Sequence[Pass]) -> tuple[Candidate, Candidate | None]:
         """As much of the lossy result as holds, and all of it where that does not; see `Fallback.best`."""
 
         def judge(some: Sequence[Pass]) -> Candidate:
-            made = self._judged(some)
+            made = self.judged(some)
             left = [each.name for each in lossy_of(some)]
             gone = any(each.name not in left for each in lossy_of(passes))
             words = VERBS.get(left[-1]) if gone and left else None
             return made if words is None else replace(made, decision=words.done)
 
-        kept, dropped = Fallback(judge, self._timed).best(passes)
+        kept, dropped = Fallback(judge, self.timed).best(passes)
         # What the stages hold would outlive the run in its report.
         bare = [
             replace(each, steps=tuple(replace(step, stages=()) for step in each.steps))
@@ -62,10 +66,10 @@ class Lossy:
         ]
         return bare[0], bare[1] if len(bare) > 1 else None
 
-    def _judged(self, passes: Sequence[Pass]) -> Candidate:
+    def judged(self, passes: Sequence[Pass]) -> Candidate:
         """Runs the passes, and compares outputs and scores on the report part."""
         task, config, parts = self.task, self.task.config, self.task.evaluator.parts
-        outcome, beyond = self._run(passes)
+        outcome, beyond = self.run(passes)
         made = Candidate.of(outcome, weigh(outcome.model) if outcome.modified else None, task.verb.done)
         made = replace(made, notes=self.base.notes + (parts.notes if parts is not None else ()), unverified="")
         made = replace(made, found=replace(made.found, parity=None))
@@ -98,20 +102,26 @@ class Lossy:
             made = made.noting(f"{few} that the metric is taken on: more samples are needed to show it")
         return replace(made, found=found, rejection=rejection)
 
-    def _run(self, passes: Sequence[Pass]) -> tuple[Outcome, list[str]]:
-        """The outcome, and the names of constants that left half precision."""
+    def run(self, passes: Sequence[Pass], store: Store | None = None) -> tuple[Outcome, list[str]]:
+        """The outcome, and the names of constants that left half precision.
+
+        Args:
+            passes: Of the verb.
+            store: Where plans are kept; the verb's own where none is given.
+        """
         task, parts, base = self.task, self.task.evaluator.parts, self.base
+        plans = task.store if store is None else store
         calibration = None if parts is None else parts.calibration
         selection = parts.selection if parts is not None and len(parts.selection) else None
 
         def run(some: Sequence[Pass], model: object) -> Outcome:
-            return task.pipeline(some, calibration, selection, self.statistics, task.store).run(model)  # type: ignore[arg-type]
+            return task.pipeline(some, calibration, selection, self.statistics, plans).run(model)  # type: ignore[arg-type]
 
         if base.halves:
             return run_narrowing(base.model, passes, base.halves, run)
         return run(passes, base.model), []
 
-    def _timed(self, made: Candidate, passes: Sequence[Pass]) -> Candidate:
+    def timed(self, made: Candidate, passes: Sequence[Pass]) -> Candidate:
         """Adds the latency, unless the candidate is rejected already."""
         if made.rejection is not None:
             return made

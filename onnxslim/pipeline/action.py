@@ -56,6 +56,10 @@ class Planner(Protocol):
 
     name: ClassVar[str]
     plan_types: ClassVar[tuple[type, ...]]
+    followed: ClassVar[Any]
 
     def plan(self, model: ir.Model, context: Any) -> Any:
         """Decides; the context is a `onnxslim.pipeline.Context`."""
+
+    def adapt(self, decision: Any, model: ir.Model, context: Any) -> Any:
+        """Decides what was decided for a similar model."""

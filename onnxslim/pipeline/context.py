@@ -130,10 +130,11 @@ class Context:
 
         def make() -> Plan:
             own = replace(self, limit=None)
-            decided = of.plan(model, own)
+            decided = of.plan(model, own) if of.followed is None else of.adapt(of.followed, model, own)
             return Plan(decided, tuple(own.declined), own.declined_beyond)
 
-        plan = self.store.plan(of, model, (self.config.planned_under, self.refused, self._origin), make)
+        conditions = (self.config.planned_under, self.refused, self._origin, of.followed)
+        plan = self.store.plan(of, model, conditions, make)
         for each in plan.declined:
             self.decline(each.rule, each.site, each.reason)
         self.declined_beyond += plan.declined_beyond

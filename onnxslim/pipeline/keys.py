@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 
 
+PLAIN = (bool, int, float, str)
+
+
 class Keys:
     """Hashes values by their content.
 
-    Numbers, texts, arrays, and tuples, sets, maps and dataclasses of such have the same key in every process. Whatever
-    else there is, such as a function or a list of samples, is equal to itself alone: it gets a number, and is kept
+    Numbers, texts, arrays, lists of numbers or texts, and tuples, sets, maps and dataclasses of such have the same key in
+    every process. Whatever else there is, such as a function or a list of samples, is equal to itself alone: it gets a number, and is kept
     alive, so that no other object takes its identity.
 
     >>> keys = Keys()
     >>> keys.of("a", (1, 2.0)) == Keys().of("a", (1, 2.0)), keys.of("ab", "c") == keys.of("a", "bc")
     (True, False)
-    >>> first, second = [1], [1]
+    >>> first, second = [object()], [object()]
     >>> keys.of(first) == keys.of(first), keys.of(first) == keys.of(second)
     (True, False)
     """
@@ -47,8 +50,8 @@ class Keys:
             for field in dataclasses.fields(value):
                 yield field.name.encode()
                 yield from self._pieces(getattr(value, field.name))
-        elif isinstance(value, tuple):
-            yield f"tuple {len(value)}".encode()
+        elif isinstance(value, tuple) or (isinstance(value, list) and all(isinstance(each, PLAIN) for each in value)):
+            yield f"{type(value).__name__} {len(value)}".encode()
             for each in value:
                 yield from self._pieces(each)
         elif isinstance(value, frozenset | set):

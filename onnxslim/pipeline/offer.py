@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -31,8 +32,10 @@ class Offer:
         label: For a reader, such as ``64 % of the MACs``; unique among the offers of the pass.
         decision: What `Pass.adapt` makes a plan of; dataclasses of `Pass.plan_types`, names, numbers and arrays.
         effects: Measured on the samples to choose by, or predicted.
+        options: Fields of the pass with which it decides about the same by itself: what a recipe says of the choice.
     """
 
     label: str
     decision: Any
     effects: Effects
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -167,6 +167,11 @@ def write_plans(path: str | os.PathLike[str], plans: Mapping[str, StoredPlan]) -
     Raises:
         SetupError: The path cannot be written.
     """
+    atomic_write(path, plans_to_bytes(plans))
+
+
+def plans_to_bytes(plans: Mapping[str, StoredPlan]) -> bytes:
+    """Plans by their keys, as a file of them holds them: equal plans give equal bytes."""
     made = io.BytesIO()
     trees: dict[str, Any] = {}
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -177,7 +182,7 @@ def write_plans(path: str | os.PathLike[str], plans: Mapping[str, StoredPlan]) -
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{key}/{place}.npy"), member.getvalue())
         archive.writestr(zipfile.ZipInfo("plans.json"), json.dumps({"format": FORMAT, "plans": trees}))
-    atomic_write(path, made.getvalue())
+    return made.getvalue()
 
 
 def read_plans(path: str | os.PathLike[str]) -> dict[str, StoredPlan]:
@@ -186,8 +191,22 @@ def read_plans(path: str | os.PathLike[str]) -> dict[str, StoredPlan]:
     Raises:
         InputError: The file is no regular file, or holds no plans of this version.
     """
+    with open_regular(path, "the file of plans") as file:
+        return _plans_of(file, os.fspath(path))
+
+
+def plans_of_bytes(data: bytes) -> dict[str, StoredPlan]:
+    """The plans that `plans_to_bytes` made bytes of.
+
+    Raises:
+        InputError: They hold no plans of this version.
+    """
+    return _plans_of(io.BytesIO(data), "")
+
+
+def _plans_of(file: IO[bytes], where: str) -> dict[str, StoredPlan]:
     try:
-        with open_regular(path, "the file of plans") as file, zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(file) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST:
                 raise ValueError(f"it unpacks to more than {MOST:,} bytes")
             index = json.loads(archive.read("plans.json"))
@@ -206,7 +225,7 @@ def read_plans(path: str | os.PathLike[str]) -> dict[str, StoredPlan]:
     except (zipfile.BadZipFile, EOFError, *NO_PLAN) as error:
         raise InputError(
             "the file holds no plan",
-            where=os.fspath(path),
+            where=where,
             why=str(error),
             mend="name a file that --plan wrote, or a new one",
         ) from error

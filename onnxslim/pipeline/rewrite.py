@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import Field, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import Field, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.pipeline.action import PassResult
@@ -50,6 +50,8 @@ class Pass:
     """Whether the pass is about how the file holds tensors."""
     plan_types: ClassVar[tuple[type, ...]] = ()
     """Dataclasses that a plan of the pass is made of; a file of plans is read with them."""
+    followed: ClassVar[Any] = None
+    """A decision that the pass adapts to its model instead of planning anew; set by `following` on one instance."""
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Rewrites ``model`` in place and says what was done."""
@@ -67,11 +69,16 @@ class Pass:
         """Does in place what was decided, as far as the context allows it, and says what was done."""
         raise NotImplementedError(f"{type(self).__name__}.apply")
 
-    def offers(self, model: ir.Model, context: Context) -> Iterator[Offer]:
+    def offers(self, model: ir.Model, context: Context, known: Sequence[Offer] = ()) -> Iterator[Offer]:
         """Choices for a search across passes, the mildest first, each measured as far as it can be.
 
         They may take time; a caller that has no more of it stops asking. A pass that offers nothing takes no part in
         the search: it runs as it is configured.
+
+        Args:
+            model: What the choices are for; not changed.
+            context: Of the run.
+            known: The first offers, where an earlier run has made them: the pass goes on behind them.
         """
         yield from ()
 
@@ -87,6 +94,12 @@ class Pass:
             What `apply` takes.
         """
         return decision
+
+    def following(self, offer: Offer) -> Self:
+        """The same pass, which does what was offered."""
+        made = replace(self, **offer.options)
+        object.__setattr__(made, "followed", offer.decision)
+        return made
 
     @property
     def packs(self) -> bool:

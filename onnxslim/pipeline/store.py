@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onnxslim.calibration.fingerprint import model_digest
@@ -42,6 +42,19 @@ class Store:
     def __len__(self) -> int:
         """Plans and results that are kept."""
         return len(self._plans) + len(self._results)
+
+    def add(self, plans: Mapping[str, StoredPlan]) -> None:
+        """Takes in plans that were made elsewhere."""
+        for key, plan in plans.items():
+            self._plans.setdefault(key, plan)
+
+    def plans(self) -> dict[str, StoredPlan]:
+        """All plans, as a file holds them.
+
+        Raises:
+            TypeError: One holds something that a file cannot.
+        """
+        return {key: each if isinstance(each, StoredPlan) else stored_plan(each) for key, each in self._plans.items()}
 
     def recall(self, make: Callable[[], T], *conditions: Any) -> T:
         """The result of ``make()``, or what it was when it was last asked for under the same conditions."""

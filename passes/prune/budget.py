@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,11 @@ from onnxslim.analysis import model_cost
 from onnxslim.analysis.channels import Channels, Group
 from onnxslim.analysis.cost import bound
 from onnxslim.execution import Feed, attribute, node_times
-from onnxslim.graph.edit import Names
+from onnxslim.graph.edit import Names, constant_tensor
 from onnxslim.graph.walk import subgraphs
 from onnxslim.ops.channels import Ids
 
+from .apply import constants_of
 from .importance import Ranking
 
 RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
@@ -82,6 +83,11 @@ class Costs:
         self._terms = terms
         self.total = sum(term.cost for term in terms)
 
+    @classmethod
+    def joined(cls, *parts: tuple[Costs, float]) -> Costs:
+        """The sum of several, each times a factor."""
+        return cls([replace(term, cost=factor * term.cost) for costs, factor in parts for term in costs._terms])
+
     def __call__(self, keep: npt.NDArray[np.bool_]) -> float:
         """The cost of what ``keep``, ``bool[ids]``, is true for."""
         return sum(self.term(place, keep) for place in range(len(self._terms)))
@@ -116,6 +122,21 @@ def macs_of(model: ir.Model, channels: Channels, feed: Feed | None) -> Costs:
         if each.macs and not whole:
             terms += _terms(node, float(each.macs), channels)
     return Costs(terms)
+
+
+def sizes_of(model: ir.Model, channels: Channels) -> Costs:
+    """Bytes of the constants that have channels.
+
+    Args:
+        model: The model that ``channels`` are of.
+        channels: Its channels.
+    """
+    found = []
+    for value in constants_of(model).values():
+        tensor, axes = constant_tensor(value), _axes(value, channels)
+        if tensor is not None and axes:
+            found.append(Term(float(tensor.nbytes), axes))
+    return Costs(found)
 
 
 def times_of(model: ir.Model, channels: Channels, feeds: Sequence[Feed], threads: int) -> Costs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar, Literal
@@ -14,10 +15,11 @@ from onnxslim.errors import InputError
 from onnxslim.evaluation import Tier
 from onnxslim.graph.edit import set_constant
 from onnxslim.graph.matcher import Matcher
-from onnxslim.pipeline import Action, Context, Pass, PassResult, values_of
+from onnxslim.pipeline import Action, Context, Offer, Pass, PassResult, values_of
 
 from .apply import constants_of, remove_channels
 from .budget import kept_of
+from .levels import levels
 from .search import RATIO, Budget, Search
 from .state import Found
 
@@ -82,6 +84,19 @@ class PruneChannels(Pass):
         if not found.removal:
             context.decline("prune", "model", self.why_none(groups))
         return found
+
+    def offers(self, model: ir.Model, context: Context, known: Sequence[Offer] = ()) -> Iterator[Offer]:
+        """Ever fewer channels; the metric does not steer which go, since each level is scored as a whole."""
+        if any(each is not None for each in (self.ratio, self.macs, self.speedup)):
+            return
+        self.check(context)
+        groups = self.eligible(model, find_channels(model), context)
+        if not groups:
+            return
+        unscored = replace(context, config=replace(context.config, metric=None, max_drop=None))
+        for level in levels(self.search(model, groups, unscored), context, known[-1].decision if known else None):
+            label = f"{level.macs:.0%} of the MACs, {level.weights:.0%} of the weights"
+            yield Offer(label, level.found, level.effects, {"macs": round(level.macs, 3)})
 
     @np.errstate(over="ignore", invalid="ignore")
     def apply(self, model: ir.Model, plan: Found, context: Context) -> PassResult:

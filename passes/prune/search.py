@@ -19,7 +19,7 @@ from onnxslim.samples import feeds_of, is_validation, typical
 from onnxslim.samples.feeds import FITTED, FOLD
 
 from .apply import Removal
-from .budget import cheapest, uniform
+from .budget import Costs, cheapest, uniform
 from .building import Builder
 from .importance import Criterion, Ranking
 from .measuring import Measurements, Measurer, groups_of
@@ -180,8 +180,13 @@ class Search:
             return None if time * self.budget.speedup <= 1 else max(STAGE, 1 / (time * self.budget.speedup)) - 0.01
         return step
 
+    @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
+    def stage(self, state: State, costs: Costs, share: float) -> State | None:
+        """The state after a stage that leaves a share of some costs; None where no group can give more."""
+        return self._step(state, replace(self.measurer.measure(state), costs=costs), share)
+
     def _step(self, state: State, found: Measurements, share: float) -> State | None:
-        """The state after a stage that leaves a share of the costs; None where no group can give more."""
+        """The same for what was measured of a state."""
         counts = cheapest(
             groups_of(state),
             found.rankings,

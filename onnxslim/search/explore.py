@@ -1,0 +1,298 @@
+"""Anytime search across passes: tables of single choices, a proposal, whole models, corrected tables, and again.
+
+1. Each pass measures what its choices do by themselves (`Pass.offers`): once, for all models of the search.
+2. The best combination that is predicted to keep the limits is built and measured as a whole, beside one that is
+   predicted to break them a little: predictions err to either side.
+3. What was measured corrects the predictions (`onnxslim.search.space`), and so on, until nothing better is predicted or
+   the time is up.
+
+There are few points, so the knapsack is solved by looking at all of them; inside a pass, which channels, nodes or bits
+an offer is made of is a knapsack of its own, over channels, nodes and weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from onnxslim.pipeline.offer import Effects, Offer
+from onnxslim.search.front import Figures, Trial, dominates
+from onnxslim.search.goal import EQUAL, Goal, Limits
+from onnxslim.search.space import Axis, Point, Space
+from onnxslim.search.status import Status
+
+BATCH = 2
+"""Points that are built before the predictions are corrected: the same whatever the number of workers."""
+EASED = 1.6
+"""Noise and drop, as multiples of what is allowed, up to which every second proposal may be predicted."""
+HOPELESS = 2.0
+"""The same of a single offer, behind which its pass is not asked for stronger ones."""
+TABLES = 0.5
+"""Share of the time that single offers may take."""
+GAIN = 0.01
+"""Logarithm of the goal by which a proposal must be predicted to be better than the best model so far."""
+MOST = 40
+"""Whole models that are built, at most."""
+UP, NOTHING, INTERRUPTED = "the time was up", "nothing better is predicted", "interrupted"
+"""Why a search ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A whole model.
+
+    Attributes:
+        key: Of its files.
+        bytes: Of its file.
+        sqnr_db: Of the worst part of the outputs on the samples to choose by.
+        drop: Of the metric; None where there is none.
+        drop_bound: See `Figures`.
+        speedup: Against the original; None where nothing is timed.
+        reason: Why it could not be built; empty where it was.
+        seconds: That it took.
+        recalled: Whether it was built by an earlier run.
+    """
+
+    key: str
+    bytes: int = 0
+    sqnr_db: float = -math.inf
+    drop: float | None = None
+    drop_bound: float | None = None
+    speedup: float | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    recalled: bool = False
+
+
+class Lab(Protocol):
+    """Where offers and models are made and measured."""
+
+    def offers(self, axis: Axis) -> Iterator[Offer]:
+        """What the pass of an axis offers behind what the axis has."""
+
+    def build(self, space: Space, points: Sequence[Point]) -> list[Built]:
+        """Builds and measures whole models."""
+
+
+@dataclass(eq=False)
+class Tried:
+    """A point that was built."""
+
+    point: Point
+    built: Built
+    predicted: Figures | None
+    measured: Figures | None
+    reason: str
+
+
+@dataclass(eq=False)
+class Explorer:
+    """One search.
+
+    Attributes:
+        space: The passes and their axes, still without offers.
+        lab: Makes and measures.
+        goal: What is wanted.
+        limits: What must be kept.
+        ends: Time (`time.perf_counter`) at which no further model is begun; infinity where there is no limit.
+        watch: Hears of the progress.
+    """
+
+    space: Space
+    lab: Lab
+    goal: Goal
+    limits: Limits
+    ends: float = math.inf
+    watch: Callable[[Status], None] = lambda _: None
+    tried: list[Tried] = field(default_factory=list)
+    stopped: str = ""
+
+    def run(self) -> None:
+        """Searches until nothing better is predicted, the time is up, or it is interrupted; raises none of these."""
+        self._started = time.perf_counter()
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            self.stopped = INTERRUPTED
+
+    def _run(self) -> None:
+        none = (0,) * len(self.space.axes)
+        self._build([(none, None)])
+        # The last pass first: what only stores weights is there at once, so that there is a result within seconds.
+        for axis in reversed(self.space.axes):
+            self._fill(axis)
+            if self._late:
+                break
+            if axis is not self.space.axes[0]:
+                self._propose_and_build()
+                self.goal = Goal(self.goal.name, self._best_figures)
+        while not self._late and len(self.tried) < MOST:
+            if not self._propose_and_build():
+                self.stopped = NOTHING
+                return
+        self.stopped = UP if self._late else f"{MOST} models were built"
+
+    @property
+    def _late(self) -> bool:
+        return time.perf_counter() >= self.ends
+
+    def _fill(self, axis: Axis) -> None:
+        """Asks a pass for its offers, as long as they are of use and there is time."""
+        name, place = axis.instance.name, self.space.axes.index(axis)
+        until = self._started + TABLES * (self.ends - self._started)
+        self._say(f"measure what {name} can do")
+        for offer in self.lab.offers(axis):
+            axis.offers.append(offer)
+            self._say(f"{name}: {offer.label}")
+            if len(axis.offers) == 1 and axis.instance.only_stores:
+                self._build([(tuple(int(i == place) for i in range(len(self.space.axes))), None)])
+            if self._hopeless(offer.effects) or time.perf_counter() >= until:
+                break
+        axis.complete = True
+
+    def _hopeless(self, effects: Effects) -> bool:
+        drop = self.limits.max_drop
+        return effects.noise > HOPELESS * self.limits.noise or (drop is not None and effects.drop > HOPELESS * drop)
+
+    def _propose_and_build(self) -> bool:
+        proposals = self.proposals()
+        if proposals:
+            self._build(proposals)
+        return bool(proposals)
+
+    def proposals(self) -> list[tuple[Point, Figures | None]]:
+        """The best points that were not built: one within the limits by prediction, and one a little beyond them."""
+        seen = {each.point for each in self.tried}
+        best = self._best
+        least = -math.inf if best is None or best.measured is None else self.goal.value(best.measured) + GAIN
+        valued = []
+        for point in self.space.points():
+            if point not in seen:
+                figures = self.figures(self.space.predict(point))
+                value = self.goal.value(figures)
+                if value > least:
+                    valued.append((value, point, figures))
+        valued.sort(key=lambda each: (-each[0], each[1]))
+        found: list[tuple[Point, Figures | None]] = []
+        for limits in (self.limits, self.limits.eased(EASED)):
+            for _, point, figures in valued:
+                if all(point != other for other, _ in found) and not limits.broken(figures):
+                    found.append((point, figures))
+                    break
+        return found[:BATCH]
+
+    def _build(self, points: Sequence[tuple[Point, Figures | None]]) -> None:
+        labels = [", ".join(f"{name} {choice}" for name, choice in self.space.choices(p).items()) for p, _ in points]
+        self._say(f"build and measure {' | '.join(each or 'the slimmed model' for each in labels)}")
+        for (point, predicted), built in zip(points, self.lab.build(self.space, [p for p, _ in points]), strict=True):
+            measured = None
+            reason = built.reason
+            if not reason:
+                measured = Figures(
+                    built.bytes,
+                    self.limits.original_bytes / max(built.bytes, 1),
+                    built.speedup if built.speedup is not None else self._untimed(point),
+                    built.sqnr_db,
+                    built.drop,
+                    built.drop_bound,
+                )
+                reason = "; ".join(self.limits.broken(measured).values())
+            self.tried.append(Tried(point, built, predicted, measured, reason))
+            if measured is not None and len(self.tried) > 1:
+                self.space.learn(point, self._effects(measured))
+            self._say("" if reason else "a result that holds")
+
+    def _untimed(self, point: Point) -> float:
+        return 1 / self.space.table(point).time
+
+    def _effects(self, figures: Figures) -> Effects:
+        base = self._base
+        return Effects(
+            float(10 ** (-figures.sqnr_db / 10)),
+            figures.drop or 0.0,
+            (base.speedup or 1.0) / (figures.speedup or 1.0),
+            figures.bytes / base.bytes,
+        )
+
+    def figures(self, effects: Effects) -> Figures:
+        """What effects on the slimmed model come to beside the original."""
+        base = self._base
+        size = max(1, round(base.bytes * effects.bytes))
+        db = math.inf if effects.noise <= 0 else -10 * math.log10(effects.noise)
+        drop = None if self.limits.max_drop is None else effects.drop
+        return Figures(size, self.limits.original_bytes / size, (base.speedup or 1.0) / effects.time, db, drop)
+
+    @property
+    def _base(self) -> Figures:
+        """Of the slimmed model."""
+        measured = self.tried[0].measured
+        assert measured is not None, "it is the model that came in, slimmed"
+        return measured
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """The trials that hold, the best first; of equal ones the more accurate."""
+        holding = [each for each in self.tried if not each.reason and each.measured is not None and any(each.point)]
+
+        def order(each: Tried) -> tuple[float, float]:
+            assert each.measured is not None
+            return -self.goal.value(each.measured), -each.measured.sqnr_db
+
+        return sorted(holding, key=order)
+
+    @property
+    def _best(self) -> Tried | None:
+        return next(iter(self.ranked), None)
+
+    @property
+    def _best_figures(self) -> Figures | None:
+        return None if self._best is None else self._best.measured
+
+    @property
+    def untried(self) -> int:
+        """Points that were predicted and not built."""
+        return sum(1 for _ in self.space.points()) - len(self.tried)
+
+    def trials(self, kept: Tried | None) -> list[Trial]:
+        """For a reader, in the order in which they were built.
+
+        Args:
+            kept: The result; None where it is none of them.
+        """
+        holding = [each for each in self.tried if not each.reason and each.measured is not None]
+        found = []
+        for each in self.tried:
+            best = each in holding and not any(
+                dominates(other.measured, each.measured)  # type: ignore[arg-type]
+                for other in holding
+            )
+            found.append(
+                Trial(
+                    key=each.built.key,
+                    choices=self.space.choices(each.point),
+                    predicted=each.predicted,
+                    measured=each.measured,
+                    reason=each.reason,
+                    best=best,
+                    kept=each is kept,
+                    command=_command(each.measured) if best else "",
+                    seconds=each.built.seconds,
+                )
+            )
+        return found
+
+    def _say(self, stage: str) -> None:
+        now = time.perf_counter()
+        left = None if math.isinf(self.ends) else max(0.0, self.ends - now)
+        self.watch(Status(stage, self._best_figures, len(self.tried), now - self._started, left))
+
+
+def _command(figures: Figures | None) -> str:
+    """Options that would choose a model of these figures again."""
+    if figures is None:
+        return ""
+    fast = "" if figures.speedup is None else f" --min-speedup {EQUAL * figures.speedup:.2f}"
+    return f"--max-size {figures.bytes}{fast}"

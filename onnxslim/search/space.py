@@ -1,0 +1,150 @@
+"""All combinations of what the passes offer, and what each is expected to do.
+
+A point says for each pass that offers something which of its offers is taken, or that the pass is left out. What single
+offers do is in tables; of a point, noise and drops add up, and times and bytes multiply. Where whole models were built,
+their residuals correct the prediction: a Gaussian process over the points, whose kernel adds up one kernel for each
+pass (Duvenaud, Nickisch, Rasmussen, Additive Gaussian Processes, NIPS 2011), so that a pass that does more harm behind
+another one is learned from few models.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxslim.pipeline.offer import Effects, Offer
+from onnxslim.pipeline.rewrite import Pass
+
+Point = tuple[int, ...]
+"""For each axis 0 where its pass is left out, else the place of an offer, counted from 1."""
+
+COMMON = 0.3
+"""Share of a residual that all points have in common."""
+REACH = 1.5
+"""Offers between which a residual carries over, about."""
+RANDOM = 0.1
+"""Variance of what is no property of a point, as a share of the residuals'."""
+LEAST_NOISE = 1e-7
+"""Noise over signal that counts as none: 70 dB."""
+
+
+@dataclass(eq=False)
+class Axis:
+    """The choices of one pass.
+
+    Attributes:
+        instance: The pass.
+        offers: The mildest first.
+        complete: Whether it has no more.
+    """
+
+    instance: Pass
+    offers: list[Offer] = field(default_factory=list)
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """By how much a whole model differed from the prediction: logarithms, and of the drop the difference."""
+
+    noise: float
+    time: float
+    bytes: float
+    drop: float
+
+    def array(self) -> np.ndarray:
+        """``float64[4]``."""
+        return np.array([self.noise, self.time, self.bytes, self.drop])
+
+
+class Space:
+    """The points, and predictions for them.
+
+    Args:
+        passes: In their order; those that offer nothing run in every point.
+        axes: Of some of these passes.
+    """
+
+    def __init__(self, passes: Sequence[Pass], axes: Sequence[Axis]) -> None:
+        self.passes, self.axes = list(passes), list(axes)
+        self._seen: list[tuple[Point, Residual]] = []
+
+    def points(self) -> Iterator[Point]:
+        """All of them, the mildest first."""
+        yield from itertools.product(*(range(len(axis.offers) + 1) for axis in self.axes))
+
+    def offers(self, point: Point) -> list[tuple[Axis, Offer]]:
+        """What is taken."""
+        return [(axis, axis.offers[place - 1]) for axis, place in zip(self.axes, point, strict=True) if place]
+
+    def passes_of(self, point: Point) -> list[Pass]:
+        """The passes that make a point of the model that the offers are for."""
+        taken = {id(axis.instance): offer for axis, offer in self.offers(point)}
+        left_out = {id(axis.instance) for axis in self.axes} - taken.keys()
+        return [
+            each.following(taken[id(each)]) if id(each) in taken else each
+            for each in self.passes
+            if id(each) not in left_out
+        ]
+
+    def choices(self, point: Point) -> dict[str, str]:
+        """Name of a pass -> the label of what is taken."""
+        return {axis.instance.name: offer.label for axis, offer in self.offers(point)}
+
+    def table(self, point: Point) -> Effects:
+        """What the single offers do together, by the tables alone."""
+        every = [offer.effects for _, offer in self.offers(point)]
+        return Effects(
+            sum(each.noise for each in every),
+            sum(each.drop for each in every),
+            math.prod(each.time for each in every),
+            math.prod(each.bytes for each in every),
+        )
+
+    def predict(self, point: Point) -> Effects:
+        """What a point does, by the tables and by what was measured of other points."""
+        plain = self.table(point)
+        noise, time, size, drop = self._corrections(point)
+        return Effects(
+            max(plain.noise, LEAST_NOISE) * math.exp(noise) if any(point) else 0.0,
+            plain.drop + drop,
+            plain.time * math.exp(time),
+            plain.bytes * math.exp(size),
+        )
+
+    def learn(self, point: Point, found: Effects) -> None:
+        """Takes in what was measured of a point."""
+        if not any(point):
+            return
+        plain = self.table(point)
+        residual = Residual(
+            math.log(max(found.noise, LEAST_NOISE) / max(plain.noise, LEAST_NOISE)),
+            math.log(found.time / plain.time),
+            math.log(found.bytes / plain.bytes),
+            found.drop - plain.drop,
+        )
+        self._seen.append((point, residual))
+        self._weights = self._solve()
+
+    def _solve(self) -> np.ndarray:
+        points = [point for point, _ in self._seen]
+        kernel = np.array([[self._kernel(one, other) for other in points] for one in points])
+        kernel += RANDOM * np.eye(len(points))
+        return np.asarray(np.linalg.solve(kernel, np.array([each.array() for _, each in self._seen])))
+
+    def _corrections(self, point: Point) -> tuple[float, ...]:
+        if not self._seen or not any(point):
+            return 0.0, 0.0, 0.0, 0.0
+        near = np.array([self._kernel(point, other) for other, _ in self._seen])
+        return tuple(float(each) for each in near @ self._weights)
+
+    def _kernel(self, one: Point, other: Point) -> float:
+        """1 for equal points."""
+        alike = [
+            float(a == b) if not (a and b) else math.exp(-abs(a - b) / REACH) for a, b in zip(one, other, strict=True)
+        ]
+        return COMMON + (1 - COMMON) * sum(alike) / max(len(alike), 1)
