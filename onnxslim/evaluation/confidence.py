@@ -1,13 +1,13 @@
 """How sure a score is: the interval of one model's, and the upper bound of what a candidate loses of it.
 
-A metric is any function of a run and samples (F1, an error rate, accuracy), no mean over samples, so that its variance
-has no formula. The delete-group jackknife needs none: samples are dealt into at most `GROUPS` groups, the metric is
-taken without each group in turn, and the spread of these values gives the standard error (Shao & Tu, The Jackknife and
-Bootstrap, 1995, section 2.3; for groups of unequal sizes Busing, Meijer & van der Leeden, Delete-m jackknife for unequal
-m, 1999). What is bounded is the difference of two models on the same samples: what both get wrong cancels out.
+A metric is any function of a run and samples (F1, an error rate, accuracy). It need not be a mean over samples, so its
+variance has no formula. The delete-group jackknife needs none: samples are dealt into at most `GROUPS` groups, the
+metric is taken without each group in turn, and the spread of these values gives the standard error (Shao & Tu, The
+Jackknife and Bootstrap, 1995; for groups of unequal sizes Busing, Meijer & van der Leeden, Delete-m jackknife for
+unequal m, 1999). What is bounded is the difference of two models on the same samples: what both get wrong cancels out.
 
-What it cannot see: where no group differs from another, the error is zero and the bound is the value. On 40 samples
-that says little of a loss of 1 %.
+Where no group differs from another, the error is zero and the bound is the value. A rare fault that none of the samples
+shows is not in the bound, then.
 """
 
 from __future__ import annotations
@@ -155,9 +155,7 @@ def paired_drop(
     return PairedMetric(metric, original_run, samples, confidence=confidence, memory=memory).drop(candidate_run)
 
 
-def estimate(
-    metric: Metric, run: Run, samples: Samples, *, confidence: float = 0.95, memory: int = MEMORY
-) -> Estimate:
+def estimate(metric: Metric, run: Run, samples: Samples, *, confidence: float = 0.95, memory: int = MEMORY) -> Estimate:
     """The score of one model, with a two-sided interval.
 
     Args:
@@ -211,7 +209,9 @@ class Groups:
         self._group_of = np.zeros(len(names), np.int64)
         self.distinct = len(units)
         count = min(GROUPS, len(units)) if len(units) >= ENOUGH else 0
-        dealt = sorted(units.values(), key=lambda places: hashlib.sha256(min(names[i] for i in places).encode()).digest())
+        dealt = sorted(
+            units.values(), key=lambda places: hashlib.sha256(min(names[i] for i in places).encode()).digest()
+        )
         for rank, places in enumerate(dealt if count else ()):
             self._group_of[places] = rank % count
         self.sizes = np.bincount(self._group_of, minlength=count) if count else np.zeros(0, np.int64)
