@@ -1,9 +1,9 @@
 """An ONNX compiler that makes trained models smaller and faster on CPUs, and proves what it did.
 
 The verbs of the command line are functions here: ``slim``, ``prune``, ``quantize``, ``sparsify``, ``decode``,
-``calibrate``, ``compress``, ``verify``, ``bench``, ``inspect``; ``load`` and ``save`` move models between files and the
-IR (``onnx_ir.Model``), and ``Pass`` and ``Pipeline`` are what passes are written with. Everything is imported on first
-use.
+``calibrate``, ``compress``, ``verify``, ``score``, ``bench``, ``inspect``; ``load`` and ``save`` move models between
+files and the IR (``onnx_ir.Model``), and ``Pass`` and ``Pipeline`` are what passes are written with. Everything is
+imported on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnxslim.api.prune import prune
     from onnxslim.api.quantize import quantize
     from onnxslim.api.result import Result
+    from onnxslim.api.score import score
     from onnxslim.api.sparsify import sparsify
     from onnxslim.api.verify import verify
     from onnxslim.compat.patterns import register_fusion_pattern
@@ -55,6 +56,7 @@ __all__ = [
     "quantize",
     "register_fusion_pattern",
     "save",
+    "score",
     "slim",
     "sparsify",
     "verify",
@@ -85,6 +87,7 @@ __getattr__ = lazy_exports(
         "quantize": ".api.quantize",
         "register_fusion_pattern": ".compat.patterns",
         "save": ".graph",
+        "score": ".api.score",
         "slim": ".compat.slim",
         "sparsify": ".api.sparsify",
         "verify": ".api.verify",

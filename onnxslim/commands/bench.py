@@ -48,13 +48,16 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
     if as_json:
         from onnxslim.api.comparing import digest, file_digest, machine
         from onnxslim.report import envelope
+        from onnxslim.report.facts import file_bytes
+        from onnxslim.report.record import size_ratio
 
         made = {
             "machine": machine(),
             "files": {"a": file_digest(a), "b": file_digest(b) if b is not None else None},
             "inputs": digest((name, feed[name]) for name in sorted(feed)) if feed is not None else "samples",
         }
-        print_json(envelope("bench", a=a, b=b, latency=latency, random_inputs=shapes, **made))
+        smaller = None if b is None else size_ratio(file_bytes(a), file_bytes(b))
+        print_json(envelope("bench", a=a, b=b, latency=latency, size_ratio=smaller, random_inputs=shapes, **made))
     elif not quiet:
         from onnxslim.report.wording import latency_line
 

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "calibrate": "Measure ranges on samples once, for quantize --stats",
     "compress": "Slim, quantize, verify and measure: the whole job",
     "verify": "Compare the outputs of two models",
+    "score": "Take a metric of a model on samples, with its interval",
     "bench": "Measure the latency of a model, or of two against each other",
     "inspect": "Show what a model is made of",
     "passes": "List the passes and their options",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
+
+if TYPE_CHECKING:
+    from onnxslim.api.verify import Verified
 
 
 @click.command("verify", short_help="Compare the outputs of two models")
@@ -25,6 +28,22 @@ from onnxslim.commands.samples import samples_options, take_samples
     is_flag=True,
     help="REFERENCE and CANDIDATE are what `verify --json` or `bench --json` printed on two machines: compare those",
 )
+@options.run_options("labels", "metric")
+@click.option(
+    "--max-drop",
+    type=options.finite,
+    metavar="D",
+    help="How much of the metric CANDIDATE may lose on the samples; outputs are then compared at the lossy tier",
+)
+@click.option(
+    "--max-size", type=options.byte_size, metavar="SIZE", help="Size that CANDIDATE may have, external data included"
+)
+@click.option(
+    "--min-speedup",
+    type=options.finite,
+    metavar="X",
+    help="Times as fast as REFERENCE that CANDIDATE must be: measured as `bench` does, and the median counts",
+)
 @options.run_options("min_sqnr", "trust_data_dir")
 @options.custom_ops_option
 @options.run_options("freeze_initializers", "threads")
@@ -35,31 +54,36 @@ def verify(
 ) -> int:
     """Compare the outputs of two models.
 
-    Names, dtypes, shapes, NaN and values are compared, on --samples or else on random inputs of several sizes. The exit
-    code is 1 where they do not agree. With --compare it is results from two machines that are compared.
+    Names, dtypes, shapes, NaN and values are compared, on --samples or else on random inputs of several sizes. Every
+    limit that is given is measured and shown. The exit code is 1 where the outputs do not agree or a limit is broken.
+    With --compare it is results from two machines that are compared.
     """
     if compare:
         return _compare(reference, candidate, as_json=as_json, quiet=quiet)
-    from onnxslim.api.verify import find_parity
+    from onnxslim.api.verify import verify as run
 
-    options.drop_unset(arguments, "min_sqnr")
     samples = take_samples(arguments, reference)
     with progress(quiet or as_json) as say:
-        say("compare outputs")
-        found = find_parity(reference, candidate, samples=samples, tier=tier, **arguments)
-    parity = found.parity
+        found = run(reference, candidate, samples=samples, tier=tier, progress=say, **arguments)
     if as_json:
         from onnxslim.api.comparing import provenance
         from onnxslim.report import envelope
 
-        made = provenance(reference, candidate, found.feeds, arguments["threads"])
-        print_json(envelope("verify", reference=reference, candidate=candidate, parity=parity, **made))
+        made = provenance(reference, candidate, found.feeds_used, arguments["threads"])
+        print_json(envelope("verify", reference=reference, candidate=candidate, **found.to_json(), **made))
     elif not quiet:
-        from onnxslim.report.document import document_of_parity
-        from onnxslim.report.terminal import print_document
+        _print(found, arguments["metric"])
+    return 0 if found.passed else 1
 
-        print_document(document_of_parity(parity), console())
-    return 0 if parity.passed else 1
+
+def _print(found: Verified, metric: str | None) -> None:
+    from onnxslim.report.document import document_of_parity
+    from onnxslim.report.terminal import print_document
+    from onnxslim.report.wording import score_line
+
+    shown = found.scores and found.drop is None  # a limited drop is among the limits
+    score = score_line(found.scores, metric or "") if shown else ""
+    print_document(document_of_parity(found.parity, found.checks, warnings=found.warnings, score=score), console())
 
 
 def _compare(a: str, b: str, *, as_json: bool, quiet: bool) -> int:

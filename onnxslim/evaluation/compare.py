@@ -21,6 +21,7 @@ Kind = Literal[
     "shape",
     "NaN/Inf",
     "value",
+    "limit",
 ]
 
 ABSOLUTE, RELATIVE = 1e-5, 1e-4

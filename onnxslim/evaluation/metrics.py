@@ -181,6 +181,10 @@ RELATIVE: dict[str, Callable[[Run, str | None], Metric]] = {"sqnr": sqnr, "cosin
 """Metrics that compare with a reference run; each makes a metric from it."""
 
 
+RANGES: dict[str, tuple[float, float]] = {"top1": (0.0, 1.0), "cosine": (-1.0, 1.0), "agreement": (0.0, 1.0)}
+"""Least and greatest value of the metrics that have them."""
+
+
 def load_metric(name: str | Metric, *, reference: Run | None = None) -> Metric:
     """A metric by its name, or a user's own; the errors of that are named and its scores checked.
 

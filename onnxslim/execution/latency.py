@@ -22,7 +22,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, cast
 
@@ -72,6 +72,16 @@ class Latency:
     """Rounds that counted, over all processes."""
     processes: int
     threads: int
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast ``b`` is."""
+        return 1 / self.ratio
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, and ``speedup`` beside the ``ratio`` that it is the inverse of."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {"ratio": found.pop("ratio"), "speedup": self.speedup, **found}
 
     @property
     def noisy(self) -> bool:

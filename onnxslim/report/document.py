@@ -5,7 +5,7 @@ The document holds all that a renderer needs (`onnxslim.report.blocks`); the ter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.blocks import Block, DataTable, Document, Line, Listing, Section, Tone, document
@@ -17,6 +17,7 @@ from onnxslim.report.words import verb_named
 
 if TYPE_CHECKING:
     from onnxslim.evaluation import Parity
+    from onnxslim.evaluation.check import Check
     from onnxslim.execution import Latency
     from onnxslim.report.facts import ModelFacts
     from onnxslim.report.record import Account, Record
@@ -50,11 +51,38 @@ def document_of_facts(facts: ModelFacts) -> Document:
     return document(Section("model", tuple(_facts(facts))))
 
 
-def document_of_parity(parity: Parity) -> Document:
-    """Whether two models agree, the worst difference of each output where they do not, and notes."""
+def document_of_parity(
+    parity: Parity, checks: Sequence[Check] = (), *, warnings: Sequence[str] = (), score: str = ""
+) -> Document:
+    """Whether two models agree, the worst difference of each output where they do not, notes, and limits.
+
+    Args:
+        parity: The comparison of the outputs.
+        checks: Limits, each beside what was measured.
+        warnings: What makes the samples or the original doubtful.
+        score: The line of a metric; empty where there is none.
+    """
     found = _parity(parity)
     notes = tuple(Line(f"note: {note}") for note in parity.notes)
-    return document(Section("checks", (Listing(found.head, found.items + notes),)))
+    return document(
+        Section("warnings", tuple(Line(f"warning: {each}", Tone.WARN) for each in warnings)),
+        Section("checks", (Listing(found.head, found.items + notes), *((Line(score),) if score else ()))),
+        Section("limits", limit_blocks(checks)),
+    )
+
+
+def limit_blocks(checks: Sequence[Check]) -> tuple[Block, ...]:
+    """Each limit: whether it holds, what was asked and measured, and how sure that is."""
+    return tuple(
+        Listing(
+            Line(
+                f"{each.limit}: {'holds' if each.holds else 'BROKEN'}: {each.found}; asked: {each.wanted}",
+                Tone.PLAIN if each.holds else Tone.BAD,
+            ),
+            (Line(each.doubt, Tone.WARN),) if each.doubt else (),
+        )
+        for each in checks
+    )
 
 
 def _verdict(report: Account) -> Iterator[Block]:

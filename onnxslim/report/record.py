@@ -67,6 +67,7 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     ``evidence`` is ``samples``, ``random inputs`` or ``none``: what parity stands on.
     ``verified`` is False where the outputs were not compared, because nobody asked for it or because onnxruntime cannot
     run the model; a note says why. A model that nothing was done to needs no comparison.
+    ``size_ratio`` is how many times smaller the file became: bytes before / bytes after; None where one is unknown.
     What a `Record` holds is of the model that came out; ``attempt`` was dropped for it.
     ``calibrated`` counts the samples that the lossy passes saw, ``held_out`` those that only judge the result and that
     the metric is taken on, ``held_back`` the first of these, which parity is measured on.
@@ -82,6 +83,7 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     in ``unused_files`` where their names are not ours; no model in the folder refers to these any more.
     """
 
+    size_ratio: float | None = field(init=False, default=None)
     evidence: str = "none"
     verified: bool = True
     attempt: Attempt | None = None
@@ -100,3 +102,17 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     files: Sequence[WrittenFile] = ()
     removed_files: Sequence[str] = ()
     unused_files: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Sets the ratio of the sizes."""
+        after = None if self.output is None else self.output.bytes
+        object.__setattr__(self, "size_ratio", size_ratio(self.input.bytes, after))
+
+
+def size_ratio(before: int | None, after: int | None) -> float | None:
+    """How many times smaller a file is than another; None where one of the two is in no file.
+
+    >>> size_ratio(300, 100), size_ratio(None, 100)
+    (3.0, None)
+    """
+    return before / after if before is not None and after else None

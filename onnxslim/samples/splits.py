@@ -78,14 +78,8 @@ def split(samples: Samples) -> Split:
     """
     places: dict[str, int] = {}
     groups: dict[Digest, list[str]] = {}
-    for index, sample in enumerate(samples):
-        if sample.id in places:
-            raise InputError(
-                f"two samples have the id {sample.id!r}",
-                why="samples are distinguished and split by their ids",
-                mend="give each its own",
-            )
-        places[sample.id] = index
+    for sample in samples:
+        _place(sample, places)
         groups.setdefault(content_hash(sample), []).append(sample.id)
     if not places:
         raise InputError("there are no samples to split", mend="give at least 8: half are calibrated on")
@@ -97,6 +91,32 @@ def split(samples: Samples) -> Split:
     }
     notes = _notes(len(places), len(groups))
     return Split(parts["calibration"], parts["selection"], parts["report"], len(groups) >= ENOUGH, notes)
+
+
+def undivided(samples: Samples) -> Split:
+    """All samples in the report part, for what only looks at finished models and chooses nothing.
+
+    Raises:
+        InputError: There are no samples, or two have the same id.
+    """
+    places: dict[str, int] = {}
+    for sample in samples:
+        _place(sample, places)
+    if not places:
+        raise InputError("there are no samples")
+    none = Subset(samples, {})
+    return Split(none, none, Subset(samples, places), len(places) >= ENOUGH)
+
+
+def _place(sample: Sample, places: dict[str, int]) -> None:
+    """Notes where a sample stands."""
+    if sample.id in places:
+        raise InputError(
+            f"two samples have the id {sample.id!r}",
+            why="samples are distinguished and split by their ids",
+            mend="give each its own",
+        )
+    places[sample.id] = len(places)
 
 
 def _notes(samples: int, distinct: int) -> tuple[str, ...]:

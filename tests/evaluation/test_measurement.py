@@ -12,6 +12,7 @@ import pytest
 from onnxslim import execution
 from onnxslim.errors import InputError
 from onnxslim.evaluation import Parity, Tier
+from onnxslim.evaluation.confidence import Drop
 from onnxslim.evaluation.evaluator import Evaluator
 from onnxslim.evaluation.measurement import Constraints, Measurement, Rejection, hold_to
 from onnxslim.execution import Latency, Run
@@ -53,6 +54,29 @@ def samples(count: int) -> list[Sample]:
             Constraints(),
             Measurement(latency=LATENCY, parallel=dataclasses.replace(SLOW, threads=8)),
             "slower here on 8 threads",
+            False,
+        ),
+        (Constraints(max_size=8), Measurement(bytes=9), "max_size does not hold: 9 bytes instead of at most 8", False),
+        (Constraints(max_size=9), Measurement(bytes=9), None, False),
+        (Constraints(min_speedup=2.0), Measurement(latency=LATENCY), None, False),
+        (
+            Constraints(min_speedup=2.1),
+            Measurement(latency=LATENCY),
+            "2.00x the speed (interval 1.67x to 2.50x) instead of at least 2.1x",
+            False,
+        ),
+        (Constraints(min_speedup=0.75), Measurement(latency=SLOW), None, False),
+        (Constraints(max_drop=0.05), Measurement(drop=Drop(0.96 - 0.91, 0.07, 100, 0.96, 0.91)), None, False),
+        (
+            Constraints(max_drop=0.05, by_bound=True),
+            Measurement(drop=Drop(0.05, 0.07, 100, 0.96, 0.91)),
+            "max_drop does not hold: a drop of 0.05, with 90 % confidence at most 0.07 (0.96 -> 0.91 on 100 samples)",
+            True,
+        ),
+        (
+            Constraints(max_drop=0.05, by_bound=True),
+            Measurement(drop=Drop(0.05, None, 4, 1, 0.95, why="few")),
+            None,
             False,
         ),
         (
@@ -136,3 +160,15 @@ def test_a_drop_from_an_infinite_score_is_refused() -> None:
     evaluator = Evaluator(net(2.0), samples(16), metric=lambda run, some: float("inf"))
     with pytest.raises(InputError, match="the original scores inf"):
         evaluator.baseline(labelled=False, max_drop=0.1)
+
+
+def test_every_reason_and_every_limit_is_told() -> None:
+    limits = Constraints(max_size=8, max_drop=0.1, min_speedup=3.0)
+    found = Measurement(bytes=9, drop=Drop(0.2, 0.3, 40, 1.0, 0.8), latency=LATENCY)
+    assert [each.poor for each in limits.rejections(found)] == [False, True, False]
+    assert [(each.limit, each.holds) for each in limits.checks(found)] == [
+        ("max_drop", False),
+        ("max_size", False),
+        ("min_speedup", False),
+    ]
+    assert list(limits.checks(Measurement())) == []

@@ -58,6 +58,8 @@ def test_json_is_strict_and_in_the_order_of_the_fields() -> None:
     assert data["parity"]["passed"] is True
     assert data["parity"]["tier"] == "numeric"
     assert data["scores"] == {"input": 0.96, "output": "NaN"}
+    assert (data["latency"]["ratio"], data["latency"]["speedup"]) == (0.5, 2.0)
+    assert data["size_ratio"] == pytest.approx(10.9 / 3)
     assert data["steps"][0]["result"]["actions"][0]["rule"] == "fuse"
 
 
