@@ -99,7 +99,8 @@ class DaskEngine(Closing):
                     return
                 if not ahead[0].done():
                     open_ones = [each for each in ahead if not each.done()]
-                    self._dask.wait(open_ones, return_when="FIRST_COMPLETED")
+                    with self._client.as_current():
+                        self._dask.wait(open_ones, return_when="FIRST_COMPLETED")
                 else:
                     yield self._answer(ahead.popleft())
         except (OSError, self._dask.CancelledError) as error:
