@@ -1,8 +1,8 @@
 """Work done in a child process, so that a crash, a hang or a lack of memory there is a fact and not our end.
 
 On Linux the child is a fork: it starts in milliseconds and shares the parent's memory, so nothing is imported or
-copied. Elsewhere a fresh interpreter is started, and the function is pickled to it. One child does one call after
-another, until it dies or is closed.
+copied. Elsewhere, or where ``fresh`` asks for it, a fresh interpreter is started, and the function is pickled to it.
+One child does one call after another, until it dies or is closed.
 
 Long because both ways to start a child (fork, spawn) speak one protocol, whose two ends stand side by side.
 """
@@ -54,17 +54,21 @@ class Worker:
     The child prints nothing and has no terminal. It must be closed, or it ends with its parent.
 
     Args:
-        function: On Linux any callable; elsewhere one that can be pickled.
+        function: On Linux any callable; in a fresh interpreter one that can be pickled.
         environment: What a fresh interpreter finds; a fork has the parent's.
+        fresh: Whether a fresh interpreter is started on Linux, too: it inherits no threads, locks or memory. It ends
+            with the thread that started it.
 
     Raises:
         OSError: No process can be started.
     """
 
-    def __init__(self, function: Callable[..., Any], environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], environment: dict[str, str] | None = None, *, fresh: bool = False
+    ) -> None:
         self._owner, self._lock, self._expired = os.getpid(), threading.Lock(), False
         self._said = _scratch()
-        start = _fork if CAN_FORK else _spawn
+        start = _fork if CAN_FORK and not fresh else _spawn
         self._process, self._reader, self._writer = start(function, self._said, environment or dict(os.environ))
         self._finalizer = weakref.finalize(
             self, _end, self._owner, self._process, self._reader, self._writer, self._said
@@ -116,6 +120,10 @@ class Worker:
     def close(self) -> None:
         """Ends the child."""
         self._finalizer()
+
+    def kill(self) -> None:
+        """Ends a call that another thread waits for: it raises `Died` there, which puts the child away."""
+        self._process.kill()
 
     def _expire(self) -> None:
         self._expired = True
@@ -278,6 +286,7 @@ def _spawn(function: Callable[..., Any], said: IO[bytes], environment: dict[str,
 def _main() -> None:
     """A fresh interpreter's part: the function, then the calls."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whoever prints does not write into the answers
     _serve(pickle.load(sys.stdin.buffer), sys.stdin.buffer, answers)

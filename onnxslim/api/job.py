@@ -24,10 +24,11 @@ from onnxslim.graph.annotations import annotation_bytes
 from onnxslim.graph.listed import defaults
 from onnxslim.packing import ledger
 from onnxslim.pipeline import Pass, RunConfig, dump_recipe
-from onnxslim.report import Attempt, Report, describe, versions
+from onnxslim.report import Attempt, Report, describe
 from onnxslim.report.words import verb_named
 from onnxslim.search import Candidate
 from onnxslim.search.fallback import lossy_of
+from onnxslim.version import versions
 
 if TYPE_CHECKING:
     from onnxslim.report import ModelFacts

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from onnxslim.report.document import document_of
     from onnxslim.report.facts import ModelFacts, PortFacts, describe
     from onnxslim.report.record import Attempt
-    from onnxslim.report.report import Report, versions
+    from onnxslim.report.report import Report
 
 __all__ = [
     "SCHEMA",
@@ -25,7 +25,6 @@ __all__ = [
     "envelope",
     "plain",
     "to_json",
-    "versions",
 ]
 
 __getattr__ = lazy_exports(
@@ -43,6 +42,5 @@ __getattr__ = lazy_exports(
         "envelope": ".as_json",
         "plain": ".as_json",
         "to_json": ".as_json",
-        "versions": ".report",
     },
 )

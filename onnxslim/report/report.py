@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from onnxslim.errors import InputError
 from onnxslim.report.record import Account
@@ -49,9 +47,3 @@ class Report(Account):
                 mend="end the name in .json, .txt or .md",
             )
         atomic_write(path, (text.rstrip("\n") + "\n").encode())
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that a result depends on."""
-    packages = {"onnxslim": "onnxslim-compiler"} | {n: n for n in ("onnx", "onnx-ir", "onnxruntime", "numpy")}
-    return {"python": platform.python_version()} | {name: version(package) for name, package in packages.items()}

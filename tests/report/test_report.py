@@ -17,13 +17,14 @@ from onnxslim.evaluation.compare import Difference
 from onnxslim.evaluation.fidelity import Fidelity
 from onnxslim.execution import Latency
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
-from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json, versions
+from onnxslim.report import Attempt, ModelFacts, PortFacts, Report, dumps, plain, to_json
 from onnxslim.report.document import document_of, document_of_facts, document_of_parity
 from onnxslim.report.record import WrittenFile
 from onnxslim.report.side_by_side import MAX_PORTS
 from onnxslim.report.steps import TOP_REASONS
 from onnxslim.report.terminal import as_text, print_document
 from onnxslim.report.wording import latency_line, parity_line, size, speed
+from onnxslim.version import versions
 
 BEFORE = ModelFacts(
     path="in[red].onnx", bytes=10_900_000, nodes=860, ops={"Conv": 60, "BatchNormalization": 12}, opsets={"": 12},
