@@ -14,6 +14,7 @@ from onnxslim.api.lossless import compared, finished, lossless, widened_for_loss
 from onnxslim.api.lossy import Lossy
 from onnxslim.api.output import size_of, time_sessions, weigh, write, written
 from onnxslim.api.result import Result
+from onnxslim.api.searching import searched
 from onnxslim.api.source import AnyModel, open_statistics
 from onnxslim.api.task import Task, open_task
 from onnxslim.errors import FIX, CheckFailed
@@ -32,9 +33,12 @@ from onnxslim.version import versions
 
 if TYPE_CHECKING:
     from onnxslim.report import ModelFacts
+    from onnxslim.search import Front
+    from onnxslim.search.config import SearchConfig
 
 ANNOTATED = 0.05
 """Share of a file that notes on its nodes must be to be worth saying."""
+NONE_BETTER = "no result of the search keeps what it must"
 COMPARABLE = "give inputs that the model takes, or load its operators with custom_op_library"
 
 
@@ -44,6 +48,7 @@ def rewrite(
     output: str | os.PathLike[str] | None,
     passes: Sequence[Pass],
     config: RunConfig,
+    search: SearchConfig | None = None,
 ) -> Result:
     """Runs passes on a model and returns the best result that may be trusted.
 
@@ -58,6 +63,7 @@ def rewrite(
         output: Where to write the result.
         passes: In their order.
         config: How.
+        search: How the lossy passes are searched for the best result; None where they run as they are configured.
 
     Raises:
         InputError: The model, the samples, the output or a combination of options cannot be used.
@@ -66,7 +72,7 @@ def rewrite(
     with operators_from(config.custom_op_library):
         started = time.perf_counter()
         task = open_task(verb_named(command), model, output, passes, config)
-        made = VerbRun(task).run()
+        made = VerbRun(task, search).run()
         return _delivered(task, made, output, started)
 
 
@@ -78,11 +84,13 @@ class Verdict:
         kept: What becomes the output.
         dropped: The lossy result that was dropped for it; None where none was.
         warnings: What makes the samples, the labels or the original doubtful.
+        front: What a search has tried; None where there was none.
     """
 
     kept: Candidate
     dropped: Candidate | None = None
     warnings: Sequence[str] = ()
+    front: Front | None = None
 
 
 class VerbRun:
@@ -90,10 +98,11 @@ class VerbRun:
 
     Args:
         task: What it works on.
+        search: How the best result is searched for, or None.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, search: SearchConfig | None = None) -> None:
+        self.task, self.search = task, search
         self.first = list(itertools.takewhile(lambda p: p.tier is not Tier.LOSSY, task.passes))
         self.rest = list(task.passes[len(self.first) :])
 
@@ -115,8 +124,16 @@ class VerbRun:
         # Before the work: a metric that fails shall do so at once.
         warnings = evaluator.baseline(labelled=labelled, max_drop=config.max_drop)
         start = widened_for_lossy(task, base, self.first)
-        tried, dropped = Lossy(task, start, statistics).best(self.rest)
-        if tried.rejection is None:
+        front: Front | None = None
+        tried: Candidate | None
+        if self.search is None:
+            tried, dropped = Lossy(task, start, statistics).best(self.rest)
+        else:
+            found = searched(task, start, self.rest, statistics, self.search)
+            tried, dropped, front = found.tried, None, found.front
+        if tried is None:
+            kept = finished(task, replace(base, decision=task.verb.kept, reason=NONE_BETTER), self.rest)
+        elif tried.rejection is None:
             kept = tried.after(base)
         else:
             dropped = tried
@@ -124,7 +141,7 @@ class VerbRun:
             kept = finished(task, kept, self.rest)
         if not kept.found.scores:
             kept = replace(kept, found=replace(kept.found, scores=evaluator.scores(kept.model)))
-        return Verdict(kept, dropped, warnings)
+        return Verdict(kept, dropped, warnings, front)
 
 
 def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None, started: float) -> Result:
@@ -181,6 +198,7 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
         seconds=time.perf_counter() - started,
         versions=versions(),
         recipe=recipe,
+        front=made.front,
         **files,
     )
     return Result(kept.model, report)

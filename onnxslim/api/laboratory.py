@@ -172,4 +172,3 @@ class Laboratory:
     def take_plans(self, key: str) -> None:
         """Lets passes here apply what was planned for a trial, wherever that was."""
         self.bench.task.store.add(plans_of_bytes(self.journal.load(self._entry(key)["objects"][1])))
-

@@ -139,6 +139,8 @@ class Lossy:
             gain_over=(size_of(self.base.encoded) or task.source.bytes) if for_size else None,
             min_sqnr=task.config.min_sqnr,
             max_drop=task.config.max_drop,
+            max_size=self.max_size,
+            min_speedup=self.min_speedup,
             what=verb_named((slowing or lossy)[-1].name).result if lossy else task.verb.result,
         )
 

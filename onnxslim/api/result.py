@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxslim.graph import save
 from onnxslim.report import Report
 from onnxslim.report.wording import verdict
+from onnxslim.search import Front
 
 
 class Result(NamedTuple):
@@ -20,6 +21,11 @@ class Result(NamedTuple):
 
     model: ir.Model
     report: Report
+
+    @property
+    def front(self) -> Front | None:
+        """What a search has tried; None where there was none."""
+        return self.report.front
 
     def __repr__(self) -> str:
         """The headline and what to do next, since the repr of a model is all of its graph."""

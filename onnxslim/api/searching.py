@@ -25,8 +25,7 @@ from onnxslim.graph.edit import constant_tensor
 from onnxslim.pipeline import Pass
 from onnxslim.pipeline.config import MIN_SQNR as LEAST_SQNR
 from onnxslim.pipeline.keys import Keys
-from onnxslim.report import versions
-from onnxslim.samples.identity import samples_digest
+from onnxslim.samples.identity import sample_set_hash
 from onnxslim.search import Candidate
 from onnxslim.search.config import MIN_SQNR, SearchConfig
 from onnxslim.search.engine import Engine, InProcess, open_engine
@@ -35,6 +34,7 @@ from onnxslim.search.front import Figures, Front
 from onnxslim.search.goal import Goal, Limits
 from onnxslim.search.journal import Journal
 from onnxslim.search.space import Axis, Space
+from onnxslim.version import versions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -90,7 +90,8 @@ def searched(
     bench = TrialBench(lossy)
     setting = _setting(task, base, data, passes, statistics)
     with Journal(search.work) as journal, _engine(task, setting, search) as engine:
-        lab = Laboratory(bench, setting if not isinstance(engine, InProcess) else None, journal, engine, _question(task, base, passes))
+        shared = None if isinstance(engine, InProcess) else setting
+        lab = Laboratory(bench, shared, journal, engine, _question(task, base, passes))
         reserve = min(max(FINISH * search.time, FINISH_SECONDS[0]), FINISH_SECONDS[1])
         explorer = Explorer(
             Space(passes, [Axis(each) for each in passes if type(each).offers is not Pass.offers]),
@@ -246,10 +247,10 @@ def _question(task: Task, base: Candidate, passes: Sequence[Pass]) -> str:
     """Hash of all that offers and trials depend on."""
     config = task.config
     made = versions()
-    parts = task.evaluator.parts
-    assert parts is not None and task.samples is not None
+    assert task.samples is not None
+    labels = tuple(repr(sample.label) for sample in task.samples) if config.score is not None else ()
     return Keys().of(
-        model_digest(base.model), tuple(passes), samples_digest(task.samples), config.planned_under, made, parts.selection.ids
+        model_digest(base.model), tuple(passes), sample_set_hash(task.samples), labels, config.planned_under, made
     )
 
 

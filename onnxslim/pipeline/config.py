@@ -32,6 +32,7 @@ Ops = Literal["standard", "onnxruntime"]
 OPS: tuple[Ops, ...] = get_args(Ops)
 
 Progress = Callable[[str], None]
+Watch = Callable[[Any], None]
 
 
 def _option(text: str, **shown: Any) -> dict[str, Any]:
@@ -171,6 +172,8 @@ class RunConfig:
     time_sessions: bool = False
     """Whether to measure how long onnxruntime takes to open the model before and after."""
     progress: Progress = lambda _: None
+    watch: Watch = lambda _: None
+    """Hears how far a search is (`onnxslim.search.Status`)."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

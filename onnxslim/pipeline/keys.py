@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-
 PLAIN = (bool, int, float, str)
 
 
 class Keys:
     """Hashes values by their content.
 
-    Numbers, texts, arrays, lists of numbers or texts, and tuples, sets, maps and dataclasses of such have the same key in
-    every process. Whatever else there is, such as a function or a list of samples, is equal to itself alone: it gets a number, and is kept
-    alive, so that no other object takes its identity.
+    Numbers, texts, arrays, lists of numbers or texts, and tuples, sets, maps and dataclasses of such have the same key
+    in every process. Whatever else there is, such as a function or a list of samples, is equal to itself alone: it gets
+    a number, and is kept alive, so that no other object takes its identity.
 
     >>> keys = Keys()
     >>> keys.of("a", (1, 2.0)) == Keys().of("a", (1, 2.0)), keys.of("ab", "c") == keys.of("a", "bc")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from onnxslim.errors import InputError, did_you_mean
 from onnxslim.search.goal import GOALS, GoalName
@@ -56,3 +56,7 @@ class SearchConfig:
             raise InputError(f"time is {self.time}", mend="give seconds, more than 0")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers is {self.workers}", mend="give 1 or more")
+
+
+SEARCH_OPTIONS = frozenset(each.name for each in fields(SearchConfig))
+"""Names of the fields."""

@@ -105,9 +105,7 @@ class Limits:
         found = {"error": f"at least {self.min_sqnr:g} dB of the worst part"}
         if self.max_drop is not None:
             found["metric"] = f"{metric or 'the metric'} drops by at most {self.max_drop:g}"
-        found["size"] = (
-            "no larger than the original" if self.max_size is None else f"at most {self.max_size:,} bytes"
-        )
+        found["size"] = "no larger than the original" if self.max_size is None else f"at most {self.max_size:,} bytes"
         found["speed"] = (
             "no slower than the original" if self.min_speedup is None else f"at least {self.min_speedup:g}x the speed"
         )

@@ -93,7 +93,8 @@ def levels(search: Search, context: Context, last: Found | None = None) -> Itera
         if not oracle.agrees(found.removal) or lengths.change(state.model):
             context.decline("prune", "model", f"at {share:.0%} of the work the model would not compute what it should")
             return
-        yield Level(found, *shares, _effects(original, state.model, reference, context, shares[0], score))
+        effects = _effects(original, state.model, reference, context, shares[0], score)
+        yield Level(found, shares[0], shares[1], effects)
 
 
 def _state(start: State, found: Found) -> State:

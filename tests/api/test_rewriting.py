@@ -164,11 +164,11 @@ def test_settings_are_checked_as_the_command_line_does(settings: dict[str, Any])
 
 def test_misspelt_and_misplaced_options_are_named() -> None:
     with pytest.raises(InputError, match="did you mean 'search'"):
-        onnxslim.compress(DIGITS.path(), samples=SAMPLES, sarch=False)
+        onnxslim.compress(DIGITS.path(), samples=SAMPLES, sarch=False)  # type: ignore[call-arg]
     with pytest.raises(InputError, match=r"quantize has no option 'smaples'.*did you mean 'samples'"):
         onnxslim.quantize(DIGITS.path(), smaples=SAMPLES)
     with pytest.raises(InputError, match="did you mean 'samples'"):
-        onnxslim.compress(DIGITS.path(), recipe=[], sampels=SAMPLES)
+        onnxslim.compress(DIGITS.path(), recipe=[], sampels=SAMPLES)  # type: ignore[call-arg]
     with pytest.raises(InputError, match="did you mean 'top1'"):
         onnxslim.quantize(DIGITS.path(), samples=SAMPLES, metric="topl")
 
