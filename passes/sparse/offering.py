@@ -34,7 +34,7 @@ SWEEPS = 2e10
 """Multiplications that all sweeps of an adapted plan may take, the shortest first; the other weights are rounded."""
 MACS, FEWEST = 1 << 31, 2
 """Multiply-accumulates of the runs that an adapted plan is fitted to, and the fewest samples for it."""
-EIGHT = 8
+FINE = 16
 """Bits from which on rounding hardly shows, and is not made up for."""
 
 
@@ -115,7 +115,8 @@ def adapted(choice: StoreChoice, model: ir.Model, items: Sequence[Storable], con
     asked: list[Storable] = []
     work = 0.0
     for each in sorted(stored.items.values(), key=lambda one: one.sweep_cost()):
-        if each.request is not None and bits_of(forms[each.name]) < EIGHT:
+        stays = each.tensor.dtype == ir.DataType.INT8 and forms[each.name] == "int8"
+        if each.request is not None and not stays and bits_of(forms[each.name]) < FINE:
             work += each.sweep_cost()
             asked += [each] if work < SWEEPS else []
     if asked and context.samples is not None:

@@ -65,6 +65,10 @@ class StoredKernel:
         if forms is None:
             self._errors = {form: self._error(self.array(form), grams) for form in (*wanted, "int8")}
 
+    def error_of(self, integers: npt.NDArray[np.int8], statistics: Statistics | None) -> float:
+        """The squared error of other integers, each number by what it is multiplied by where that was measured."""
+        return self._error(integers, None if statistics is None else self._grams(statistics))
+
     def sweep_cost(self) -> float:
         """Multiplications of one fit, about."""
         columns = self._matrix().shape[2]
