@@ -13,6 +13,9 @@ import onnx_ir as ir
 
 from onnxslim.ops.contraction import contraction_of
 
+WEIGHT = "_quantized"
+"""Suffix of the name of int8 numbers, behind that of what they stand for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Int8Kernel:

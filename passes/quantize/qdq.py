@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.edit import Names, add_initializer, constant_tensor, drop_unused, site
 from onnxslim.ops.contraction import output_axis
-from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, hard_sigmoid
+from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, WEIGHT, hard_sigmoid
 
 from .bias import Means, shift_of, spread
 from .grid import TINY, Grid, activation_grid, weight_grid
@@ -21,8 +21,6 @@ from .rounding import NEAREST, Key, Rounding, key_of
 Ranges = Mapping[str, tuple[float, float]]
 """Value name -> the range that its grid covers."""
 INT32_MAX = 2**31 - 1
-WEIGHT = "_quantized"
-"""Suffix of an int8 value's name."""
 
 
 @dataclass(frozen=True, slots=True)

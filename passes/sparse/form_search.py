@@ -24,6 +24,7 @@ from onnxslim.samples.feeds import HELD_OUT, PROBED, within_seconds
 from .allocate import measured, some_samples
 from .forms import PricedForm, cheapest
 from .storable import Storable
+from .stored_model import StoredModel
 
 BENIGN = 20.0
 """dB of the worst part from which on int8 alone is good: per channel it has cost no score that was measured here."""
@@ -80,9 +81,8 @@ class FormSearch:
         only_int8: bool = False,
     ) -> None:
         self.model, self.context, self.budget, self.only_int8 = model, context, budget, only_int8
-        self.items = {each.name: each for each in items}
-        places = {value: place for place, value in enumerate(_constants(model))}
-        self.places = {each.name: places[each.value] for each in items}
+        self.stored = StoredModel(model, items)
+        self.items = self.stored.items
         samples = context.selection if context.selection is not None else context.samples
         feeds = feeds_of(samples or (), HELD_OUT, context.memory // 8)
         self.feeds = within_seconds(model, feeds, CHECK, least=FEWEST, threads=context.threads)
@@ -96,7 +96,7 @@ class FormSearch:
 
     def run(self) -> dict[str, str]:
         """Name -> form, without those that stay float."""
-        self._keep_lengths()
+        self.stored.keep_lengths(self.lengths, self.context)
         forms = dict.fromkeys(self.items, "int8")
         if not self.references or not forms:
             return forms
@@ -111,7 +111,7 @@ class FormSearch:
         good = self._quality(forms) >= benign
         if good and self.only_int8:
             return forms
-        tables = self._tables()
+        tables = self.tables()
         if any(each.request is not None for each in self.items.values()):  # they make up for their rounding now
             good = self._quality(forms) >= benign
         found = self._within_budget(tables, before, forms if good else {})
@@ -141,29 +141,19 @@ class FormSearch:
             if trial is None:
                 break
             tried.append(trial)
-            db, predicted = self._quality(trial), _noise(tables, trial)
+            db, predicted = self._quality(trial), noise_of(tables, trial)
             if db >= self.least:
                 low = max(low, predicted)
-                if not found or _bytes(tables, trial) < _bytes(tables, found):
+                if not found or bytes_of(tables, trial) < bytes_of(tables, found):
                     found = trial
             else:
                 high = min(high, predicted)
             budget = 0.9 * max(predicted, low) * allowed / max(power(db) - power(before), allowed / 16)
         return found
 
-    def _keep_lengths(self) -> None:
-        """Leaves out constants whose values decide the length of an output, where rounding changes one."""
-        deciding = [each for each in self.items.values() if any(map(self.lengths.decides, each.nodes))]
-        if not deciding or self.context.samples is None:
-            return
-        reason = self.lengths.change(self._built(dict.fromkeys(self.items, "int8")))
-        for each in deciding if reason else ():
-            self.context.decline("store", each.name, f"its values decide a length: {reason}")
-            del self.items[each.name]
-
     def _quality(self, forms: Mapping[str, str]) -> float:
         """DB of the worst part; minus infinity where the metric does not hold."""
-        context, model = self.context, self._built(forms)
+        context, model = self.context, self.stored.built(forms)
         db = self._decibels(model)
         if db >= self.least and context.metric is not None:
             lost = self._score - context.score(model)
@@ -171,6 +161,11 @@ class FormSearch:
                 db = -math.inf
         context.progress(f"{_summary(forms)}: {db:.1f} dB")
         return db
+
+    def added(self, forms: Mapping[str, str]) -> float:
+        """Noise over signal that forms add to the worst part of the outputs; infinity where they cannot be compared."""
+        before, after = (power(self._decibels(each)) for each in (self.model, self.stored.built(forms)))
+        return max(after - before, 0.0) if after < math.inf else math.inf
 
     def _decibels(self, model: ir.Model) -> float:
         return min(each.check(model).worst_sqnr for each in self.references)
@@ -181,13 +176,12 @@ class FormSearch:
         origin = self.context.original or self.model
         return min(self.context.score(each) for each in (origin, self.model))
 
-    def _tables(self) -> dict[str, list[PricedForm]]:
+    def tables(self) -> dict[str, list[PricedForm]]:
         """What each form of each constant costs: one is measured, the others are predicted from it."""
         context, until = self.context, time.perf_counter() + SECONDS
         found: dict[str, list[PricedForm]] = {}
         noise = OutputNoise(self.model, self.feeds[:PROBED], context.threads, context.memory // 4)
         model = self.model.clone()
-        own = _constants(model)
         for some, statistics in measured(
             self.model,
             sorted(self.items.values(), key=lambda each: -each.tensor.nbytes),
@@ -199,7 +193,7 @@ class FormSearch:
             for item in some:
                 context.progress(f"measure weight {len(found) + 1} of {len(self.items)}")
                 late = time.perf_counter() > until
-                cost = 0.0 if late else self._cost(item, statistics, own[self.places[item.name]], model, noise)
+                cost = 0.0 if late else self._cost(item, statistics, self.stored.value(model, item), model, noise)
                 if cost > 0:
                     unit = cost / max(item.error(item.forms()[0]), 1e-300)
                     found[item.name] = [
@@ -223,15 +217,6 @@ class FormSearch:
         finally:
             set_constant(value, item.tensor.numpy())
 
-    def _built(self, forms: Mapping[str, str]) -> ir.Model:
-        """A clone that computes what the stored constants make."""
-        model = self.model.clone()
-        own = _constants(model)
-        for name, form in forms.items():
-            if form != "float":
-                set_constant(own[self.places[name]], self.items[name].array(form))
-        return model
-
 
 def _untried(
     tables: Mapping[str, list[PricedForm]],
@@ -245,7 +230,7 @@ def _untried(
     budgets = np.geomspace(low, high, STEPS)
     for each in (start, *sorted(budgets, key=lambda one: abs(math.log(one / start)))):
         trial = cheapest(tables, float(each))
-        if low < _noise(tables, trial) < high and trial not in tried:
+        if low < noise_of(tables, trial) < high and trial not in tried:
             return trial
     return None
 
@@ -253,27 +238,20 @@ def _untried(
 def power(db: float) -> float:
     """Noise over signal.
 
-    >>> power(20.0), power(float("inf"))
-    (0.01, 0.0)
+    >>> power(20.0), power(float("inf")), power(-float("inf"))
+    (0.01, 0.0, inf)
     """
-    return 0.0 if db == math.inf else float(10 ** (-db / 10))
+    return float(10 ** (-db / 10)) if math.isfinite(db) else math.inf if db < 0 else 0.0
 
 
-def _constants(model: ir.Model) -> list[ir.Value]:
-    """Initializers and outputs of Constant nodes, in the same order on a clone: two branches may share a name."""
-    found = list[ir.Value]()
-    for graph in model.graphs():
-        found += graph.initializers.values() if isinstance(graph, ir.Graph) else ()
-        found += (node.outputs[0] for node in graph if node.op_type == "Constant" and not node.domain)
-    return found
-
-
-def _bytes(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
+def bytes_of(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
+    """Of the constants in these forms."""
     sizes = {(name, each.form): each.bytes for name, table in tables.items() for each in table}
     return sum(sizes.get((name, form), math.inf) for name, form in forms.items())
 
 
-def _noise(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
+def noise_of(tables: Mapping[str, list[PricedForm]], forms: Mapping[str, str]) -> float:
+    """That is predicted of these forms."""
     noise = {(name, each.form): each.noise for name, table in tables.items() for each in table}
     return sum(noise[name, form] for name, form in forms.items())
 

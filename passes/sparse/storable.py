@@ -54,11 +54,19 @@ class Storable(Protocol):
     def request(self) -> Request | None:
         """The statistics that `fit` is given."""
 
-    def fit(self, statistics: Statistics | None) -> None:
-        """Lets numbers make up for each other's rounding from now on, by what they are multiplied by."""
+    def fit(self, statistics: Statistics | None, forms: Sequence[str] | None = None) -> None:
+        """Lets numbers make up for each other's rounding from now on, by what they are multiplied by.
+
+        Args:
+            statistics: That hold the request, or None.
+            forms: Those that will be asked for, but not their errors; None means any of them.
+        """
+
+    def sweep_cost(self) -> float:
+        """Multiplications that it takes to fit one form, about."""
 
     def forms(self) -> Sequence[str]:
-        """From the fewest bytes on; ``int8`` is one of them, ``float`` the last."""
+        """From the fewest bytes on; ``int8`` is one of them, ``float`` the last of what is float."""
 
     def bytes(self, form: str) -> float:
         """That a form takes in the file."""
@@ -87,14 +95,19 @@ class StoredWeight:
         """Its numbers."""
         return self.weight.tensor
 
-    def fit(self, statistics: Statistics | None) -> None:
+    def fit(self, statistics: Statistics | None, forms: Sequence[str] | None = None) -> None:
         """See `Storable.fit`. Kept are the fits, not the statistics."""
         if statistics is None:
             return
-        forms = list(self.forms())
-        for form in forms[:4] if sweep_cost(self.weight) < SWEEP else forms[:1]:
+        wanted = list(self.forms() if forms is None else forms)
+        for form in wanted[:4] if self.sweep_cost() < SWEEP else wanted[:1]:
             self._made[form] = fitted(self.weight, cast(Values, form), statistics)
-        self._errors = {form: squared_error(self.weight, self.array(form), statistics) for form in forms}
+        if forms is None:
+            self._errors = {form: squared_error(self.weight, self.array(form), statistics) for form in wanted}
+
+    def sweep_cost(self) -> float:
+        """See `Storable.sweep_cost`."""
+        return sweep_cost(self.weight)
 
     @cached_property
     def _coarsest(self) -> str:
@@ -150,8 +163,12 @@ class StoredTable:
         assert tensor is not None
         return tensor
 
-    def fit(self, statistics: Statistics | None) -> None:
+    def fit(self, statistics: Statistics | None, forms: Sequence[str] | None = None) -> None:
         """A table is multiplied by nothing."""
+
+    def sweep_cost(self) -> float:
+        """Nothing is fitted."""
+        return 0.0
 
     def forms(self) -> Sequence[str]:
         """Blocks that divide the rows, int8."""
