@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from onnxslim.calibration import Statistics
     from onnxslim.execution.ort import Libraries
+    from onnxslim.pipeline.reached import Reached
     from onnxslim.samples import Metric
     from onnxslim.samples.sources import SampleSource
 
@@ -171,6 +172,8 @@ class RunConfig:
     time_sessions: bool = False
     """Whether to measure how long onnxruntime takes to open the model before and after."""
     progress: Progress = lambda _: None
+    watch: Callable[[Reached], None] = lambda _: None
+    """Sees how far a search is, whenever that changes."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
