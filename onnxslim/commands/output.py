@@ -54,7 +54,15 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     if not sys.stderr.isatty():
-        yield _stages()
+        last = ""
+
+        def say(text: str) -> None:
+            nonlocal last
+            if is_new_stage(text, last):
+                print(f"onnxslim: {text}", file=sys.stderr, flush=True)
+            last = text
+
+        yield say
         return
     from rich.console import Console
     from rich.markup import escape
@@ -63,15 +71,11 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escape(text))
 
 
-def _stages() -> Callable[[str], None]:
-    """Prints a text unless it is the one before with other numbers, such as those of a count, or goes on from it."""
-    last = ""
+def is_new_stage(text: str, last: str) -> bool:
+    """Whether a text is another than the one before: not that with other numbers, such as a count's, or going on.
 
-    def say(text: str) -> None:
-        nonlocal last
-        stage = re.sub(r"\d+", "N", text)
-        if not last or not stage.startswith(last):
-            print(f"onnxslim: {text}", file=sys.stderr, flush=True)
-        last = stage
-
-    return say
+    >>> is_new_stage("calibrate: 2 of 9", "calibrate: 1 of 9"), is_new_stage("measure", "calibrate: 1 of 9")
+    (False, True)
+    """
+    stage, before = (re.sub(r"\d+", "N", each) for each in (text, last))
+    return not before or not stage.startswith(before)

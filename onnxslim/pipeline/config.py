@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from onnxslim.calibration import Statistics
     from onnxslim.execution.ort import Libraries
+    from onnxslim.pipeline.reached import Reached
     from onnxslim.samples import Metric
     from onnxslim.samples.sources import SampleSource
 
@@ -32,7 +33,7 @@ Ops = Literal["standard", "onnxruntime"]
 OPS: tuple[Ops, ...] = get_args(Ops)
 
 Progress = Callable[[str], None]
-Watch = Callable[[Any], None]
+Watch = Callable[["Reached"], None]
 
 
 def _option(text: str, **shown: Any) -> dict[str, Any]:
@@ -173,7 +174,7 @@ class RunConfig:
     """Whether to measure how long onnxruntime takes to open the model before and after."""
     progress: Progress = lambda _: None
     watch: Watch = lambda _: None
-    """Hears how far a search is (`onnxslim.search.Status`)."""
+    """Sees how far a search is, whenever that changes."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
