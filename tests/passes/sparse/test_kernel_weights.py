@@ -126,7 +126,10 @@ def test_a_weight_that_is_shared_makes_up_for_all_that_it_multiplies() -> None:
 def test_what_is_not_known_stays_with_a_reason(body: str, reason: str) -> None:
     model = parse(f"""<ir_version: 8, opset_import: ["" : 17]> g (float[64,64] x, uint8[64,64] u) => (float[64,64] y)
         <float s = {{0.1}}, int8 z = {{3}}> {{ {body} }}""")
-    made = {"w": np.arange(4096).reshape(64, 64).astype(np.int8), "t": np.linspace(1, 2, 64, dtype=np.float32)}
+    made: dict[str, np.ndarray] = {
+        "w": np.arange(4096).reshape(64, 64).astype(np.int8),
+        "t": np.linspace(1, 2, 64, dtype=np.float32),
+    }
     for name, array in made.items():
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
