@@ -9,6 +9,7 @@ they are small in memory too. Of what int8 kernels read the integers become few 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
@@ -93,12 +94,12 @@ class StoreWeights(Pass):
         return _planned(items, self._search(model, items, context).run(), context) if items else StorePlan()
 
     @np.errstate(over="ignore", invalid="ignore")
-    def offers(self, model: ir.Model, context: Context) -> Iterator[Offer]:
+    def offers(self, model: ir.Model, context: Context, known: Sequence[Offer] = ()) -> Iterator[Offer]:
         """Int8 wherever that is allowed, then the fewest bytes for more and more noise."""
         items = self._items(model, context)
         if items:
             search = self._search(model, items, context)
-            yield from offers_of(search, only_int8=search.only_int8)
+            yield from itertools.islice(offers_of(search, only_int8=search.only_int8), len(known), None)
 
     @np.errstate(over="ignore", invalid="ignore")
     def adapt(self, decision: StoreChoice, model: ir.Model, context: Context) -> StorePlan:
