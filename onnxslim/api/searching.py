@@ -29,7 +29,7 @@ from onnxslim.samples.identity import sample_set_hash
 from onnxslim.search import Candidate
 from onnxslim.search.config import MIN_SQNR, SearchConfig
 from onnxslim.search.engine import Engine, InProcess, open_engine
-from onnxslim.search.explore import INTERRUPTED, Explorer, Tried
+from onnxslim.search.explore import Explorer, Tried
 from onnxslim.search.front import Figures, Front
 from onnxslim.search.goal import Goal, Limits
 from onnxslim.search.journal import Journal
@@ -260,7 +260,7 @@ def _told(tried: Candidate, front: Front, journal: Journal) -> Candidate:
     notes = [f"{count} models were built and measured, {front.untried} combinations only predicted; {front.stopped}"]
     if front.looks > 1:
         notes.append(f"{front.looks} results were judged on the held-out samples before one was kept")
-    if front.stopped == INTERRUPTED:
+    if front.interrupted:
         notes.append("the search was interrupted: the same command with the same --work goes on")
     return tried.noting(*notes, *journal.notes)
 

@@ -92,4 +92,4 @@ def compress(recipe: str | None, **arguments: Any) -> int:
     if recipe is not None:
         passes = options.make_recipe(recipe, given)
         return carry_out(run, arguments, recipe=passes, recipe_path=recipe, **search)
-    return carry_out(run, arguments, **given["quantize"], **given["store"], **search)
+    return carry_out(run, arguments, search=True, **given["quantize"], **given["store"], **search)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.blocks import Block, DataTable, Document, Line, Listing, Section, Tone, document
+from onnxslim.report.front_table import front_blocks
 from onnxslim.report.side_by_side import column_of, side_by_side
 from onnxslim.report.steps import step_blocks
 from onnxslim.report.tables import before_after, facts_table, weights_table
@@ -39,6 +40,7 @@ def document_of(report: Account, explain: bool = False) -> Document:
         Section("files", tuple(_files(report))),
         Section("models", tuple(_models(report))),
         Section("checks", tuple(_checks(report))),
+        Section("search", () if report.front is None else tuple(front_blocks(report.front, explain=explain))),
         Section("weights", tuple(_weights(report, explain))),
         Section("dropped", tuple(_dropped(report, explain)), title="tried and dropped"),
         Section("passes", tuple(step_blocks(report.steps, report.guilty, explain=explain))),

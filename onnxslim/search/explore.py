@@ -1,8 +1,9 @@
 """Anytime search across passes: tables of single choices, a proposal, whole models, corrected tables, and again.
 
 1. Each pass measures what its choices do by themselves (`Pass.offers`): once, for all models of the search.
-2. The best combination that is predicted to keep the limits is built and measured as a whole, beside one that is
-   predicted to break them a little: predictions err to either side.
+2. The best combination that is predicted to keep the limits is built and measured as a whole, beside the one that
+   would be best if predictions err to the good as much as they have so far: two at a time, whatever the number of
+   workers, so that the search is the same on any.
 3. What was measured corrects the predictions (`onnxslim.search.space`), and so on, until nothing better is predicted or
    the time is up.
 
@@ -19,25 +20,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from onnxslim.pipeline.offer import Effects, Offer
-from onnxslim.search.front import Figures, Trial, dominates
+from onnxslim.search.front import INTERRUPTED, NOTHING, UP, Figures, Trial, dominates
 from onnxslim.search.goal import EQUAL, Goal, Limits
 from onnxslim.search.space import Axis, Point, Space
 from onnxslim.search.status import Status
 
-BATCH = 2
-"""Points that are built before the predictions are corrected: the same whatever the number of workers."""
-EASED = 1.6
-"""Noise and drop, as multiples of what is allowed, up to which every second proposal may be predicted."""
 HOPELESS = 2.0
-"""The same of a single offer, behind which its pass is not asked for stronger ones."""
+"""Noise or drop of a single offer, as a multiple of what is allowed, behind which its pass is not asked for more."""
 TABLES = 0.5
 """Share of the time that single offers may take."""
 GAIN = 0.01
 """Logarithm of the goal by which a proposal must be predicted to be better than the best model so far."""
 MOST = 40
 """Whole models that are built, at most."""
-UP, NOTHING, INTERRUPTED = "the time was up", "nothing better is predicted", "interrupted"
-"""Why a search ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +159,7 @@ class Explorer:
         return bool(proposals)
 
     def proposals(self) -> list[tuple[Point, Figures | None]]:
-        """The best points that were not built: one within the limits by prediction, and one a little beyond them."""
+        """The best points that were not built: by prediction, and if the predictions err to the good."""
         seen = {each.point for each in self.tried}
         best = self._best
         least = -math.inf if best is None or best.measured is None else self.goal.value(best.measured) + GAIN
@@ -177,12 +172,12 @@ class Explorer:
                     valued.append((value, point, figures))
         valued.sort(key=lambda each: (-each[0], each[1]))
         found: list[tuple[Point, Figures | None]] = []
-        for limits in (self.limits, self.limits.eased(EASED)):
+        for judged in (self.space.predict, self.space.optimistic):
             for _, point, figures in valued:
-                if all(point != other for other, _ in found) and not limits.broken(figures):
+                if all(point != other for other, _ in found) and not self.limits.broken(self.figures(judged(point))):
                     found.append((point, figures))
                     break
-        return found[:BATCH]
+        return found
 
     def _build(self, points: Sequence[tuple[Point, Figures | None]]) -> None:
         labels = [", ".join(f"{name} {choice}" for name, choice in self.space.choices(p).items()) for p, _ in points]

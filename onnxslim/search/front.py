@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+UP, NOTHING, INTERRUPTED = "the time was up", "nothing better is predicted", "interrupted"
+"""Why a search ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -81,6 +84,11 @@ class Front:
     untried: int = 0
     looks: int = 0
     recalled: int = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user ended the search."""
+        return self.stopped == INTERRUPTED
 
     @property
     def kept(self) -> Trial | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from onnxslim.search.front import Figures
@@ -94,11 +94,6 @@ class Limits:
         if figures.speedup is not None and figures.speedup < least:
             found["speed"] = f"{figures.speedup:.2f}x the speed, {least:g}x is needed"
         return found
-
-    def eased(self, factor: float) -> Limits:
-        """With so many times as much noise and drop allowed: predictions err to either side."""
-        drop = None if self.max_drop is None else self.max_drop * factor
-        return replace(self, min_sqnr=self.min_sqnr - 10 * math.log10(factor), max_drop=drop)
 
     def words(self, metric: str) -> Mapping[str, str]:
         """What is asked, for a reader."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,12 +22,17 @@ from onnxslim.pipeline.rewrite import Pass
 Point = tuple[int, ...]
 """For each axis 0 where its pass is left out, else the place of an offer, counted from 1."""
 
-COMMON = 0.3
-"""Share of a residual that all points have in common."""
+TOGETHER = 0.5
+"""Share of a residual that points have in common which take something of the same passes: passes do harm to each other.
+"""
 REACH = 1.5
 """Offers between which a residual carries over, about."""
 RANDOM = 0.1
 """Variance of what is no property of a point, as a share of the residuals'."""
+PRIOR = (math.log(1.6), math.log(1.15), math.log(1.1))
+"""Logarithms by which noise, time and bytes are taken to be mispredicted before there is a whole model to tell."""
+PRIOR_DROP = 0.005
+"""The same of a drop."""
 LEAST_NOISE = 1e-7
 """Noise over signal that counts as none: 70 dB."""
 
@@ -72,6 +77,7 @@ class Space:
     def __init__(self, passes: Sequence[Pass], axes: Sequence[Axis]) -> None:
         self.passes, self.axes = list(passes), list(axes)
         self._seen: list[tuple[Point, Residual]] = []
+        self._squares = np.square(np.array([*PRIOR, PRIOR_DROP]))
 
     def points(self) -> Iterator[Point]:
         """All of them, the mildest first."""
@@ -116,6 +122,12 @@ class Space:
             plain.bytes * math.exp(size),
         )
 
+    def optimistic(self, point: Point) -> Effects:
+        """The prediction, with as much less noise and drop as predictions have erred by so far."""
+        found = self.predict(point)
+        noise, _, _, drop = np.sqrt(self._squares / (1 + len(self._seen)))
+        return replace(found, noise=found.noise * math.exp(-noise), drop=found.drop - float(drop))
+
     def learn(self, point: Point, found: Effects) -> None:
         """Takes in what was measured of a point."""
         if not any(point):
@@ -127,6 +139,7 @@ class Space:
             math.log(found.bytes / plain.bytes),
             found.drop - plain.drop,
         )
+        self._squares += np.square(residual.array() - np.array(self._corrections(point)))
         self._seen.append((point, residual))
         self._weights = self._solve()
 
@@ -147,4 +160,5 @@ class Space:
         alike = [
             float(a == b) if not (a and b) else math.exp(-abs(a - b) / REACH) for a, b in zip(one, other, strict=True)
         ]
-        return COMMON + (1 - COMMON) * sum(alike) / max(len(alike), 1)
+        together = all(bool(a) == bool(b) for a, b in zip(one, other, strict=True))
+        return TOGETHER * together + (1 - TOGETHER) * sum(alike) / max(len(alike), 1)
