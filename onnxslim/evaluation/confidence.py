@@ -220,9 +220,9 @@ class Groups:
         """How many samples there are."""
         return len(self._group_of)
 
-    def but(self, gone: int | None) -> Kept:
+    def but(self, gone: int | None) -> _Kept:
         """The samples of all groups but one, in their order; all of them for None."""
-        return Kept(self._samples, [gone is None or each != gone for each in self._group_of.tolist()])
+        return _Kept(self._samples, [gone is None or each != gone for each in self._group_of.tolist()])
 
     def error(self, value: float, without: np.ndarray) -> tuple[float, str]:
         """The standard error of a value, and why there is none; see `jackknife_error`."""
@@ -231,7 +231,7 @@ class Groups:
         return jackknife_error(value, without, self.sizes), ""
 
 
-class Kept:
+class _Kept:
     """Some samples of a source, in its order; it can be read more than once."""
 
     def __init__(self, samples: Iterable[Sample], kept: Sequence[bool]) -> None:

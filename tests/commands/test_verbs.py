@@ -125,6 +125,41 @@ def test_verify_holds_to_a_floor(here: Path, capsys: Output) -> None:
     assert run_json(capsys, *arguments, "--min-sqnr", "99", code=1)["parity"]["passed"] is False
 
 
+def test_verify_names_each_limit_that_broke(here: Path, capsys: Output) -> None:
+    limits = (
+        "--samples",
+        "samples",
+        "--metric",
+        "cosine",
+        "--max-drop",
+        "0",
+        "--max-size",
+        "1KB",
+        "--min-speedup",
+        "0.01",
+    )
+    found = run_json(capsys, "verify", "model.onnx", "model.onnx", *limits, code=1)
+    assert (found["passed"], found["parity"]["passed"], found["size_ratio"]) == (False, True, 1)
+    assert [(each["limit"], each["holds"]) for each in found["checks"]] == [
+        ("max_drop", True),
+        ("max_size", False),
+        ("min_speedup", True),
+    ]
+    assert found["checks"][1]["asked"] == 1000 < found["checks"][1]["measured"] == DIGITS.stat().st_size
+    assert found["latency"]["speedup"] == pytest.approx(1 / found["latency"]["ratio"])
+    assert main(["verify", "model.onnx", "model.onnx", "--max-size", "1KB"]) == 1
+    assert "max_size: BROKEN: 560,252 bytes; asked: at most 1,000" in capsys.readouterr().out
+
+
+def test_score(here: Path, capsys: Output) -> None:
+    asked = ("score", "model.onnx", "--samples", "samples", "--metric", "agreement")
+    assert "--reference" in run_json_error(capsys, *asked)["mend"]
+    found = run_json(capsys, *asked, "--reference", "model.onnx", "--min-score", "1.01", code=1)
+    assert (found["passed"], found["score"]["value"], found["score"]["samples"]) == (False, 1.0, 24)
+    assert main([*asked, "--reference", "model.onnx"]) == 0
+    assert capsys.readouterr().out == "agreement: 1 on 24 samples (no interval: all groups of samples score the same)\n"
+
+
 def cleared(capsys: Output) -> Output:
     capsys.readouterr()
     return capsys
@@ -352,6 +387,7 @@ def test_bench(here: Path, capsys: Output) -> None:
     assert found["latency"]["verdict"] in ("faster", "slower", "no difference")
     assert found["latency"]["a_ms"] > 0
     assert found["random_inputs"] is None
+    assert found["size_ratio"] == 1
     assert main(["bench", "model.onnx", "--seconds", "0.2"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("latency: ")
