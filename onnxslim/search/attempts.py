@@ -19,8 +19,8 @@ from typing import Any
 from onnxslim.errors import InputError, OutOfMemory, SetupError
 from onnxslim.execution.ort import child_environment
 from onnxslim.isolation import Died, Worker, out_of_memory
+from onnxslim.search.answers import SECONDS, Failure, attempt
 from onnxslim.search.blas import ENVIRONMENT
-from onnxslim.search.engine import Failure, attempt
 
 ATTEMPTS = 2
 
@@ -39,7 +39,7 @@ class _Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class Parcel:
     """A pickled value.
 
     Attributes:
@@ -51,7 +51,7 @@ class Packed:
     digest: str
 
 
-def pack(value: Any, what: str) -> Packed:
+def pack(value: Any, what: str) -> Parcel:
     """Pickles a value.
 
     Args:
@@ -70,7 +70,7 @@ def pack(value: Any, what: str) -> Packed:
             why=str(error),
             mend="name samples and metrics by a path or as module:function, or use the engine in-process",
         ) from error
-    return Packed(data, hashlib.blake2b(data, digest_size=16).hexdigest())
+    return Parcel(data, hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
 class Attempts:
@@ -88,7 +88,7 @@ class Attempts:
         self._worker: Worker | None = None
         self._holds = ""
 
-    def answer(self, function: Packed, task: Packed, wanted: Callable[[], bool] = lambda: True) -> Any:
+    def answer(self, function: Parcel, task: Parcel, wanted: Callable[[], bool] = lambda: True) -> Any:
         """The value of the function for the task, or a `Failure`.
 
         Args:
@@ -112,7 +112,7 @@ class Attempts:
         times = f" (in {len(said)} attempts)" if len(said) > 1 else ""
         return Failure(", then ".join(dict.fromkeys(said)) + times, quarantined=fatal and len(said) == ATTEMPTS)
 
-    def _attempt(self, function: Packed, task: Packed) -> Any:
+    def _attempt(self, function: Parcel, task: Parcel) -> Any:
         try:
             found = pickle.loads(self._call(function, task))
         except Died as death:
@@ -125,15 +125,19 @@ class Attempts:
             return _Lost(f"the task {out_of_memory(self._memory)}", fatal=True)
         return _Lost(found.reason, fatal=False) if found.error is None else found
 
-    def _call(self, function: Packed, task: Packed) -> bytes:
+    def _call(self, function: Parcel, task: Parcel) -> bytes:
         worker = self._worker
         if worker is None or not worker.alive:
             worker = self._worker = _start()
             self._holds = ""
-        sent = None if self._holds == function.digest else function.data
-        self._holds = ""
-        answer: bytes = worker.call(sent, task.data, seconds=self._seconds, memory=self._memory)
-        self._holds = function.digest
+        if self._holds != function.digest:
+            self._holds = ""
+            # Its imports and what it brings along are no part of the first task, and are not limited as that is.
+            refusal: bytes | None = worker.call(True, function.data, seconds=SECONDS)
+            if refusal is not None:
+                return refusal
+            self._holds = function.digest
+        answer: bytes = worker.call(False, task.data, seconds=self._seconds, memory=self._memory)
         return answer
 
     def kill(self) -> None:
@@ -168,17 +172,20 @@ class Serving:
         self._folders = folders
         self._function: Callable[[Any], Any] | None = None
 
-    def __call__(self, function: bytes | None, task: bytes) -> bytes:
-        """The pickled answer."""
+    def __call__(self, is_function: bool, data: bytes) -> bytes | None:
+        """Takes a function, or calls it for a task.
+
+        Returns:
+            The pickled answer to the task. Of a function None, or the pickled failure to read it.
+        """
         sys.path.extend(each for each in self._folders if each not in sys.path)
-        answer = attempt(self._perform, (function, task))
+        answer = attempt(self._take if is_function else self._perform, data)
         return pickle.dumps(answer, protocol=5) if isinstance(answer, Failure) else answer
 
-    def _perform(self, sent: tuple[bytes | None, bytes]) -> bytes:
-        function, task = sent
-        if function is not None:
-            self._function = None  # the memory of two is not to be taken
-            self._function = pickle.loads(function)
-        if self._function is None:
-            raise RuntimeError("the function could not be read")
-        return pickle.dumps(self._function(pickle.loads(task)), protocol=5)
+    def _take(self, data: bytes) -> None:
+        self._function = None  # two at a time may be too much
+        self._function = pickle.loads(data)
+
+    def _perform(self, data: bytes) -> bytes:
+        assert self._function is not None, "it is sent first"
+        return pickle.dumps(self._function(pickle.loads(data)), protocol=5)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from onnxslim.errors import OnnxSlimError, SetupError
-from onnxslim.search.attempts import Attempts, Packed, pack
-from onnxslim.search.engine import SECONDS, Closing, Failure, Task, Value, check_limits
+from onnxslim.search.answers import SECONDS, Closing, Failure, Task, Value, check_limits
+from onnxslim.search.attempts import Attempts, Parcel, pack
 from onnxslim.version import versions
 
 AHEAD = 4
@@ -170,7 +170,7 @@ def _same(mine: Mapping[str, str], its: Mapping[str, str], worker: str) -> None:
             )
 
 
-def _held(function: Packed) -> Packed:
+def _held(function: Parcel) -> Parcel:
     """What all tasks share: Dask moves it to a worker when its first task goes there, and keeps it."""
     return function
 
@@ -179,7 +179,7 @@ _threads = threading.local()
 """In a Dask worker: of each of its threads, the process that it drives."""
 
 
-def _on_worker(function: Packed, task: Packed, limits: tuple[int | None, float], mine: Mapping[str, str]) -> Any:
+def _on_worker(function: Parcel, task: Parcel, limits: tuple[int | None, float], mine: Mapping[str, str]) -> Any:
     """Answers a task in a Dask worker."""
     if not hasattr(_threads, "of"):
         _same(mine, versions(), "a worker that joined later")

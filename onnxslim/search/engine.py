@@ -8,34 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 
-from onnxslim.errors import InputError, OnnxSlimError, out_of_memory
+from onnxslim.errors import InputError
+from onnxslim.search.answers import SECONDS, Closing, Failure, Task, Value, attempt
 from onnxslim.search.blas import one_thread
 
-Task = TypeVar("Task")
-Value = TypeVar("Value")
-
-SECONDS = 600.0
-"""Time on the CPU that a task may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The answer to a task that has no value.
-
-    Attributes:
-        reason: What went wrong, in words.
-        quarantined: Whether the task killed its worker in each attempt (a crash, no memory, no time). The engine does
-            not run it again.
-        error: What the function raised, where it is one of ours; None where it is not, or where the worker died.
-    """
-
-    reason: str
-    quarantined: bool = False
-    error: OnnxSlimError | None = field(default=None, compare=False)
+__all__ = ["Engine", "Failure", "InProcess", "open_engine"]
 
 
 class Engine(Protocol):
@@ -75,21 +55,6 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-class Closing:
-    """Makes an engine a context manager, which closes it."""
-
-    def close(self) -> None:
-        """Ends all workers."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 class InProcess(Closing):
     """Runs tasks one after another in this process: for samples and metrics that cannot be sent to another one.
 
@@ -106,26 +71,6 @@ class InProcess(Closing):
                 if isinstance(answer, Failure) and answer.error is None:
                     answer = attempt(function, task)
             yield answer
-
-
-def attempt(function: Callable[[Task], Value], task: Task) -> Value | Failure:
-    """The value of ``function(task)``, or why there is none."""
-    try:
-        return function(task)
-    except Exception as error:  # a task's failure is an answer: the search goes on without it
-        return failure_of(error)
-
-
-def failure_of(error: Exception) -> Failure:
-    """The answer where a function raised ``error``.
-
-    >>> failure_of(ValueError("no")).reason, failure_of(InputError("the model is empty", where="a.onnx")).reason
-    ('ValueError: no', 'the model is empty (a.onnx)')
-    """
-    if isinstance(error, OnnxSlimError):
-        return Failure(str(error), error=error)
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Failure(reason, error=out_of_memory(error))
 
 
 _IN_PROCESS = "in-process"
@@ -167,15 +112,3 @@ def open_engine(
     from onnxslim.search.cluster import DaskEngine
 
     return DaskEngine(found["address"], memory=memory, seconds=seconds)
-
-
-def check_limits(memory: int | None, seconds: float) -> None:
-    """Refuses limits that no task could keep.
-
-    Raises:
-        InputError: Which, and what to give instead.
-    """
-    if memory is not None and not memory > 0:
-        raise InputError(f"the memory of a task is {memory}", mend="give a number of bytes, or None for no limit")
-    if not 0 < seconds < 1e6:  # false for NaN, too
-        raise InputError(f"the time of a task is {seconds}", mend=f"give seconds, {SECONDS:g} by default")

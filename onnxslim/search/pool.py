@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from onnxslim.errors import InputError
-from onnxslim.search.attempts import Attempts, Packed, pack
-from onnxslim.search.engine import SECONDS, Closing, Failure, Task, Value, check_limits
+from onnxslim.search.answers import SECONDS, Closing, Failure, Task, Value, check_limits
+from onnxslim.search.attempts import Attempts, Parcel, pack
 
 AHEAD = 2
 """Tasks for each worker that are read before one of them is done: nobody waits, and few are held."""
@@ -111,7 +111,7 @@ def usable_cpus() -> int:
 class _Job:
     """A task on its way, and its answer."""
 
-    def __init__(self, function: Packed, task: Packed, turn: threading.Condition) -> None:
+    def __init__(self, function: Parcel, task: Parcel, turn: threading.Condition) -> None:
         self.function, self.task = function, task
         self.key = function.digest, task.digest
         self.wanted, self.finished = True, False
