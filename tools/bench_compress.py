@@ -1,17 +1,18 @@
 """``compress`` against single verbs, recipes and peers, on the zoo's models that have a task.
 
-    python -m tools.bench_compress run --out results.json --time 10m --peer ort=ENV/bin/python --peer nncf=OTHER/bin/python
-    python -m tools.bench_compress run --out results.json --only magika --tools ours-balanced ours-quantize --time 2m
-    python -m tools.bench_compress table --out results.json
-    python -m tools.bench_compress predicted --out results.json --svg docs/predicted.svg
-    python -m tools.bench_compress kills --only digits_cnn --kills 50
-    python -m tools.bench_compress engines --only digits_cnn
+    python -m tools.bench_compress run --out R.json --time 10m --peer ort=ENV/bin/python --peer nncf=OTHER/bin/python
+    python -m tools.bench_compress run --out R.json --only magika --tools ours-balanced ours-quantize --time 2m
+    python -m tools.bench_compress table --out R.json
+    python -m tools.bench_compress predicted --out R.json --svg docs/predicted.svg
+    python -m tools.bench_compress kills --out R.json --only digits_cnn --kills 50
+    python -m tools.bench_compress engines --out R.json --only digits_cnn --dask ENV/bin/python
 
-``run``: each tool is a process of its own on the same samples, those of the calibration and of the selection split, with
-labels. What it wrote is scored on the report split, which no tool sees, timed interleaved with the original on one and
-on all threads, and looked into by `tools.quantize_judge`. Results are added to those that the file holds; what it holds
-is not run again without ``--again``. Options after ``--`` go to ``compress``. ``predicted`` compares what the searches
-in the results predicted with what they measured. ``kills`` and ``engines``: `tools.compress_kills`.
+``run``: each tool is a process of its own on the same samples, those of the calibration and of the selection split,
+with labels. What it wrote is scored on the report split, which no tool sees, timed interleaved with the original on one
+and on all threads, and looked into by `tools.quantize_judge`. Results are added to those that the file holds; what it
+holds is not run again without ``--again``. Options after ``--`` go to ``compress``. ``predicted`` compares what the
+searches in the results predicted with what they measured. ``kills`` and ``engines`` take the first model whose name is
+wanted: `tools.compress_kills`.
 
 Environments of the peers, each a venv that ``--peer NAME=PYTHON`` names (Python 3.11):
 
@@ -24,6 +25,7 @@ Environments of the peers, each a venv that ``--peer NAME=PYTHON`` names (Python
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -72,7 +74,11 @@ def main(argv: list[str] | None = None) -> int:
         if options.svg:
             options.svg.write_text(draw(found))
         return 0
-    return kills(options) if options.mode == "kills" else engines(options)
+    name, made = kills(options) if options.mode == "kills" else engines(options)
+    results.setdefault(options.mode, {})[name] = made
+    options.out.write_text(json.dumps(results, indent=1))
+    print(json.dumps(made))
+    return int(not made["ok"])
 
 
 def runner(options: argparse.Namespace) -> Runner:

@@ -28,6 +28,9 @@ from tools.judged_runs import ask
 from tools.slim_runs import CHECKOUT
 
 WORKERS = (1, 2, 4)
+"""Of ``engines``."""
+AT_ONCE = 2
+"""Workers of ``kills``."""
 SETTLE = 10.0
 """Seconds within which the workers of a killed head are to be gone."""
 CLUSTER = """
@@ -179,10 +182,10 @@ def _gone(leader: int) -> int:
     return len(living)
 
 
-def kills(options: argparse.Namespace) -> int:
-    """The mode of that name; the exit code is 1 where a result differs, or too much was done again."""
+def kills(options: argparse.Namespace) -> tuple[str, Row]:
+    """The mode of that name: the model, and as ``ok`` whether all results are the same and little was done again."""
     rng = random.Random(options.seed)
-    with prepared(options, "--workers", "2") as (name, search, root):
+    with prepared(options, "--workers", str(AT_ONCE)) as (name, search, root):
         began = time.monotonic()
         wanted = search.finish(search.start(root / "whole"), root / "whole")
         length = time.monotonic() - began
@@ -203,14 +206,16 @@ def kills(options: argparse.Namespace) -> int:
             total["failed"] += "error" in made
             total["differ"] += made.get("digest", wanted) != wanted
             total["done again"] += twice
-            total["more than one a worker"] += twice > 2 * sum(made["kills"].values())
+            total["more than one a worker"] += twice > AT_ONCE * (
+                made["kills"].get("head", 0) + made["kills"].get("worker", 0)
+            )
             print(f"turn {turn}: {made.get('error') or made['kills']}, {again:+d} trials, {twice} twice", flush=True)
             if total["ended before"] > 10 * options.kills:
                 raise SystemExit("the search is too short to be killed: give it a larger model")
     told = {key: total[key] for key in ("runs", "head", "worker", "ended before", "failed", "differ", "left")}
     told |= {key: total[key] for key in ("done again", "more than one a worker")}
-    print(json.dumps({"model": name, "seconds": length, "trials": once} | told))
-    return int(bool(total["failed"] or total["differ"] or total["left"] or total["more than one a worker"]))
+    bad = total["failed"] + total["differ"] + total["left"] + total["more than one a worker"]
+    return name, {"ok": not bad, "seconds": length, "trials": once} | told
 
 
 @contextlib.contextmanager
@@ -219,7 +224,8 @@ def cluster(python: str, given: Path) -> Iterator[str]:
     variables = os.environ | {GIVEN: str(given), "PYTHONPATH": str(CHECKOUT)}
     pipe = subprocess.PIPE
     with subprocess.Popen([python, "-c", CLUSTER], env=variables, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         address = process.stdout.readline().strip()
         if not address:
             raise RuntimeError(f"no cluster: {python} exited with {process.wait()}")
@@ -227,8 +233,8 @@ def cluster(python: str, given: Path) -> Iterator[str]:
         process.stdin.close()
 
 
-def engines(options: argparse.Namespace) -> int:
-    """The mode of that name; the exit code is 1 where results differ."""
+def engines(options: argparse.Namespace) -> tuple[str, Row]:
+    """The mode of that name: the model, and as ``ok`` whether all results are the same."""
     digests: dict[str, str] = {}
     rates: dict[str, dict[str, float]] = {}
     with prepared(options) as (name, search, root):
@@ -252,8 +258,6 @@ def engines(options: argparse.Namespace) -> int:
             with cluster(options.dask, search.given) as address:
                 measure("dask 2", "--engine", address, python=options.dask)
     one, two = rates["workers 1"], rates["workers 2"]
-    for kind in one.keys() & two.keys():
-        print(f"{kind}: {two[kind] / one[kind]:.2f} times as many a minute with two workers")
+    gain = {kind: two[kind] / one[kind] for kind in one.keys() & two.keys()}
     same = len(set(digests.values())) == 1 and not any(each.startswith("failed") for each in digests.values())
-    print("the same bytes" if same else "NOT the same bytes")
-    return int(not same)
+    return name, {"ok": same, "digests": digests, "a_minute": rates, "two_workers_over_one": gain}

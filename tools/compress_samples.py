@@ -1,7 +1,7 @@
 """The samples and the metric that ours is given: ``--samples tools.compress_samples:samples --metric ...:metric``.
 
-The file that the environment variable `GIVEN` names holds the name of a model of the zoo and its labelled samples, pickled by
-`tools.quantize_judge`: making them anew would count as time of the command.
+The file that the environment variable `GIVEN` names holds the name of a model of the zoo and its labelled samples,
+pickled by `tools.quantize_judge`: making them anew would count as time of the command.
 """
 
 from __future__ import annotations

@@ -121,15 +121,13 @@ def _summary(models: dict[str, Row], max_drop: float) -> str:
 
 def _claims(goal: str, name: str, models: dict[str, Row], max_drop: float) -> Iterator[str]:
     each = {model: standing(name, row["runs"][name], max_drop) for model, row in models.items()}
-    small, fast = WANTED[goal]
-    for want, word, values in (
-        (small, "smaller", {model: one.smaller for model, one in each.items()}),
-        (fast, "faster", {model: one.faster for model, one in each.items()}),
-    ):
+    sizes = {model: one.smaller for model, one in each.items()}
+    speeds = {model: one.faster for model, one in each.items()}
+    for want, word, values in zip(WANTED[goal], ("smaller", "faster"), (sizes, speeds), strict=True):
         if want:
-            found = statistics.median(values.values())
+            middle = statistics.median(values.values())
             short = ", ".join(f"{model} {value:.2f}" for model, value in values.items() if value < want)
-            yield f"- median {found:.2f}x {word}, {_met(found >= want)} {want:g}x; below it: {short or 'none'}"
+            yield f"- median {middle:.2f}x {word}, {_met(middle >= want)} {want:g}x; below it: {short or 'none'}"
     if goal == "smallest":
         tiny = [model for model, one in each.items() if one.smaller >= TINY]
         said = f"{len(tiny)} models at least {TINY:g}x smaller, {_met(len(tiny) >= TINY_MODELS)} {TINY_MODELS}"
@@ -179,8 +177,8 @@ def _seconds(value: float | None) -> str:
 def _about(row: Row) -> str:
     original, samples = row["original"], row["original"]["samples"]
     return (
-        f"{original['bytes']:,} bytes, opset {original['opset']}; ours is given {samples['ours']} samples and splits them, "
-        f"peers calibrate on {samples['peers']} of them."
+        f"{original['bytes']:,} bytes, opset {original['opset']}; ours is given {samples['ours']} samples and splits "
+        f"them, peers calibrate on {samples['peers']} of them."
     )
 
 
