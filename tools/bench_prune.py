@@ -25,7 +25,7 @@ import onnx
 import models_zoo
 import onnxslim
 from onnxslim.execution import compare_latency
-from tools.bench_quantize import ask
+from tools.judged_runs import ask
 from tools.prune_reach import analysis_of_transformer, reach
 from tools.prune_table import markdown
 from tools.quantize_judge import TIMED

@@ -24,7 +24,7 @@ from typing import Any
 
 import models_zoo
 from tools.bench_prune import prepare
-from tools.bench_quantize import ask
+from tools.judged_runs import ask
 from tools.quantize_judge import models
 from tools.quantize_runs import brief
 from tools.slim_runs import OURS, run

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,8 @@ KERNELS = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "Dy
 ITEMS = {"ppocrv4_rec": 500, "ppocr_cls": 600, "mtcnn_pnet": 160, "mtcnn_rnet": 160, "mtcnn_onet": 160}
 """Items of the report split that are scored, where it is not all: the first 160 crops are independent, the rest are
 their mirror images."""
+LABELLED = ("selection.pickle", "given.pickle")
+"""Files of labelled samples: for the peers that choose by a score, and for ours."""
 COMPARED = 16
 """Samples that the SQNR is measured on."""
 TIMED = 4
@@ -51,7 +54,8 @@ def write_samples(entry: Entry, count: int, folder: Path) -> dict[str, int]:
     """Writes samples as ``.npz``: for the peers the first ``count`` of the calibration split, for ours two splits.
 
     Ours splits what it is given by itself and calibrates on half of it, so it has as many of the selection split on
-    top, and calibrates on no more than the peers.
+    top, and calibrates on no more than the peers. Beside both folders lie `LABELLED`: what the peers choose by, and all
+    that ours is given, each as the name of the model and its labelled samples.
 
     Returns:
         How many were written into ``peers`` and ``ours``.
@@ -63,6 +67,8 @@ def write_samples(entry: Entry, count: int, folder: Path) -> dict[str, int]:
         for index, sample in enumerate(samples):
             feed: dict[str, Any] = dict(sample.feed)
             np.savez(folder / name / f"{index:04d}.npz", **feed)
+    for name, samples in zip(LABELLED, (parts["selection"], chosen["ours"]), strict=True):
+        (folder / name).write_bytes(pickle.dumps((entry.name, samples)))
     return {name: len(samples) for name, samples in chosen.items()}
 
 

@@ -1,14 +1,16 @@
 """One peer's quantization of one model: ``python quantize_peers.py TOOL MODEL SAMPLES OUT``, in the peer's environment.
 
-SAMPLES is a folder of ``.npz``, one a sample, its keys the names of the inputs. Nothing of this project is imported:
-each environment holds one peer, and what it needs.
+SAMPLES is a folder of ``.npz``, one a sample, its keys the names of the inputs. Each environment holds one peer, and
+what it needs. Of this project only ``nncf-control`` imports something: the task of the zoo, which it validates with, on
+the labelled samples in ``selection.pickle`` beside SAMPLES.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ TRANSFORMER = {"LayerNormalization", "Erf", "Gelu"}
 """Operators by which a graph shows that it is a transformer: NNCF wants to be told."""
 PER_CHANNEL_OPSET = 13
 """The first in which DequantizeLinear has an axis."""
+MAX_DROP = 0.01
+"""Of the score, for the peers that take a bound."""
+SPARSITY = 0.5
+"""Share of the channels that onnxsim's structured pruning removes: its default."""
+LABELLED = "selection.pickle"
+"""Beside the folder of samples: the name of a model of the zoo and its labelled samples to choose by."""
 
 
 class Reader:
@@ -140,13 +148,82 @@ def _onnxsim(source: Path, feeds: Feeds, target: Path, *, full_graph: bool) -> N
     onnx.save(onnxsim.quantize_static(model, feeds, full_graph=full_graph), target)
 
 
+def onnxsim_auto(source: Path, feeds: Feeds, target: Path) -> None:
+    """``quantize_auto`` of onnxsim: its schemes from the smallest, the first within its default error of 2 %.
+
+    Simplified before, and after it: it leaves the float weights beside those that it made of them.
+    """
+    import onnxsim
+
+    model, valid = onnxsim.simplify(_mended(source))
+    if not valid:
+        raise ValueError("its simplifier's own check failed")
+    made = onnxsim.quantize_auto(model, calibration_data=feeds)
+    small, valid = onnxsim.simplify(made)
+    onnx.save(small if valid else made, target)
+
+
+def onnxsim_prune(source: Path, feeds: Feeds, target: Path) -> None:
+    """The structured pruning of onnxsim, ranked on the samples (Wanda), and its fine-tuning on them."""
+    import onnxsim
+
+    model, valid = onnxsim.simplify(_mended(source))
+    if not valid:
+        raise ValueError("its simplifier's own check failed")
+    simple = target.with_name("simple.onnx")
+    onnx.save(model, simple)  # a path each: some of its functions change the model that they are given
+    pruned = onnxsim.apply_structured_wanda_pruning(str(simple), calibration_data=feeds, sparsity=SPARSITY)
+    onnx.save(onnxsim.apply_pruning_finetune(str(simple), pruned, calibration_data=feeds), target)
+
+
 def nncf(source: Path, feeds: Feeds, target: Path) -> None:
     """NNCF's default preset, told of a transformer where it is one; it fails on casts of constants, which go before."""
     import nncf
 
     model = onnx.load(_prepared(source, target.with_name("prepared.onnx")))
-    kind = nncf.ModelType.TRANSFORMER if TRANSFORMER & {node.op_type for node in model.graph.node} else None
+    kind = _kind(model)
     onnx.save(nncf.quantize(model, nncf.Dataset(feeds), subset_size=len(feeds), model_type=kind), target)
+
+
+def nncf_control(source: Path, feeds: Feeds, target: Path) -> None:
+    """NNCF with accuracy control: operators go back to float until the task's score falls by `MAX_DROP` at most.
+
+    The score is of the samples in `LABELLED`, and its session is that of onnxruntime.
+    """
+    import nncf
+    import onnxruntime
+
+    labelled = Path(sys.argv[3]).with_name(LABELLED)
+    sys.path.append(str(Path(__file__).resolve().parent.parent))  # last: nothing here hides a package of the peer
+    import models_zoo
+
+    name, samples = pickle.loads(labelled.read_bytes())
+    task = models_zoo.get(name).scored()
+
+    def score(model: onnx.ModelProto, chosen: Iterable[Any]) -> float:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        tally = task.measure(lambda feed: dict(zip(names, session.run(names, feed), strict=True)), chosen)
+        return models_zoo.ratio(tally[task.metric])
+
+    model = onnx.load(_prepared(source, target.with_name("prepared.onnx")))
+    made = nncf.quantize_with_accuracy_control(
+        model,
+        calibration_dataset=nncf.Dataset(feeds),
+        validation_dataset=nncf.Dataset(samples),
+        validation_fn=score,
+        max_drop=MAX_DROP,
+        subset_size=len(feeds),
+        model_type=_kind(model),
+    )
+    onnx.save(made, target)
+
+
+def _kind(model: onnx.ModelProto) -> Any:
+    """What NNCF is told of a model."""
+    import nncf
+
+    return nncf.ModelType.TRANSFORMER if TRANSFORMER & {node.op_type for node in model.graph.node} else None
 
 
 def quark(source: Path, feeds: Feeds, target: Path) -> None:
@@ -174,7 +251,10 @@ TOOLS: dict[str, Callable[[Path, Feeds, Path], None]] = {
     "ort-dynamic": ort_dynamic,
     "onnxsim": onnxsim_default,
     "onnxsim-full": onnxsim_full,
+    "onnxsim-auto": onnxsim_auto,
+    "onnxsim-prune": onnxsim_prune,
     "nncf": nncf,
+    "nncf-control": nncf_control,
     "quark": quark,
     "aimet": aimet,
 }

@@ -14,8 +14,8 @@ from tools.slim_runs import CHECKOUT, OURS, run
 
 ENVIRONMENTS = {
     "ort": ("ort-default", "ort-all", "ort-core", "ort-dynamic"),
-    "onnxsim": ("onnxsim", "onnxsim-full"),
-    "nncf": ("nncf",),
+    "onnxsim": ("onnxsim", "onnxsim-full", "onnxsim-auto", "onnxsim-prune"),
+    "nncf": ("nncf", "nncf-control"),
     "quark": ("quark",),
     "aimet": ("aimet",),
 }

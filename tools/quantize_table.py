@@ -109,9 +109,9 @@ def _each(row: Row, tools: list[str]) -> str:
             rows.append([tool, run["error"].replace("|", "/")[:80], *nothing, *cost])
             continue
         cells = [tool, f"{run['size_ratio']:.2f}x", f"{run['int8_kernels']}; {run['unfused']}"]
-        cells += [_speed(run.get("latency", {}).get(count)) for count in counts]
+        cells += [speed(run.get("latency", {}).get(count)) for count in counts]
         cells.append("-" if run["sqnr_db"] is None else f"{run['sqnr_db']:.1f}")
-        cells += [_score(run["scores"][name]) for name in names]
+        cells += [score_of(run["scores"][name]) for name in names]
         cells += [f"{run['agreement'][name]:.4f}" for name in agreements]
         rows.append([*cells, *cost])
     head = ["", "smaller", "int8 kernels; weights unfused", *(f"faster, {_threads(count)}" for count in counts)]
@@ -128,14 +128,16 @@ def _threads(count: str) -> str:
     return "1 thread" if count == "1" else f"{count} threads"
 
 
-def _speed(latency: Row | None) -> str:
+def speed(latency: Row | None) -> str:
+    """How much faster, with the interval and the verdict."""
     if latency is None:
         return "-"
     low, high = 1 / latency["high"], 1 / latency["low"]
     return f"{1 / latency['ratio']:.2f}x ({low:.2f} to {high:.2f}), {latency['verdict']}"
 
 
-def _score(score: Row) -> str:
+def score_of(score: Row) -> str:
+    """The score of the result, with the interval of its difference to the original's."""
     return f"{score['int8']:.4f} ({score['low']:+.4f} to {score['high']:+.4f})"
 
 

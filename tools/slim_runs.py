@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,16 @@ def command_line(tool: str, command: list[str], source: Path, target: Path) -> l
 
 
 def run(
-    tool: str, command: list[str], target: Path, folder: Path, timeout: float, *, checkout: Path = CHECKOUT
+    tool: str,
+    command: list[str],
+    target: Path,
+    folder: Path,
+    timeout: float,
+    *,
+    checkout: Path = CHECKOUT,
+    variables: Mapping[str, str] | None = None,
+    progress: Path | None = None,
+    started: Callable[[int], object] = lambda _: None,
 ) -> Cost:
     """Runs one process to its end and takes its times (CPU: user and system, all threads) and peak memory.
 
@@ -89,29 +99,36 @@ def run(
         folder: Its working directory.
         timeout: Seconds of wall time after which it is killed.
         checkout: Whose code ours runs.
+        variables: Of the environment, besides ours.
+        progress: Where standard error goes; None: into the log, with standard output.
+        started: Called with the id of the process, which leads a session of its own.
     """
     # Installed packages have their bytecode; a checkout is to have its own too, from the first run on.
     unwanted = ["PYTHONDONTWRITEBYTECODE", *([] if tool in (OURS, VERIFIED) else ["PYTHONPATH"])]
     environment = {key: value for key, value in os.environ.items() if key not in unwanted}
     if tool in (OURS, VERIFIED):
         environment["PYTHONPATH"] = str(checkout)  # not whatever is installed: the command runs in another folder
+    environment |= variables or {}
     log = folder / "log.txt"
-    with log.open("wb") as output:
+    said = progress or log
+    with log.open("wb") as output, open(progress or os.devnull, "wb") as apart:
+        errors = output if progress is None else apart
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env=environment, stdout=output, stderr=errors, start_new_session=True
         )
-        started = time.monotonic()
+        began = time.monotonic()
+        started(process.pid)
         killer = threading.Timer(timeout, os.killpg, (process.pid, signal.SIGKILL))
         killer.start()
         _, status, used = os.wait4(process.pid, 0)
-        wall_seconds = time.monotonic() - started
+        wall_seconds = time.monotonic() - began
         killer.cancel()
     code = process.returncode = os.waitstatus_to_exitcode(status)
     error = ""
     if wall_seconds >= timeout:
         error = f"killed after {timeout:.0f} s"
     elif code:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        lines = said.read_text(errors="replace").strip().splitlines()
         error = f"exit code {code}: {lines[-1][:300] if lines else ''}"
     elif not target.exists():
         error = "wrote nothing"
