@@ -71,6 +71,11 @@ class Simulator:
         self.weights = _noise(_measured(leaves, extents, unrounded), unrounded, self._reference)
         """What rounding all weights does."""
 
+    @property
+    def count(self) -> int:
+        """Runs that one answer takes."""
+        return len(self._feeds)
+
     def noise(self, spans: Spans) -> Noise:
         """The noise with just the tensors of ``spans`` on grids."""
         grids = self._grids(spans)
@@ -120,11 +125,10 @@ class Simulator:
                 slots = [(use.node, use.idx) for use in value.uses()] if name in produced else readers.get(name, [])
                 switched = _switch(names, value, inputs)
                 producer = value.producer()
-                if producer is not None:
-                    producer.append(switched)
-                else:
-                    self._last.append(switched)
-                    self._last = switched
+                if producer is None:  # an input's: behind the last Split, of the switches
+                    producer = inputs[0].producer()
+                    assert producer is not None
+                producer.append(switched)
                 for node, index in slots:
                     node.replace_input_with(index, switched.outputs[0])
         return result, leaves
@@ -147,7 +151,6 @@ class Simulator:
             ]
             graph[0].prepend(ir.node("Split", [whole, ones], {"axis": 0}, outputs=parts, name=names.fresh("split")))
             split.append(parts)
-        self._last = graph[len(kinds) - 1]
         return list(zip(*split, strict=True))
 
 
