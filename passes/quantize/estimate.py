@@ -36,7 +36,7 @@ PROFILING = 6.0
 
 
 def judge_ranges(
-    simulator: Simulator, tried: Mapping[str, Sequence[Span]], seconds: float
+    simulator: Simulator, tried: Mapping[str, Sequence[Span]], seconds: float, each: float | None = None
 ) -> tuple[dict[str, Span], dict[str, Noise]]:
     """For each tensor alone the range with the least noise at the outputs, and that noise.
 
@@ -46,13 +46,15 @@ def judge_ranges(
         simulator: Of the model.
         tried: Tensor name -> ranges to choose from.
         seconds: Time to spend on the others.
+        each: Seconds that a run is taken to last, whatever the clock says; None to go by the clock.
     """
     spans = {name: each[0] for name, each in tried.items()}
     noise = {name: simulator.noise({name: span}) for name, span in spans.items()}
-    ends = time.perf_counter() + seconds
+    began, reckoned = time.perf_counter(), 0.0
     for name in sorted(spans, key=lambda each: -noise[each].power):
-        if time.perf_counter() > ends:
+        if (time.perf_counter() - began if each is None else reckoned) > seconds:
             break
+        reckoned += (each or 0.0) * simulator.count * (len(tried[name]) - 1)
         full = noise[name]
         for span in tried[name][1:]:
             found = simulator.noise({name: span})
@@ -66,12 +68,22 @@ def ranges_to_try(tensors: Sequence[Tensor], histograms: Mapping[str, Histogram]
     return {each.name: [each.fixed] if each.fixed else spans_of(histograms[each.name]) for each in tensors}
 
 
-def affordable(simulate: Callable[[Sequence[Feed]], Simulator], feeds: Sequence[Feed], tensors: int) -> Simulator:
-    """A simulator on as many of the feeds as the time for all tensors allows."""
+def affordable(
+    simulate: Callable[[Sequence[Feed]], Simulator], feeds: Sequence[Feed], tensors: int, each: float | None = None
+) -> Simulator:
+    """A simulator on as many of the feeds as the time for all tensors allows.
+
+    Args:
+        simulate: Makes one for some feeds.
+        feeds: To choose from.
+        tensors: How many will be asked for.
+        each: Seconds that a run is taken to last, whatever the clock says; None to measure one.
+    """
     simulator = simulate(feeds[:1])
-    started = time.perf_counter()
-    simulator.noise({})
-    each = time.perf_counter() - started
+    if each is None:
+        started = time.perf_counter()
+        simulator.noise({})
+        each = time.perf_counter() - started
     # The first range and about one other for each tensor.
     count = min(int(SECONDS / (2 * max(tensors, 1) * max(each, 1e-6))), PROBED, len(feeds))
     return simulate(feeds[:count]) if count > 1 else simulator

@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 from onnxslim.evaluation import Reference, Tier
 from onnxslim.execution import Feed, rank_latency
+from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.walk import nodes
 from onnxslim.pipeline import Context
 
 AIM = 30.0
@@ -20,6 +22,11 @@ WORTH = 0.02
 """Share of the time that each dB below the aim must save."""
 SIZE_WORTH = 0.1
 """Share of the time that all bytes of the weights are worth: int8 throughout, a quarter of them, is worth 7.5 %."""
+
+NODE_BYTES = 90
+"""Of a node in a file."""
+NAME_BYTES = 35
+"""Of a constant in a file beside its data: name, type and shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,9 @@ class Scored:
     score: float | None
     """Of the user's metric."""
     size: float = 1.0
-    """Bytes of the weights as a share of the float model's."""
+    """What counts for its bytes: of the weights, as a share of the float model's; 1 where they do not count."""
+    bytes: float = 1.0
+    """Bytes of a file as a share of the float model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,14 @@ def best_of(
         best = max(each.score for each in good if each.score is not None)
         return None, f"no int8 form that is faster stays within {max_drop:g} of the score {score:.4f}: {best:.4f}"
     return min(kept, key=cost), ""
+
+
+def stored_bytes(model: ir.Model) -> int:
+    """About as many bytes as a file of the model has: its constants, and its nodes with their names."""
+    constants = {value.name: value for value in model.graph.initializers.values()}
+    constants |= {value.name: value for node in model.graph for value in node.outputs}
+    tensors = [tensor for value in constants.values() if (tensor := constant_tensor(value)) is not None]
+    return sum(tensor.nbytes + NAME_BYTES for tensor in tensors) + NODE_BYTES * sum(1 for _ in nodes(model))
 
 
 def cost(each: Scored) -> float:

@@ -60,6 +60,12 @@ class Migration:
         return self.value.name or ""
 
     @property
+    def channels(self) -> int:
+        """How many there are."""
+        weight, axis = self.readers[0]
+        return _shape(weight)[axis]
+
+    @property
     def request(self) -> Request:
         """The range of each channel."""
         return Request(self.key, "range", axis=self.axis)

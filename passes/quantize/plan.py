@@ -30,6 +30,7 @@ class Chosen:
     rounding: Rounding = NEAREST
     details: Mapping[str, str] = field(default_factory=dict)
     declined: tuple[tuple[str, str], ...] = ()
+    reach: Mapping[str, Span] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,11 @@ class Migrated:
 
 @dataclass(frozen=True, slots=True)
 class QuantizePlan:
-    """What becomes int8, and which scales migrate before."""
+    """What becomes int8, and which scales migrate before.
+
+    ``model`` is the digest of the model that it was offered for; empty where it is for the model that it was made of.
+    """
 
     migrated: Migrated
     chosen: Chosen
+    model: str = ""

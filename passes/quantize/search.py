@@ -12,84 +12,66 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.calibration import Histogram, Statistics
-from onnxslim.evaluation import Lengths, Noise
-from onnxslim.execution import Feed, Target, host_target, optimized_graph
+from onnxslim.evaluation import Noise
+from onnxslim.execution import Feed, host_target
 from onnxslim.graph.edit import constant_tensor, site
-from onnxslim.ops.int8 import slow_kernel
 from onnxslim.pipeline import Context
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import PROBED, PROFILED
 
-from .bias import Means, means_of
+from .bias import means_of
 from .cost import Int8Costs
-from .estimate import SECONDS, affordable, errors_of, judge_ranges, measure_costs, name_nodes, ranges_to_try
-from .group import Int8Group, rebound, with_bias
-from .judge import SIZE_WORTH, Judge, Scored, best_of
+from .estimate import SECONDS, affordable, errors_of, judge_ranges, measure_costs, ranges_to_try
+from .group import Int8Group, rebound
+from .judge import SIZE_WORTH, Judge, Scored, best_of, stored_bytes
+from .kernels import Int8Options, Kernels
 from .plan import Chosen
-from .qdq import Built, unfused
-from .rounding import NEAREST, Rounding, compensated
-from .select import Choice, choices
+from .qdq import Built
+from .rounding import compensated
+from .rule import by_rule, costs_by_rule, time_by_rule
+from .select import Choice, choices, time_of
 from .simulate import Simulator, rounded_weight
 from .tensors import Span, Tensor, by_value, merged, tensors_of
 
-LEGALISE_ROUNDS = 8
-"""Taking one group out can unfuse a neighbour; in practice the second round finds nothing."""
 STAGES = (1.0, 0.99, 0.97, 0.94, 0.9, 0.8, 0.65, 0.5)
 """Shares of the time that could be saved at most: for each, the most accurate estimate that saves it is built."""
+SIMULATED = 4.0
+"""Time of a run of the simulator, as a multiple of the time that a run of the model takes by rule."""
 SEARCH_UP_TO = 1 << 30
 """Bytes of weights beyond which no candidates are built beside each other: nodes are chosen by rule."""
 
 
-class Int8Options(Protocol):
-    """The pass, as the search sees it: its options, and how it builds a model."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What can be chosen from, and what is known of it.
+
+    Attributes:
+        legal: Groups that become kernels, all together.
+        built: With all of them; None where there is none.
+        feeds: To measure with.
+        tensors: Around them.
+        histograms: By name of the tensor.
+        spans: Name of a tensor -> its range.
+        simulator: Tells the noise of single tensors; None where nothing is searched.
+    """
+
+    legal: list[Int8Group]
+    built: Built | None
+    feeds: Sequence[Feed]
+    tensors: Sequence[Tensor]
+    histograms: Mapping[str, Histogram]
+    spans: Mapping[str, Span]
+    simulator: Simulator | None = None
 
     @property
-    def ranges(self) -> str:
-        """How the range of an activation is chosen."""
-
-    @property
-    def rounding(self) -> str:
-        """How weights are rounded."""
-
-    @property
-    def correct_bias(self) -> bool:
-        """Whether biases are corrected."""
-
-    @property
-    def per_tensor(self) -> bool:
-        """Whether a weight has one scale."""
-
-    @property
-    def search(self) -> bool:
-        """Whether nodes are chosen by measured time and error."""
-
-    @property
-    def weigh_bytes(self) -> bool:
-        """Whether bytes that are saved count as time."""
-
-    @property
-    def keep_slow(self) -> bool:
-        """Whether slow kernels are kept."""
-
-    def span(self, histogram: Histogram) -> Span:
-        """The range that the rule of ``ranges`` gives."""
-
-    def build(
-        self,
-        groups: Sequence[Int8Group],
-        model: ir.Model,
-        spans: Mapping[str, Span],
-        means: Means,
-        rounding: Rounding,
-        target: Target,
-    ) -> Built:
-        """Puts groups of a model into int8, in place."""
+    def values(self) -> dict[str, Span]:
+        """The range of every value."""
+        return by_value(self.tensors, self.spans)
 
 
 @dataclass(eq=False)
@@ -113,83 +95,124 @@ class Int8Search:
     def __post_init__(self) -> None:
         self.target = self.context.target
         self.reasons: dict[str, str] = {}
-        self.means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
-        self.rounding = NEAREST
+        means = means_of(self.groups, self.statistics) if self.options.correct_bias else {}
+        self.kernels = Kernels(self.options, self.model, self.context, means, reasons=self.reasons)
         self.costs, self.noise = Int8Costs({}, {}, {}, {}), dict[str, Noise]()
+        self.forms: dict[frozenset[str], list[Int8Group]] = {}
+        """The groups of each candidate, as they were built: which neighbours are in int8 decides about a bias."""
         tensors = (value.const_value for value in self.model.graph.initializers.values())
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
+    @property
+    def timed(self) -> bool:
+        """Whether choices rest on times measured here."""
+        return self._searched and self.context.bench and self.target == host_target()
+
+    @property
+    def _searched(self) -> bool:
+        return self.options.search and self.weight_bytes <= SEARCH_UP_TO
+
     def run(self) -> Chosen:
         """Measures, proposes, builds, judges. Nothing is chosen where nothing is better than float."""
+        ready = self._ready()
+        if ready.simulator is None or not self.timed:
+            return self._chosen(ready.legal, ready.values)
+        scored, score = self._judged(ready, self._proposed(ready, ready.simulator))
+        best, reason = best_of(scored, floor=self.context.min_sqnr, score=score, max_drop=self.context.max_drop)
+        if reason:
+            self.reasons.setdefault("", reason)
+        return self._chosen([] if best is None else self.forms[best.keys], ready.values)
+
+    def candidates(self) -> tuple[list[tuple[Chosen, Scored]], float | None]:
+        """All that `run` would choose from, and the metric of the float model.
+
+        Where nothing may be timed, the candidates are those of a cost by rule, and so is their speed.
+        """
+        ready = self._ready()
+        if ready.built is None:
+            return [], None
+        every = Choice(frozenset(group.key for group in ready.legal), math.inf, math.inf)
+        proposed = [every] if ready.simulator is None else self._proposed(ready, ready.simulator)
+        scored, score = self._judged(ready, proposed)
+        return [(self._chosen(self.forms[each.keys], ready.values), each) for each in scored], score
+
+    def _ready(self) -> Ready:
+        """The groups that become kernels, and the ranges around them."""
         groups = self._measured(rebound(self.model, self.groups))
         tensors = tensors_of(groups)
         histograms = {tensor.name: merged([self._histogram(name) for name in tensor.values]) for tensor in tensors}
         spans = {each.name: each.fixed or self.options.span(histograms[each.name]) for each in tensors}
-        search = self.options.search and self.weight_bytes <= SEARCH_UP_TO
-        timed = search and self.context.bench and self.target == host_target()
-        wanted = groups if self.options.keep_slow or timed else by_rule(groups, self.reasons)
+        wanted = groups if self.options.keep_slow or self.timed else by_rule(groups, self.reasons)
         self.context.progress(f"look for the int8 kernels of {len(wanted)} nodes")
-        legal, built = self._legal(wanted, by_value(tensors, spans))
+        legal, built = self.kernels.legal(wanted, by_value(tensors, spans))
         if self.options.rounding == "compensated":
-            self.rounding = compensated(
+            self.kernels.rounding = compensated(
                 self.model, legal, self.context, bits=self._bits, per_channel=not self.options.per_tensor
             )
-        legal, built = self._of_equal_lengths(legal, built, by_value(tensors, spans))
-        if self.options.keep_slow or not search or built is None:
-            return self._chosen(legal, by_value(tensors, spans))
+        legal, built = self.kernels.of_equal_lengths(legal, built, by_value(tensors, spans))
+        feeds = feeds_of(self.context.samples or (), PROBED)
+        if self.options.keep_slow or not self._searched or built is None:
+            return Ready(legal, built, feeds, tensors, histograms, spans)
         around = {value.name for group in legal for value in group.measured}
         tensors = [each for each in tensors if not around.isdisjoint(each.values)]
-        feeds = feeds_of(self.context.samples or (), PROBED)
         self.context.progress(f"measure what each of {len(tensors)} tensors does to the outputs")
         tried = ranges_to_try(tensors, histograms)
         if self.options.ranges != "auto":
             tried = {name: [spans[name]] for name in tried}
-        simulator = affordable(lambda some: self._simulator(legal, tensors, some), feeds, len(tensors))
-        ranges, self.noise = judge_ranges(simulator, tried, SECONDS / 2)
-        spans = {each.name: ranges[each.name] for each in tensors}
-        values = by_value(tensors, spans)
-        if not timed:
-            return self._chosen(legal, values)
-        self.context.progress(f"measure the time of {len(legal)} nodes in float and in int8")
+        each = None if self.timed else SIMULATED * time_by_rule(self.model, feeds[0]) / 1e6
+        simulator = affordable(lambda some: self._simulator(legal, tensors, some), feeds, len(tensors), each)
+        ranges, self.noise = judge_ranges(simulator, tried, SECONDS / 2, each)
+        return Ready(
+            legal, built, feeds, tensors, histograms, {each.name: ranges[each.name] for each in tensors}, simulator
+        )
+
+    def _proposed(self, ready: Ready, simulator: Simulator) -> list[Choice]:
+        """Choices worth building, by what was measured of single tensors and nodes."""
+        legal, tensors = ready.legal, ready.tensors
         count = len(self.context.samples) if hasattr(self.context.samples, "__len__") else PROBED  # type: ignore[arg-type]
         sizes = {name: self._histogram(name).total / max(1, count) for each in tensors for name in each.values}
-        self.costs = measure_costs(self.model, built, feeds[:PROFILED], sizes, self.target.session_config)
-        errors = errors_of(simulator, legal, tensors, spans, self.noise, histograms, round_weight=self._rounded)
+        if self.timed:
+            assert ready.built is not None
+            self.context.progress(f"measure the time of {len(legal)} nodes in float and in int8")
+            config = self.target.session_config
+            self.costs = measure_costs(self.model, ready.built, ready.feeds[:PROFILED], sizes, config)
+        else:
+            self.costs = costs_by_rule(legal, sizes)
+        errors = errors_of(
+            simulator, legal, tensors, ready.spans, self.noise, ready.histograms, round_weight=self._rounded
+        )
         valued = self._with_bytes(legal)
         found = choices(legal, tensors, valued, errors)
         in_float = sum(valued.in_float.values())
         rule = Choice(frozenset(group.key for group in by_rule(legal, {})), math.inf, math.inf)
-        return self._chosen(self._judged(legal, [*proposals(found, in_float), rule], values, feeds), values)
+        return [*proposals(found, in_float), rule]
 
-    def _judged(
-        self, legal: Sequence[Int8Group], proposed: Sequence[Choice], spans: Mapping[str, Span], feeds: Sequence[Feed]
-    ) -> list[Int8Group]:
-        """Builds the proposals and measures them; the groups of the best, in the form that was built."""
+    def _judged(self, ready: Ready, proposed: Sequence[Choice]) -> tuple[list[Scored], float | None]:
+        """Builds the proposals and measures them; also the metric of the float model, where that is a number."""
         self.context.progress(f"build and measure {len(proposed)} candidates")
         built: dict[frozenset[str], ir.Model] = {}
-        groups: dict[frozenset[str], list[Int8Group]] = {}
         for choice in proposed:
-            kept, made = self._legal([group for group in legal if group.key in choice.keys], spans)
+            some = [group for group in ready.legal if group.key in choice.keys]
+            kept, made = self.kernels.legal(some, ready.values)
             if made is not None:
                 keys = frozenset(group.key for group in kept)
                 built.setdefault(keys, made.model)
-                groups.setdefault(keys, kept)  # which neighbours are in int8 decides whether a bias must be
+                self.forms.setdefault(keys, kept)
         samples = self.context.selection or self.context.samples
         assert samples is not None
-        unseen = feeds_of(samples, PROBED) or feeds
-        judge = Judge(self.model, self.context, unseen)
-        models = list(built.values())
+        judge = Judge(self.model, self.context, feeds_of(samples, PROBED) or ready.feeds)
+        models, whole = list(built.values()), max(stored_bytes(self.model), 1)
+        speeds = judge.speeds(models) if self.timed else [self._speed_by_rule(ready, keys) for keys in built]
         scored = [
             Scored(
                 keys,
                 speed,
                 quality,
                 judge.score(model) if quality > -math.inf else None,
-                1 - self._saved([group for group in legal if group.key in keys]),
+                1 - self._saved([group for group in ready.legal if group.key in keys]),
+                stored_bytes(model) / whole,
             )
-            for (keys, model), speed, quality in zip(
-                built.items(), judge.speeds(models), judge.fidelities(models), strict=True
-            )
+            for (keys, model), speed, quality in zip(built.items(), speeds, judge.fidelities(models), strict=True)
         ]
         for each in scored:
             said = "" if each.score is None else f", score {each.score:.4f}"
@@ -197,10 +220,13 @@ class Int8Search:
         score = judge.score(self.model)
         if score is not None and not math.isfinite(score):  # a metric of agreement: nothing is as like it as itself
             score = None
-        best, reason = best_of(scored, floor=self.context.min_sqnr, score=score, max_drop=self.context.max_drop)
-        if reason:
-            self.reasons.setdefault("", reason)
-        return [] if best is None else groups[best.keys]
+        return scored, score
+
+    def _speed_by_rule(self, ready: Ready, keys: frozenset[str]) -> float:
+        """Time as a share of the float model's, from the costs by rule."""
+        whole = time_by_rule(self.model, ready.feeds[0])
+        saved = time_of(ready.legal, self.costs, ()) - time_of(ready.legal, self.costs, keys)
+        return 1 - saved / whole
 
     def _with_bytes(self, groups: Sequence[Int8Group]) -> Int8Costs:
         """The costs, where weights that stay in float cost what their bytes are worth."""
@@ -241,47 +267,12 @@ class Int8Search:
         assert histogram is not None
         return histogram
 
-    def _legal(self, groups: Sequence[Int8Group], spans: Mapping[str, Span]) -> tuple[list[Int8Group], Built | None]:
-        """The groups that become int8 kernels, found by building them on a clone, and what was built last."""
-        kept = list(groups)
-        for _ in range(LEGALISE_ROUNDS):
-            if not kept:
-                break
-            trial = self.model.clone()
-            name_nodes(trial)
-            built = self.options.build(rebound(trial, kept), trial, spans, self.means, self.rounding, self.target)
-            reasons = unfused(optimized_graph(trial, config=self.target.session_config), built)
-            if not reasons:
-                return kept, built
-            biased = {group.key: with_bias(group) for group in kept if group.key in reasons}
-            self.reasons |= {key: reason for key, reason in reasons.items() if biased[key] is None}
-            kept = [each for group in kept if (each := biased.get(group.key, group)) is not None]
-        return [], None
-
-    def _of_equal_lengths(
-        self, legal: list[Int8Group], built: Built | None, spans: Mapping[str, Span]
-    ) -> tuple[list[Int8Group], Built | None]:
-        """Without the groups whose values decide lengths of the outputs, if those change with them."""
-        lengths = Lengths(self.model, (self.context.samples, self.context.selection), self.context.threads)
-
-        def build(some: Sequence[Int8Group]) -> ir.Model:
-            made = self._legal(some, spans)[1]
-            return self.model if made is None else made.model
-
-        if built is None:
-            return legal, built
-        kept, reason = lengths.kept(legal, lambda each: each.node, build)
-        if len(kept) == len(legal):
-            return legal, built
-        self.reasons |= {each.key: f"its values decide a length: {reason}" for each in legal if each not in kept}
-        return self._legal(kept, spans)
-
     @property
     def _bits(self) -> int:
         return 7 if self.target.reduce_range else 8
 
     def _rounded(self, group: Int8Group) -> np.ndarray:
-        return rounded_weight(group.node, self._bits, not self.options.per_tensor, self.rounding)
+        return rounded_weight(group.node, self._bits, not self.options.per_tensor, self.kernels.rounding)
 
     def _simulator(self, groups: Sequence[Int8Group], tensors: Sequence[Tensor], feeds: Sequence[Feed]) -> Simulator:
         return Simulator(
@@ -293,7 +284,7 @@ class Int8Search:
             bits=self._bits,
             per_channel=not self.options.per_tensor,
             threads=os.cpu_count() or 1,
-            rounding=self.rounding,
+            rounding=self.kernels.rounding,
         )
 
     def _chosen(self, groups: Sequence[Int8Group], spans: Mapping[str, Span]) -> Chosen:
@@ -310,8 +301,8 @@ class Int8Search:
             tuple(group.names for group in groups),
             self.target.name,
             spans,
-            self.means,
-            self.rounding,
+            self.kernels.means,
+            self.kernels.rounding,
             {group.key: self._detail(group) for group in groups},
             tuple(declined),
         )
@@ -319,33 +310,20 @@ class Int8Search:
     def _detail(self, group: Int8Group) -> str:
         tensor = constant_tensor(group.weight)
         said = [] if tensor is None else [f"{tensor.size:,} weights"]
-        if group.key in self.costs.in_int8:
+        if self.timed and group.key in self.costs.in_int8:
             before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8[group.key]
             said.append(f"{before:.0f} -> {after:.0f} us")
-        return self.rounding.detail(group, *said)
+        return self.kernels.rounding.detail(group, *said)
 
     def _reason(self, group: Int8Group) -> str:
+        if not self.timed:
+            return "by rule, what it saves is not worth the conversions around it and its error"
         before, after = self.costs.in_float.get(group.key, 0.0), self.costs.in_int8.get(group.key, 0.0)
         if after >= before:
             return f"int8 is no faster here: {after:.0f} us, float {before:.0f} us"
         noise = max((self.noise[name.name].power for name in group.measured if name.name in self.noise), default=0.0)
         level = f" ({10 * math.log10(noise):.0f} dB of the outputs)" if noise > 0 else ""
         return f"{before - after:.0f} us saved are not worth the conversions around it and its error{level}"
-
-
-def by_rule(groups: Sequence[Int8Group], reasons: dict[str, str]) -> list[Int8Group]:
-    """The contractions whose kernels are not known to be slow; ``reasons`` takes in why the others are left out."""
-    found = []
-    for group in groups:
-        tensor = constant_tensor(group.weight)
-        slow = "" if tensor is None else slow_kernel(group.node, tuple(tensor.shape.numpy()))
-        if tensor is None:
-            slow = "nothing is timed, and only time tells whether its kernel pays"
-        if slow:
-            reasons[group.key] = slow
-        else:
-            found.append(group)
-    return found
 
 
 def proposals(found: Sequence[Choice], in_float: float) -> list[Choice]:

@@ -81,6 +81,20 @@ def choices(groups: Sequence[Int8Group], tensors: Sequence[Tensor], costs: Int8C
     return list(found.values())
 
 
+def time_of(groups: Sequence[Int8Group], costs: Int8Costs, keys: Collection[str]) -> float:
+    """Microseconds of all groups, and of the conversions between them, when ``keys`` are in int8."""
+    spent = sum((costs.in_int8 if group.key in keys else costs.in_float).get(group.key, 0.0) for group in groups)
+    made = {group.output for group in groups if group.key in keys}
+    slots = {(group.node, index) for group in groups if group.key in keys for index, _ in group.activations}
+    for value in dict.fromkeys(value for group in groups if group.key in keys for value in group.measured):
+        name = value.name or ""
+        if value not in made:
+            spent += costs.quantize.get(name, 0.0)
+        elif any((use.node, use.idx) not in slots for use in value.uses()):
+            spent += costs.dequantize.get(name, 0.0)
+    return spent
+
+
 def cut(groups: Sequence[Int8Group], tensors: Sequence[Tensor], costs: Int8Costs, penalty: Errors) -> Choice:
     """The choice with the least sum of time and penalties.
 

@@ -55,12 +55,14 @@ class Simulator:
         rounding: Rounding = NEAREST,
     ) -> None:
         self._activation, self._feeds = activation, list(feeds)
-        self._inputs: dict[str, tuple[str, str, str]] = {}
+        self._places = {tensor.name: place for place, tensor in enumerate(tensors)}
+        self._inputs: tuple[str, ...] = ()
         simulated, leaves = self._build(
             model, groups, tensors, lambda node: rounded_weight(node, bits, per_channel, rounding)
         )
         self._session, self._names = _session(simulated, leaves, threads)
-        self._reference = [self._run(feed, {}) for feed in self._feeds]
+        off = self._grids({})
+        self._reference = [self._run(feed, off) for feed in self._feeds]
         extents = extents_of(model, self._feeds[0], threads)
         self._measure = _measured(leaves, extents, self._reference)
         leaves = leaves_of(model)
@@ -69,17 +71,30 @@ class Simulator:
         self.weights = _noise(_measured(leaves, extents, unrounded), unrounded, self._reference)
         """What rounding all weights does."""
 
+    @property
+    def count(self) -> int:
+        """Runs that one answer takes."""
+        return len(self._feeds)
+
     def noise(self, spans: Spans) -> Noise:
         """The noise with just the tensors of ``spans`` on grids."""
-        return _noise(self._measure, self._reference, (self._run(feed, spans) for feed in self._feeds))
+        grids = self._grids(spans)
+        return _noise(self._measure, self._reference, (self._run(feed, grids) for feed in self._feeds))
 
-    def _run(self, feed: Feed, spans: Spans) -> list[Any]:
-        given = dict(feed)
-        for name, (switch, scale, zero) in self._inputs.items():
-            span = spans.get(name)
-            grid = activation_grid(*(span or (0.0, 1.0)), self._activation)
-            given |= {switch: np.array(span is not None), scale: grid.scale, zero: grid.zero_point}
-        return _run(self._session, given, self._names)
+    def _grids(self, spans: Spans) -> Feed:
+        """The inputs that put the tensors of ``spans`` on grids."""
+        if not self._inputs:
+            return {}
+        integer = np.dtype(self._activation)
+        switches, scales = np.zeros(len(self._places), np.bool_), np.ones(len(self._places), np.float32)
+        zeros = np.zeros(len(self._places), integer)
+        for name, span in spans.items():
+            place, grid = self._places[name], activation_grid(*span, self._activation)
+            switches[place], scales[place], zeros[place] = True, grid.scale, grid.zero_point
+        return dict(zip(self._inputs, (switches, scales, zeros), strict=True))
+
+    def _run(self, feed: Feed, grids: Feed) -> list[Any]:
+        return _run(self._session, {**feed, **grids}, self._names)
 
     def _build(
         self,
@@ -104,32 +119,39 @@ class Simulator:
                 node = nodes[group.key]
                 name = names.fresh(f"{group.key}_weight")
                 node.replace_input_with(1, add_initializer(result.graph, name, round_weight(node)))
-        for tensor in tensors:
-            inputs = self._add_inputs(result.graph, names, tensor.name)
+        for tensor, inputs in zip(tensors, self._add_inputs(result.graph, names, len(tensors)), strict=True):
             for name in tensor.values:
                 value = values[name]
                 slots = [(use.node, use.idx) for use in value.uses()] if name in produced else readers.get(name, [])
                 switched = _switch(names, value, inputs)
                 producer = value.producer()
-                if producer is not None:
-                    producer.append(switched)
-                else:
-                    result.graph[0].prepend(switched)
+                if producer is None:  # an input's: behind the last Split, of the switches
+                    producer = inputs[0].producer()
+                    assert producer is not None
+                producer.append(switched)
                 for node, index in slots:
                     node.replace_input_with(index, switched.outputs[0])
         return result, leaves
 
-    def _add_inputs(self, graph: ir.Graph, names: Names, tensor: str) -> tuple[ir.Value, ...]:
+    def _add_inputs(self, graph: ir.Graph, names: Names, count: int) -> list[tuple[ir.Value, ...]]:
+        """Switch, scale and zero point of each tensor: three inputs for all of them, since each input costs time."""
+        if not count:
+            return []
         integer = ir.DataType.UINT8 if self._activation == "uint8" else ir.DataType.INT8
         kinds = {"switch": ir.DataType.BOOL, "scale": ir.DataType.FLOAT, "zero": integer}
-        made = tuple(
-            ir.Value(name=names.fresh(f"{tensor}_{kind}"), type=ir.TensorType(dtype), shape=ir.Shape([]))
-            for kind, dtype in kinds.items()
-        )
-        graph.inputs.extend(made)
-        switch, scale, zero = (value.name or "" for value in made)
-        self._inputs[tensor] = (switch, scale, zero)
-        return made
+        ones = add_initializer(graph, names.fresh("grid_sizes"), np.ones(count, np.int64))
+        split: list[list[ir.Value]] = []
+        for kind, dtype in kinds.items():
+            whole = ir.Value(name=names.fresh(kind), type=ir.TensorType(dtype), shape=ir.Shape([count]))
+            graph.inputs.append(whole)
+            self._inputs = (*self._inputs, whole.name or "")
+            parts = [
+                ir.Value(name=names.fresh(f"{kind}_{place}"), type=ir.TensorType(dtype), shape=ir.Shape([1]))
+                for place in range(count)
+            ]
+            graph[0].prepend(ir.node("Split", [whole, ones], {"axis": 0}, outputs=parts, name=names.fresh("split")))
+            split.append(parts)
+        return list(zip(*split, strict=True))
 
 
 def _session(model: ir.Model, leaves: Sequence[Leaf], threads: int) -> tuple[Session, list[str]]:

@@ -9,14 +9,14 @@ Long because the pass has three plans (kernels, migration, storage) under one se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
 from onnxslim.analysis import infer_shapes
-from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints
+from onnxslim.calibration import Histogram, Mean, Request, Statistics, collect, fingerprints, model_digest
 from onnxslim.errors import InputError
 from onnxslim.evaluation import Lengths, Tier
 from onnxslim.execution import TARGETS, Target
@@ -25,13 +25,15 @@ from onnxslim.graph.matcher import Matcher
 from onnxslim.graph.walk import nodes
 from onnxslim.ops.int8 import CONTRACTIONS, ELEMENTWISE, UNSUPPORTED, no_int8
 from onnxslim.pipeline import Action, Context, Pass, PassResult
-from onnxslim.rewriter.opset import TARGET as QDQ_OPSET
-from onnxslim.rewriter.opset import lift, obstacle, raise_opset
+from onnxslim.pipeline.offer import Offer
+from onnxslim.rewriter.opset import lift
 
+from .adapt import adapted, lifted_of, with_migrations
 from .bias import Means, mean_request
 from .grid import Grid
 from .group import OPERATORS, GroupNames, Int8Group, group_of, rebound
 from .migrate import WORTH_DB, best_exponent, migrate, migrations_of
+from .offers import offers_of
 from .plan import Chosen, Migrated, QuantizePlan
 from .qdq import Built, insert
 from .quality import Quality
@@ -112,40 +114,63 @@ class QuantizeStatic(Pass):
         Raises:
             InputError: There are no samples, or an option is wrong.
         """
+        self._check(context)
+        migrated, model = self._migrated(model, context)
+        return QuantizePlan(migrated, self.plan_int8(model, context))
+
+    def _check(self, context: Context) -> None:
         if context.samples is None:
             raise InputError("static quantization needs samples", mend="give --samples, or samples= in Python")
         if not 50 < self.percentile <= 100:
             raise InputError(f"a percentile of {self.percentile} is no share to keep", mend="give one in (50, 100]")
-        migrated = Migrated()
-        if self.migrate and self.search and not self.weights_only and not self.keep_slow:
-            migrated = self.plan_migration(model, context)
-        if migrated.factors:
-            model = model.clone()
-            for each in migrations_of(model, infer_shapes(model))[0]:
-                if each.key in migrated.factors:
-                    migrate(each, migrated.factors[each.key])
-        return QuantizePlan(migrated, self.plan_int8(model, context))
+
+    def _migrated(self, model: ir.Model, context: Context) -> tuple[Migrated, ir.Model]:
+        """What migrates, and the model after it."""
+        if not self.migrate or not self.search or self.weights_only or self.keep_slow:
+            return Migrated(), model
+        migrated = self.plan_migration(model, context)
+        return migrated, with_migrations(model, migrated)
 
     def plan_int8(self, model: ir.Model, context: Context) -> Chosen:
         """What becomes int8 in a model whose scales are as they shall be."""
-        candidates = self.candidates(model, context)
-        if not candidates:
-            return Chosen()
         if self.weights_only:
-            return self.plan_storage(model, candidates, context)
-        lifted = model
-        if model.opset_imports.get("", 0) < QDQ_OPSET:
-            reason = obstacle(model)
-            if reason:
-                context.decline("lift-opset", "model", reason)
-                return Chosen()
-            lifted = model.clone()
-            raise_opset(lifted)
-        statistics = self.measure(model, candidates, context)
-        chosen = Int8Search(self, lifted, candidates, statistics, context).run()
+            candidates = self.candidates(model, context)
+            return self.plan_storage(model, candidates, context) if candidates else Chosen()
+        search = self._search(model, context)
+        if search is None:
+            return Chosen()
+        chosen = search.run()
         for where, reason in chosen.declined:
             context.decline("quantize", where, reason)
         return chosen
+
+    def _search(self, model: ir.Model, context: Context) -> Int8Search | None:
+        """The search for the int8 form of a model whose scales are as they shall be; None where there is none."""
+        candidates = self.candidates(model, context)
+        lifted = lifted_of(model, context) if candidates else None
+        if lifted is None:
+            return None
+        return Int8Search(self, lifted, candidates, self.measure(model, candidates, context), context)
+
+    def offers(self, model: ir.Model, context: Context) -> Iterator[Offer]:
+        """Sets of nodes in int8, each built and measured; all at once, when the first is asked for.
+
+        Where nothing may be timed, the time is that of a rule: the same model and samples give the same offers.
+        """
+        self._check(context)
+        if self.weights_only:
+            return
+        migrated, migrated_model = self._migrated(model, context)
+        search = self._search(migrated_model, context)
+        if search is not None:
+            yield from offers_of(search, model, migrated, context)
+
+    def adapt(self, decision: QuantizePlan, model: ir.Model, context: Context) -> QuantizePlan:
+        """The decision for a model with fewer channels or other weights: ranges and means are measured again."""
+        if self.weights_only or not decision.chosen.groups or decision.model == model_digest(model):
+            return decision
+        self._check(context)
+        return adapted(self, decision, model, context)
 
     def apply(self, model: ir.Model, plan: QuantizePlan, context: Context) -> PassResult:
         """Does in place what was planned."""
