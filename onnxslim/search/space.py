@@ -103,12 +103,20 @@ class Space:
 
     def table(self, point: Point) -> Effects:
         """What the single offers do together, by the tables alone."""
-        every = [offer.effects for _, offer in self.offers(point)]
+        taken = self.offers(point)
+        every = [offer.effects for _, offer in taken]
+        # What stores all weights in few bits does so with those that another pass would have made smaller, too.
+        stores = any(axis.instance.only_stores for axis, _ in taken)
+        sizes = [
+            offer.effects.bytes
+            for axis, offer in taken
+            if not stores or axis.instance.only_stores or axis.instance.removes_work
+        ]
         return Effects(
             sum(each.noise for each in every),
             sum(each.drop for each in every),
             math.prod(each.time for each in every),
-            math.prod(each.bytes for each in every),
+            math.prod(sizes),
         )
 
     def predict(self, point: Point) -> Effects:

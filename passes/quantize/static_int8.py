@@ -8,6 +8,7 @@ Long because the pass has three plans (kernels, migration, storage) under one se
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,7 @@ class QuantizeStatic(Pass):
             return None
         return Int8Search(self, lifted, candidates, self.measure(model, candidates, context), context)
 
-    def offers(self, model: ir.Model, context: Context) -> Iterator[Offer]:
+    def offers(self, model: ir.Model, context: Context, known: Sequence[Offer] = ()) -> Iterator[Offer]:
         """Sets of nodes in int8, each built and measured; all at once, when the first is asked for.
 
         Where nothing may be timed, the time is that of a rule: the same model and samples give the same offers.
@@ -163,7 +164,7 @@ class QuantizeStatic(Pass):
         migrated, migrated_model = self._migrated(model, context)
         search = self._search(migrated_model, context)
         if search is not None:
-            yield from offers_of(search, model, migrated, context)
+            yield from itertools.islice(offers_of(search, model, migrated, context), len(known), None)
 
     def adapt(self, decision: QuantizePlan, model: ir.Model, context: Context) -> QuantizePlan:
         """The decision for a model with fewer channels or other weights: ranges and means are measured again."""

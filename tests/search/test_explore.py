@@ -25,6 +25,7 @@ class Prune(Pass):
     """Offers fewer channels."""
 
     name: ClassVar[str] = "prune"
+    removes_work: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
