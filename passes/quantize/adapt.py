@@ -6,7 +6,6 @@ values when the decision was made, and give them now.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -20,6 +19,7 @@ from onnxslim.graph.edit import site
 from onnxslim.pipeline import Context
 from onnxslim.rewriter.opset import TARGET as QDQ_OPSET
 from onnxslim.rewriter.opset import obstacle, raise_opset
+from onnxslim.samples.feeds import first_of
 
 from .bias import mean_request, means_of
 from .group import Int8Group, rebound
@@ -46,7 +46,7 @@ def reach_of(model: ir.Model, names: Iterable[str], context: Context) -> dict[st
 
 
 def _quickly(model: ir.Model, requests: Sequence[Request], context: Context) -> Statistics:
-    samples = list(itertools.islice(context.samples or (), QUICK))
+    samples = first_of(context.samples or (), QUICK)
     return collect(model, samples, requests, memory=context.memory, threads=context.threads)
 
 
