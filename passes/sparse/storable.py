@@ -111,6 +111,8 @@ class StoredWeight:
 
     @cached_property
     def _coarsest(self) -> str:
+        if len(self.weight.geometry.matrix(np.empty(self.weight.geometry.shape, np.bool_))) > 1:
+            return "int4"  # each group would have a codebook of its own: all together, they are not few values
         return min(COARSEST, key=lambda form: squared_error(self.weight, self.made(form).array, None))
 
     def forms(self) -> Sequence[str]:
