@@ -72,8 +72,9 @@ def offers_of(search: FormSearch, *, only_int8: bool) -> Iterator[Offer]:
 
     int8 = dict.fromkeys(search.items, "int8")
     tried = [int8]
-    if share(int8) < 1:  # it changes something
-        yield Offer("weights in int8", StoreChoice(int8), Effects(noise=search.added(int8), bytes=share(int8)))
+    noise = search.added(int8) if share(int8) < 1 else math.inf  # unless it changes nothing
+    if math.isfinite(noise):
+        yield Offer("weights in int8", StoreChoice(int8), Effects(noise=noise, bytes=share(int8)))
     if only_int8:
         return
     tables = search.tables()
