@@ -43,6 +43,9 @@ STEPS = 64
 CORRECTIONS = 6
 """Whole models that are built, each with a budget that the one before has corrected."""
 
+QUIET = np.errstate(over="ignore", invalid="ignore")
+"""Where squares of what is finite are not, nothing is fitted to them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorBudget:
@@ -162,6 +165,7 @@ class FormSearch:
         context.progress(f"{_summary(forms)}: {db:.1f} dB")
         return db
 
+    @QUIET
     def added(self, forms: Mapping[str, str]) -> float:
         """Noise over signal that forms add to the worst part of the outputs; infinity where they cannot be compared."""
         before, after = (power(self._decibels(each)) for each in (self.model, self.stored.built(forms)))
@@ -176,6 +180,7 @@ class FormSearch:
         origin = self.context.original or self.model
         return min(self.context.score(each) for each in (origin, self.model))
 
+    @QUIET
     def tables(self) -> dict[str, list[PricedForm]]:
         """What each form of each constant costs: one is measured, the others are predicted from it."""
         context, until = self.context, time.perf_counter() + SECONDS

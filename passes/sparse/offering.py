@@ -30,8 +30,9 @@ MIDDLE = 30.0
 """dB of the model that predictions are corrected by."""
 NODE = 120
 """Bytes that a node takes in the file, about."""
-SWEEPS = 2e10
-"""Multiplications that all sweeps of an adapted plan may take, the shortest first; the other weights are rounded."""
+SWEEPS = 6e9
+"""Multiplications that all sweeps of an adapted plan may take, about 3 s: those of the fewest bits first, and of these
+the shortest. The other weights are rounded to the nearest."""
 MACS, FEWEST = 1 << 31, 2
 """Multiply-accumulates of the runs that an adapted plan is fitted to, and the fewest samples for it."""
 FINE = 16
@@ -72,8 +73,9 @@ def offers_of(search: FormSearch, *, only_int8: bool) -> Iterator[Offer]:
 
     int8 = dict.fromkeys(search.items, "int8")
     tried = [int8]
-    if share(int8) < 1:  # it changes something
-        yield Offer("weights in int8", StoreChoice(int8), Effects(noise=search.added(int8), bytes=share(int8)))
+    noise = search.added(int8) if share(int8) < 1 else math.inf  # unless it changes nothing
+    if math.isfinite(noise):
+        yield Offer("weights in int8", StoreChoice(int8), Effects(noise=noise, bytes=share(int8)))
     if only_int8:
         return
     tables = search.tables()
@@ -114,7 +116,7 @@ def adapted(choice: StoreChoice, model: ir.Model, items: Sequence[Storable], con
     forms = {name: _form(each, choice.forms) for name, each in stored.items.items()}
     asked: list[Storable] = []
     work = 0.0
-    for each in sorted(stored.items.values(), key=lambda one: one.sweep_cost()):
+    for each in sorted(stored.items.values(), key=lambda one: (bits_of(forms[one.name]), one.sweep_cost())):
         stays = each.tensor.dtype == ir.DataType.INT8 and forms[each.name] == "int8"
         if each.request is not None and not stays and bits_of(forms[each.name]) < FINE:
             work += each.sweep_cost()

@@ -26,7 +26,7 @@ from onnxslim.pipeline import Action, Context, Pass, PassResult
 from onnxslim.pipeline.offer import Offer
 
 from .fit import Fitted
-from .form_search import ErrorBudget, FormSearch
+from .form_search import QUIET, ErrorBudget, FormSearch
 from .grids import Levels, Values
 from .kernel_weights import kernel_weights_of
 from .offering import StoreChoice, adapted, offers_of
@@ -66,10 +66,10 @@ class StorePlan:
 
 @dataclass(frozen=True)
 class StoreWeights(Pass):
-    """Store weights that stay float in few bits, as far as the outputs allow.
+    """Store weights in few bits, as far as the outputs allow.
 
     Latency stays what it is: onnxruntime makes floats of weights when it loads the file, and of the rows of tables that
-    are looked up.
+    are looked up. The weights of int8 kernels stay on their grids, with fewer integers, which `encode` packs.
     """
 
     name: ClassVar[str] = "store"
@@ -87,13 +87,12 @@ class StoreWeights(Pass):
         },
     )
 
-    @np.errstate(over="ignore", invalid="ignore")  # where squares of what is finite are not, nothing is fitted to them
+    @QUIET
     def plan(self, model: ir.Model, context: Context) -> StorePlan:
         """Decides the form of each constant."""
         items = self._items(model, context)
         return _planned(items, self._search(model, items, context).run(), context) if items else StorePlan()
 
-    @np.errstate(over="ignore", invalid="ignore")
     def offers(self, model: ir.Model, context: Context, known: Sequence[Offer] = ()) -> Iterator[Offer]:
         """Int8 wherever that is allowed, then the fewest bytes for more and more noise."""
         items = self._items(model, context)
@@ -101,7 +100,7 @@ class StoreWeights(Pass):
             search = self._search(model, items, context)
             yield from itertools.islice(offers_of(search, only_int8=search.only_int8), len(known), None)
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @QUIET
     def adapt(self, decision: StoreChoice, model: ir.Model, context: Context) -> StorePlan:
         """The same bits for the same weights, fitted to what they multiply in ``model``. Nothing is measured."""
         items = self._items(model, context)
