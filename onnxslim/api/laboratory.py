@@ -5,19 +5,19 @@ Errors are measured in any process. Times are measured here, while no trial runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
-from onnxslim.api.trial import TrialBench, TrialResult, TrialSetting, run_trial
+from onnxslim.api.trial import Offers, OfferTask, TrialBench, TrialResult, TrialSetting, run_trial
 from onnxslim.execution import Feed, rank_latency
-from onnxslim.pipeline import Context, Effects, Offer, Pass, Plan
+from onnxslim.pipeline import Effects, Offer, Pass, Plan
 from onnxslim.pipeline.keys import Keys
 from onnxslim.pipeline.plan import plans_of_bytes, plans_to_bytes, stored_plan
 from onnxslim.samples import feeds_of, typical
 from onnxslim.search.engine import Engine, Failure
-from onnxslim.search.explore import Built
+from onnxslim.search.explore import Asking, Built
 from onnxslim.search.journal import Journal
 from onnxslim.search.space import Axis, Point, Space
 
@@ -40,37 +40,55 @@ class Laboratory:
         self, bench: TrialBench, setting: TrialSetting | None, journal: Journal, engine: Engine, question: str
     ) -> None:
         self.bench, self.journal, self.engine, self.question = bench, journal, engine, question
-        self._build = bench.build if setting is None else partial(run_trial, setting)
+        self._answer: Any = bench.answer if setting is None else partial(run_trial, setting)
         self._keys = Keys()
         self._digests: dict[int, str] = {}
         self.recalled = 0
+        self.notes: list[str] = []
+
+    def work(self, space: Space, points: Sequence[Point], asked: Sequence[Asking]) -> list[Built]:
+        """Makes what the journal does not know, all at the same time, and then times the models."""
+        keys = [self._trial_key(space, point) for point in points]
+        recalled = {key for key in keys if self.journal.get(key) is not None}
+        new = [(key, point) for key, point in zip(keys, points, strict=True) if key not in recalled]
+        unknown = [(each, left) for each in asked if (left := self._recall(each))]
+        # Offers take longest: they begin first.
+        tasks: list[OfferTask | Sequence[Pass]] = [
+            OfferTask(each.axis.instance, tuple(each.axis.offers), left, each.bound) for each, left in unknown
+        ]
+        tasks += [space.passes_of(point) for _, point in new]
+        answers = list(self.engine.map(self._answer, tasks))
+        for (each, _), answer in zip(unknown, answers, strict=False):
+            self._take(each.axis, Offers((), complete=True) if isinstance(answer, Failure) else answer)
+            if isinstance(answer, Failure):
+                self.notes.append(f"{each.axis.instance.name} offers nothing more: {answer.reason}")
+        for (key, _), answer in zip(new, answers[len(unknown) :], strict=True):
+            self._keep_trial(key, TrialResult(reason=answer.reason) if isinstance(answer, Failure) else answer)
+        self._time(keys)
+        self.recalled += len(recalled)
+        return [self._built(key, recalled=key in recalled) for key in keys]
 
     # -- offers ----------------------------------------------------------------------------------------------------
 
-    def offers(self, axis: Axis) -> Iterator[Offer]:
-        """What the pass of an axis offers: what the journal knows, then what the pass goes on with."""
-        instance = axis.instance
-        known: list[Offer] = []
-        while (entry := self.journal.get(self._offer_key(instance, len(known)))) is not None:
+    def _recall(self, asking: Asking) -> int:
+        """Adds the offers that the journal knows; how many more are to be made."""
+        axis, left = asking.axis, asking.count
+        while left and (entry := self.journal.get(self._offer_key(axis.instance, len(axis.offers)))) is not None:
             if entry.get("end"):
-                yield from known[len(axis.offers) :]
-                return
-            offer = self._offer_of(entry, instance)
-            known.append(offer)
-            yield offer
-        for offer in instance.offers(self.bench.lossy.base.model, self._context, tuple(known)):
-            self._keep_offer(instance, len(known), offer)
-            known.append(offer)
-            yield offer
-        self.journal.put(self._offer_key(instance, len(known)), "end of offers", {"end": True})
+                axis.complete = True
+                return 0
+            axis.offers.append(self._offer_of(entry, axis.instance))
+            left -= 1
+        return left
 
-    @cached_property
-    def _context(self) -> Context:
-        lossy, parts = self.bench.lossy, self.bench.parts
-        task = lossy.task
-        selection = parts.selection if len(parts.selection) else None
-        base = lossy.base.model
-        return Context(task.config, parts.calibration, selection, lossy.statistics, store=task.store, original=base)
+    def _take(self, axis: Axis, found: Offers) -> None:
+        """Adds what a pass offers, and keeps it."""
+        for offer in found.offers:
+            self._keep_offer(axis.instance, len(axis.offers), offer)
+            axis.offers.append(offer)
+        if found.complete:
+            self.journal.put(self._offer_key(axis.instance, len(axis.offers)), "end of offers", {"end": True})
+            axis.complete = True
 
     def _offer_key(self, instance: Pass, place: int) -> str:
         return self._keys.of(self.question, "offer", instance, place)
@@ -96,19 +114,6 @@ class Laboratory:
         return offer
 
     # -- trials ----------------------------------------------------------------------------------------------------
-
-    def build(self, space: Space, points: Sequence[Point]) -> list[Built]:
-        """Builds and measures whole models, those that the journal does not know; their times come last."""
-        keys = [self._trial_key(space, point) for point in points]
-        recalled = {key for key in keys if self.journal.get(key) is not None}
-        new = [(key, point) for key, point in zip(keys, points, strict=True) if key not in recalled]
-        answers = self.engine.map(self._build, [space.passes_of(point) for _, point in new])
-        for (key, _), answer in zip(new, answers, strict=True):
-            found = TrialResult(reason=answer.reason) if isinstance(answer, Failure) else answer
-            self._keep_trial(key, found)
-        self._time(keys)
-        self.recalled += len(recalled)
-        return [self._built(key, recalled=key in recalled) for key in keys]
 
     def _trial_key(self, space: Space, point: Point) -> str:
         taken = [(axis.instance.name, self._digests[id(offer)]) for axis, offer in space.offers(point)]

@@ -114,7 +114,7 @@ def searched(
         )
         if search.front is not None:
             _write_front(front, lab, search.front)
-    return Searched(None if tried is None else _told(tried, front, journal), front)
+    return Searched(None if tried is None else _told(tried, front, (*lab.notes, *journal.notes)), front)
 
 
 def limits_of(task: Task, search: SearchConfig) -> Limits:
@@ -254,7 +254,7 @@ def _question(task: Task, base: Candidate, passes: Sequence[Pass]) -> str:
     )
 
 
-def _told(tried: Candidate, front: Front, journal: Journal) -> Candidate:
+def _told(tried: Candidate, front: Front, more: Sequence[str]) -> Candidate:
     """The candidate with what a reader should know of the search."""
     count = len(front.trials)
     notes = [f"{count} models were built and measured, {front.untried} combinations only predicted; {front.stopped}"]
@@ -262,7 +262,7 @@ def _told(tried: Candidate, front: Front, journal: Journal) -> Candidate:
         notes.append(f"{front.looks} results were judged on the held-out samples before one was kept")
     if front.interrupted:
         notes.append("the search was interrupted: the same command with the same --work goes on")
-    return tried.noting(*notes, *journal.notes)
+    return tried.noting(*notes, *more)
 
 
 def _write_front(front: Front, lab: Laboratory, folder: str | os.PathLike[str]) -> None:

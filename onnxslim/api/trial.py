@@ -23,12 +23,13 @@ from onnxslim.evaluation.confidence import PairedMetric
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import Run, open_session, operators_from
 from onnxslim.graph.halves import Half
-from onnxslim.pipeline import Pass, RunConfig, Store
+from onnxslim.pipeline import Context, Offer, Pass, RunConfig, Store
 from onnxslim.pipeline.plan import plans_to_bytes
 from onnxslim.report.words import verb_named
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import HELD_OUT
 from onnxslim.search import Candidate
+from onnxslim.search.explore import Bound
 
 HALVED = 4
 """Samples from which on each half of them is compared by itself."""
@@ -74,6 +75,36 @@ class TrialResult:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class OfferTask:
+    """A request for the next offers of a pass.
+
+    Attributes:
+        instance: The pass.
+        known: Its first offers.
+        count: How many more, at most.
+        bound: Behind an offer beyond it no more are wanted.
+    """
+
+    instance: Pass
+    known: tuple[Offer, ...]
+    count: int
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What a pass offers next.
+
+    Attributes:
+        offers: Of the pass.
+        complete: Whether it has no more that are of use.
+    """
+
+    offers: tuple[Offer, ...]
+    complete: bool
+
+
 class TrialBench:
     """Builds and measures trials of one slimmed model.
 
@@ -111,6 +142,28 @@ class TrialBench:
     def _run(self, model: ir.Model) -> Run:
         return open_session(model, threads=self.task.config.threads).run
 
+    def offers(self, task: OfferTask) -> Offers:
+        """The next offers of a pass for the slimmed model."""
+        found: list[Offer] = []
+        for offer in task.instance.offers(self.lossy.base.model, self._context, task.known):
+            found.append(offer)
+            if task.bound.passed(offer.effects):
+                break
+            if len(found) >= task.count:
+                return Offers(tuple(found), complete=False)
+        return Offers(tuple(found), complete=True)
+
+    @cached_property
+    def _context(self) -> Context:
+        lossy, parts = self.lossy, self.parts
+        selection = parts.selection if len(parts.selection) else None
+        base = lossy.base.model
+        return Context(lossy.task.config, parts.calibration, selection, lossy.statistics, original=base)
+
+    def answer(self, task: OfferTask | Sequence[Pass]) -> Offers | TrialResult:
+        """Whatever is asked for."""
+        return self.offers(task) if isinstance(task, OfferTask) else self.build(task)
+
     def build(self, passes: Sequence[Pass]) -> TrialResult:
         """Runs passes on the slimmed model, and measures what comes of it."""
         started = time.perf_counter()
@@ -139,13 +192,13 @@ _benches: dict[bytes, TrialBench] = {}
 """Of this process: the last one is kept, so that samples are read and the slimmed model is run once."""
 
 
-def run_trial(setting: TrialSetting, passes: Sequence[Pass]) -> TrialResult:
-    """Builds and measures a trial in whatever process this is."""
+def run_trial(setting: TrialSetting, task: OfferTask | Sequence[Pass]) -> Offers | TrialResult:
+    """Makes offers, or builds and measures a trial, in whatever process this is."""
     with operators_from(setting.config.custom_op_library):
         if setting.model not in _benches:
             _benches.clear()
             _benches[setting.model] = _bench_of(setting)
-        return _benches[setting.model].build(passes)
+        return _benches[setting.model].answer(task)
 
 
 def _bench_of(setting: TrialSetting) -> TrialBench:

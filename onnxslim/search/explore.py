@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from onnxslim.pipeline.offer import Effects, Offer
+from onnxslim.pipeline.offer import Effects
+from onnxslim.pipeline.rewrite import Pass
 from onnxslim.search.front import INTERRUPTED, NOTHING, UP, Figures, Trial, dominates
 from onnxslim.search.goal import EQUAL, Goal, Limits
 from onnxslim.search.space import Axis, Point, Space
@@ -27,12 +28,18 @@ from onnxslim.search.status import Status
 
 HOPELESS = 2.0
 """Noise or drop of a single offer, as a multiple of what is allowed, behind which its pass is not asked for more."""
-TABLES = 0.5
-"""Share of the time that single offers may take."""
+TABLES = 0.6
+"""Share of the time within which single offers are asked for."""
+CHUNK, EVERY = 2, 99
+"""Offers that are asked for at once, where each goes on from the one before, and elsewhere."""
 GAIN = 0.01
 """Logarithm of the goal by which a proposal must be predicted to be better than the best model so far."""
 MOST = 40
 """Whole models that are built, at most."""
+
+
+def _removes_work(instance: Pass) -> bool:
+    return instance.removes_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +69,43 @@ class Built:
     recalled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What single offers may do.
+
+    Attributes:
+        noise: Over signal.
+        drop: Of the metric; None where there is none.
+    """
+
+    noise: float
+    drop: float | None
+
+    def passed(self, effects: Effects) -> bool:
+        """Whether an offer is so bad that no stronger one is of use."""
+        return effects.noise > self.noise or (self.drop is not None and effects.drop > self.drop)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request for the next offers of an axis.
+
+    Attributes:
+        axis: Whose.
+        count: How many, at most.
+        bound: Behind an offer beyond it no more are wanted.
+    """
+
+    axis: Axis
+    count: int
+    bound: Bound
+
+
 class Lab(Protocol):
     """Where offers and models are made and measured."""
 
-    def offers(self, axis: Axis) -> Iterator[Offer]:
-        """What the pass of an axis offers behind what the axis has."""
-
-    def build(self, space: Space, points: Sequence[Point]) -> list[Built]:
-        """Builds and measures whole models."""
+    def work(self, space: Space, points: Sequence[Point], asked: Sequence[Asking]) -> list[Built]:
+        """Builds and measures whole models, and beside them adds offers to axes; those that are at their end say so."""
 
 
 @dataclass(eq=False)
@@ -115,57 +151,54 @@ class Explorer:
 
     def _run(self) -> None:
         none = (0,) * len(self.space.axes)
-        self._build([(none, None)])
-        # The last pass first: what only stores weights is there at once, so that there is a result within seconds.
-        for axis in reversed(self.space.axes):
-            self._fill(axis)
-            if self._late:
-                break
-            if axis is not self.space.axes[0]:
-                self._propose_and_build()
-                self.goal = Goal(self.goal.name, self._best_figures)
+        # What only stores weights is there at once: a first result within seconds.
+        first = [axis for axis in self.space.axes if axis.instance.only_stores]
+        self._work([(none, None)], [self._asking(axis, 1) for axis in first])
+        mildest = tuple(int(axis in first and bool(axis.offers)) for axis in self.space.axes)
+        self._work([(mildest, None)] if any(mildest) else [], self._open(EVERY))
+        self._work(self.proposals(without=_removes_work), [])
+        self.goal = Goal(self.goal.name, self._best_figures)
         while not self._late and len(self.tried) < MOST:
-            if not self._propose_and_build():
+            proposals, opened = self.proposals(), self._open(CHUNK) if self._early else []
+            if not proposals and not opened:
                 self.stopped = NOTHING
                 return
+            self._work(proposals, opened)
         self.stopped = UP if self._late else f"{MOST} models were built"
 
     @property
     def _late(self) -> bool:
         return time.perf_counter() >= self.ends
 
-    def _fill(self, axis: Axis) -> None:
-        """Asks a pass for its offers, as long as they are of use and there is time."""
-        name, place = axis.instance.name, self.space.axes.index(axis)
-        until = self._started + TABLES * (self.ends - self._started)
-        self._say(f"measure what {name} can do")
-        for offer in self.lab.offers(axis):
-            axis.offers.append(offer)
-            self._say(f"{name}: {offer.label}")
-            if len(axis.offers) == 1 and axis.instance.only_stores:
-                self._build([(tuple(int(i == place) for i in range(len(self.space.axes))), None)])
-            if self._hopeless(offer.effects) or time.perf_counter() >= until:
-                break
-        axis.complete = True
+    @property
+    def _early(self) -> bool:
+        return time.perf_counter() < self._started + TABLES * (self.ends - self._started)
 
-    def _hopeless(self, effects: Effects) -> bool:
+    def _open(self, count: int) -> list[Asking]:
+        """Requests for more of what there is; what removes work goes in steps, each on the one before."""
+        return [
+            self._asking(axis, CHUNK if axis.instance.removes_work else count)
+            for axis in self.space.axes
+            if not axis.complete
+        ]
+
+    def _asking(self, axis: Axis, count: int) -> Asking:
         drop = self.limits.max_drop
-        return effects.noise > HOPELESS * self.limits.noise or (drop is not None and effects.drop > HOPELESS * drop)
+        return Asking(axis, count, Bound(HOPELESS * self.limits.noise, None if drop is None else HOPELESS * drop))
 
-    def _propose_and_build(self) -> bool:
-        proposals = self.proposals()
-        if proposals:
-            self._build(proposals)
-        return bool(proposals)
+    def proposals(self, *, without: Callable[[Pass], bool] = lambda _: False) -> list[tuple[Point, Figures | None]]:
+        """The best points that were not built: by prediction, and if the predictions err to the good.
 
-    def proposals(self) -> list[tuple[Point, Figures | None]]:
-        """The best points that were not built: by prediction, and if the predictions err to the good."""
+        Args:
+            without: Passes that are left out of them.
+        """
+        barred = [place for place, axis in enumerate(self.space.axes) if without(axis.instance)]
         seen = {each.point for each in self.tried}
         best = self._best
         least = -math.inf if best is None or best.measured is None else self.goal.value(best.measured) + GAIN
         valued = []
         for point in self.space.points():
-            if point not in seen:
+            if point not in seen and not any(point[place] for place in barred):
                 figures = self.figures(self.space.predict(point))
                 value = self.goal.value(figures)
                 if value > least:
@@ -179,10 +212,15 @@ class Explorer:
                     break
         return found
 
-    def _build(self, points: Sequence[tuple[Point, Figures | None]]) -> None:
-        labels = [", ".join(f"{name} {choice}" for name, choice in self.space.choices(p).items()) for p, _ in points]
-        self._say(f"build and measure {' | '.join(each or 'the slimmed model' for each in labels)}")
-        for (point, predicted), built in zip(points, self.lab.build(self.space, [p for p, _ in points]), strict=True):
+    def _work(self, points: Sequence[tuple[Point, Figures | None]], asked: Sequence[Asking]) -> None:
+        if not points and not asked:
+            return
+        stages = [self._label(point) for point, _ in points] + [
+            f"what {each.axis.instance.name} can do" for each in asked
+        ]
+        self._say(f"measure {' | '.join(stages)}")
+        found = self.lab.work(self.space, [point for point, _ in points], asked)
+        for (point, predicted), built in zip(points, found, strict=True):
             measured = None
             reason = built.reason
             if not reason:
@@ -198,7 +236,12 @@ class Explorer:
             self.tried.append(Tried(point, built, predicted, measured, reason))
             if measured is not None and len(self.tried) > 1:
                 self.space.learn(point, self._effects(measured))
-            self._say("" if reason else "a result that holds")
+            self._say(f"{self._label(point)}: {reason or 'holds'}")
+
+    def _label(self, point: Point) -> str:
+        return (
+            ", ".join(f"{name} {choice}" for name, choice in self.space.choices(point).items()) or "the slimmed model"
+        )
 
     def _untimed(self, point: Point) -> float:
         return 1 / self.space.table(point).time

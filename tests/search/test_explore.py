@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
 
 from onnxslim.pipeline import Effects, Offer, Pass
-from onnxslim.search.explore import MOST, Built, Explorer
+from onnxslim.search.explore import MOST, Asking, Built, Explorer
 from onnxslim.search.front import INTERRUPTED, NOTHING, UP, Figures, dominates
 from onnxslim.search.goal import Goal, GoalName, Limits
 from onnxslim.search.space import Axis, Point, Space
@@ -66,20 +66,28 @@ class World:
     asked: list[str] = field(default_factory=list)
     built: list[Point] = field(default_factory=list)
 
-    def offers(self, axis: Axis) -> Iterator[Offer]:
-        for place, effects in enumerate(OFFERS[axis.instance.name], 1):
-            self.asked.append(axis.instance.name)
-            yield Offer(f"level {place}", place, effects)
+    def _offer(self, asking: Asking) -> None:
+        axis = asking.axis
+        every = OFFERS[axis.instance.name]
+        self.asked.append(axis.instance.name)
+        for place, effects in list(enumerate(every, 1))[len(axis.offers) :][: asking.count]:
+            axis.offers.append(Offer(f"level {place}", place, effects))
+            if asking.bound.passed(effects):
+                axis.complete = True
+                return
+        axis.complete = len(axis.offers) == len(every)
 
     def truth(self, space: Space, point: Point) -> Effects:
         table = space.table(point)
         both = bool(point[0] and point[1])
         return replace(table, noise=table.noise * math.exp(self.worse * both), time=table.time * (1.1 if both else 1.0))
 
-    def build(self, space: Space, points: Sequence[Point]) -> list[Built]:
+    def work(self, space: Space, points: Sequence[Point], asked: Sequence[Asking]) -> list[Built]:
         if self.interrupted is not None and len(self.built) >= self.interrupted:
             raise KeyboardInterrupt
         self.built += points
+        for each in asked:
+            self._offer(each)
         return [self._built(space, point) for point in points]
 
     def _built(self, space: Space, point: Point) -> Built:
@@ -137,7 +145,7 @@ def test_a_first_result_holds_before_anything_else_is_measured() -> None:
     search.run()
     assert world.asked[0] == "bits"
     assert world.built[:2] == [(0, 0, 0), (0, 0, 1)]
-    assert world.asked.count("prune") < len(OFFERS["prune"]), "a hopeless offer ends the row"
+    assert len(search.space.axes[0].offers) < len(OFFERS["prune"]), "a hopeless offer ends the row"
 
 
 def test_limits_are_kept_and_the_shortest_one_is_named() -> None:
