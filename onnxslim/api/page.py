@@ -7,20 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.execution import Feed, random_feeds
 from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import get_pass
-from onnxslim.report import Report, describe, machine, versions
+from onnxslim.report import Report, machine, versions
 from onnxslim.report.layers import Layers
 from onnxslim.report.report import form_of
-from onnxslim.samples import typical
+from onnxslim.samples import feeds_of, typical
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnxslim.api.task import Task
 
+FEEDS = 8
+"""Inputs that are looked at, the most."""
 NOT_RUN = "the models were not run: onnxruntime does not compare them"
 
 
@@ -64,43 +67,50 @@ def layers_of(task: Task, model: ir.Model, *, runs: bool) -> Layers | None:
         return None
     task.config.progress("measure time and error layer by layer")
     strip = get_pass("strip")
-    feeds: Sequence[Feed] = typical(task.evaluator.feeds, 8) if task.evaluator.feeds else []
+    feeds: Sequence[Feed] = typical(task.evaluator.feeds, FEEDS) if task.evaluator.feeds else []
     compare = bool(feeds) and not any(isinstance(each, strip) for each in task.passes)
     return _inside(task.source.model, model, feeds if runs else None, compare=compare, threads=task.config.threads)
 
 
-def compared_report(
+def save_comparison(
+    path: str | os.PathLike[str],
     command: str,
     decision: str,
-    models: Sequence[tuple[str, ir.Model]],
-    feeds: Sequence[Feed],
+    models: tuple[AnyModel, AnyModel],
+    samples: AnySamples | None,
     *,
-    compare: bool,
     threads: int,
+    trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
     **found: Any,
-) -> Report:
-    """The report of a verb that only looks at two models.
+) -> None:
+    """Writes the report of a verb that only looks at two models.
 
     Args:
+        path: Where it goes.
         command: The verb.
         decision: What came of it.
-        models: Path and model of the reference and of the candidate.
-        feeds: What both ran on.
-        compare: Whether the feeds are samples.
+        models: The reference, and the candidate.
+        samples: Inputs; without them random ones tell the times.
         threads: Of the sessions.
+        trust_data_dir: A folder outside the models' own in which their external data may lie.
+        freeze_initializers: Whether initializers that are inputs too are constants.
         found: Further fields of the report.
     """
-    (a, first), (b, second) = models
-    return Report(
+    how: dict[str, Any] = {"trust_data_dir": trust_data_dir, "freeze_initializers": freeze_initializers}
+    first, second = (open_source(model, **how) for model in models)
+    given = open_samples(samples, first.model)
+    feeds = [] if given is None else typical(feeds_of(given, FEEDS), FEEDS)
+    Report(
         command=command,
         decision=decision,
-        input=describe(first, a),
-        output=describe(second, b),
-        layers=_inside(first, second, feeds, compare=compare, threads=threads),
+        input=first.facts,
+        output=second.facts,
+        layers=_inside(first.model, second.model, feeds, compare=bool(feeds), threads=threads),
         versions=versions(),
         machine=machine(),
         **found,
-    )
+    ).save(path)
 
 
 def _inside(

@@ -27,11 +27,18 @@ from onnxslim.commands.samples import samples_options, take_samples
 )
 @options.run_options("min_sqnr", "trust_data_dir")
 @options.custom_ops_option
-@options.run_options("freeze_initializers", "threads")
+@options.run_options("freeze_initializers", "threads", "report")
 @options.json_option
 @options.quiet_option
 def verify(
-    reference: str, candidate: str, tier: str | None, compare: bool, as_json: bool, quiet: bool, **arguments: Any
+    reference: str,
+    candidate: str,
+    tier: str | None,
+    compare: bool,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+    **arguments: Any,
 ) -> int:
     """Compare the outputs of two models.
 
@@ -40,14 +47,29 @@ def verify(
     """
     if compare:
         return _compare(reference, candidate, as_json=as_json, quiet=quiet)
+    from onnxslim.api.page import check_report, save_comparison
     from onnxslim.api.verify import find_parity
 
+    check_report(report, {"reference": reference, "candidate": candidate}, arguments.get("samples"))
     options.drop_unset(arguments, "min_sqnr")
     samples = take_samples(arguments, reference)
     with progress(quiet or as_json) as say:
         say("compare outputs")
         found = find_parity(reference, candidate, samples=samples, tier=tier, **arguments)
     parity = found.parity
+    if report is not None:
+        arguments.pop("min_sqnr", None)
+        decision = "passed" if parity.passed else "failed"
+        save_comparison(
+            report,
+            "verify",
+            decision,
+            (reference, candidate),
+            samples,
+            parity=parity,
+            evidence=parity.evidence,
+            **arguments,
+        )
     if as_json:
         from onnxslim.api.comparing import provenance
         from onnxslim.report import envelope

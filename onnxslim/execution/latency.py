@@ -199,9 +199,7 @@ def judge(timings: Sequence[np.ndarray], *, threads: int = 1) -> Latency:
 
 def _spread(times: np.ndarray, effect: float) -> Spread:
     """What is kept of one process: its times, (rounds, 4), and the log of its ratio."""
-    a, b = (
-        tuple(float(f"{1e3 * each:.4g}") for each in np.quantile(some, QUANTILES)) for some in np.hsplit(times, 2)
-    )
+    a, b = (tuple(float(f"{1e3 * each:.4g}") for each in np.quantile(some, QUANTILES)) for some in np.hsplit(times, 2))
     return Spread(a, b, float(f"{math.exp(effect):.5g}"))
 
 

@@ -165,9 +165,7 @@ class RunConfig:
     report: str | os.PathLike[str] | None = field(
         default=None,
         metadata=_option(
-            "Write the report: .html is one page with charts and both graphs, .json, .md or .txt the rest",
-            kind="path",
-            metavar="FILE",
+            "Write the report: .html is a page with charts; .json, .md, .txt", kind="path", metavar="FILE"
         ),
     )
     recipe_path: str | os.PathLike[str] | None = None

@@ -28,7 +28,15 @@ RUNS = 5
 """Of each model while it is profiled."""
 COMPARED = 4
 """Samples that inner values are compared on."""
-CHANNELS = {"Conv": 1, "ConvTranspose": 1, "FusedConv": 1, "Gemm": -1, "MatMul": -1, "QLinearConv": 1, "MatMulNBits": -1}
+CHANNELS = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "FusedConv": 1,
+    "Gemm": -1,
+    "MatMul": -1,
+    "QLinearConv": 1,
+    "MatMulNBits": -1,
+}
 """Operators that make channels -> the axis of their output that these stand on."""
 
 
@@ -56,7 +64,11 @@ def look_inside(
     def graph_of(which: str, model: ir.Model) -> GraphFacts:
         facts = graph_facts(model)
         nothing: dict[str, float] = {}
-        times = tried(f"the {which} was not profiled", lambda: times_of(model, feeds[0], threads), nothing) if feeds else nothing
+        times = (
+            tried(f"the {which} was not profiled", lambda: times_of(model, feeds[0], threads), nothing)
+            if feeds
+            else nothing
+        )
         return replace(facts, nodes=[replace(each, microseconds=times.get(each.name)) for each in facts.nodes])
 
     before, after = graph_of("original", original), graph_of("result", result)
@@ -70,8 +82,8 @@ def look_inside(
         )
     if odd:
         notes.append(
-            f"{odd:,} values that both models name alike were not compared: they have another shape, are no floats, do not "
-            "vary, or a neighbour was folded into them"
+            f"{odd:,} values that both models name alike were not compared: they have another shape, are no floats, "
+            "do not vary, or a neighbour was folded into them"
         )
     return Layers(before, after, errors, len(feeds[:COMPARED]) if errors else 0, notes)
 

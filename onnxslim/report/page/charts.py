@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,9 +49,14 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, *, diag
         best = sorted((dot for dot in dots if dot.kind in ("best", "kept")), key=lambda dot: dot.x)
         body += [
             element(
-                "line", x1=share(x(a.x)), y1=HEIGHT * (1 - y(a.y)), x2=share(x(b.x)), y2=HEIGHT * (1 - y(b.y)), class_="front"
+                "line",
+                x1=share(x(a.x)),
+                y1=HEIGHT * (1 - y(a.y)),
+                x2=share(x(b.x)),
+                y2=HEIGHT * (1 - y(b.y)),
+                class_="front",
             )
-            for a, b in zip(best, best[1:], strict=False)
+            for a, b in itertools.pairwise(best)
         ]
     for dot in sorted(dots, key=lambda dot: dot.kind == "kept"):
         inner = [element("title", dot.text), *_mark(dot.kind)]
@@ -79,7 +85,10 @@ def _mark(kind: str) -> list[str]:
 
 def latencies(latency: Latency) -> Svg:
     """For each process the times of both models: median, middle half, and from 5 % to 95 %."""
-    sides = [(name, [getattr(each, key) for each in latency.spreads]) for name, key in (("before", "a_ms"), ("after", "b_ms"))]
+    sides = [
+        (name, [getattr(each, key) for each in latency.spreads])
+        for name, key in (("before", "a_ms"), ("after", "b_ms"))
+    ]
     x = scale([value for _, rows in sides for row in rows for value in row], least=0.0)
     step, body, y = 11.0, list[str](), 0.0
     height = sum(24 + step * len(rows) + 8 for _, rows in sides)
@@ -142,8 +151,14 @@ def pairs(title: str, rows: Sequence[tuple[str, float | None, float | None, str]
     return Svg(f"{title}; upper bar before, lower bar after, in {unit}", "".join(body), ROW * len(rows))
 
 
-def levels(title: str, rows: Sequence[tuple[str, float]], label: str) -> Svg:
-    """A stem for each value in the order of the model; what is infinite stands at the top as a hollow dot."""
+def levels(title: str, rows: Sequence[tuple[str, float]], ends: tuple[str, str]) -> Svg:
+    """A stem of dB for each value; what is infinite stands at the top as a hollow dot.
+
+    Args:
+        title: What is shown.
+        rows: Label and dB, one at least.
+        ends: What stands below the first and the last one.
+    """
     finite = [value for _, value in rows if math.isfinite(value)]
     y = scale([*finite, 0.0])
     height = 200.0
@@ -164,13 +179,15 @@ def levels(title: str, rows: Sequence[tuple[str, float]], label: str) -> Svg:
             element("circle", cx=x, cy=top, r=3.5 if kind == "after" else 5, class_=f"center {kind}"),
         ]
         body.append(group(inner))
-    body.append(element("text", label, x=-40, y=-10, class_="tick"))
-    body.append(element("text", "first layer", x=0, y=height + 18, class_="tick"))
-    body.append(element("text", "last layer", x="100%", y=height + 18, class_="tick end"))
+    body.append(element("text", "SQNR in dB, higher is better", x=-40, y=-10, class_="tick"))
+    body.append(element("text", ends[0], x=0, y=height + 18, class_="tick"))
+    body.append(element("text", ends[1], x="100%", y=height + 18, class_="tick end"))
     return Svg(title, "".join(body), height, left=LEFT, bottom=26)
 
 
-def stacks(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], kinds: Sequence[str], form: str = "{:.1f}") -> Svg:
+def stacks(
+    title: str, rows: Sequence[tuple[str, Mapping[str, float]]], kinds: Sequence[str], form: str = "{:.1f}"
+) -> Svg:
     """A bar for each row, divided by kind; a part that is wide enough carries its name.
 
     Args:
@@ -190,7 +207,14 @@ def stacks(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], kinds: S
                 continue
             inner = [
                 element("title", f"{kind}: {form.format(parts[kind])}"),
-                element("rect", x=share(x), y=y + 22, width=share(width), height=28, class_=f"kind kind{kinds.index(kind) % 8}"),
+                element(
+                    "rect",
+                    x=share(x),
+                    y=y + 22,
+                    width=share(width),
+                    height=28,
+                    class_=f"kind kind{kinds.index(kind) % 8}",
+                ),
             ]
             if width > 0.02 * len(kind) + 0.06:
                 inner.append(element("text", kind, x=share(x + width / 2), y=y + 41, class_="middle inside"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from onnxslim.report.page.charts import levels, pairs
 from onnxslim.report.page.parts import Chapter, Drawing, Entry, Sheet, number, sheet
-from onnxslim.report.page.regions import MOST, Region, channels_text, few, matched, picture, regions_of
+from onnxslim.report.page.regions import MOST, LayerGroup, channels_text, few, matched, picture, regions_of
 from onnxslim.report.wording import shorten, size
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SLOWEST = 12
 """Layers whose time is drawn."""
 LISTED = 150
 """Layers that a table lists; the others are summed up."""
-Pair = tuple[Region | None, Region | None]
+Pair = tuple[LayerGroup | None, LayerGroup | None]
 
 
 def layer_chapters(layers: Layers) -> list[Chapter]:
@@ -29,27 +29,35 @@ def layer_chapters(layers: Layers) -> list[Chapter]:
     channels = {node.name: node.channels for node in layers.original.nodes if node.channels is not None}
     drawings = [*_times(rows), *_errors(layers, len(rows))]
     if rows:
-        drawings.append(Drawing("All layers", (), _table(rows, errors, channels), _missing(layers), folded=bool(drawings)))
+        drawings.append(
+            Drawing("All layers", (), _table(rows, errors, channels), _missing(layers), folded=bool(drawings))
+        )
     lead = "A layer is a node that makes channels with what follows it; onnxruntime fuses much of that into one kernel."
     chapter = Chapter("layers", "Layer by layer", lead, tuple(drawings), tuple(layers.notes))
     return [chapter, _graphs(before, after, channels)]
 
 
 def _times(rows: Sequence[Pair]) -> list[Drawing]:
-    timed = [(pair, *(_ms(each) for each in pair)) for pair in rows]
+    timed = [(pair, _ms(pair[0]), _ms(pair[1])) for pair in rows]
     shown = [each for each in timed if each[1] or each[2]]
     if not shown:
         return []
     shown.sort(key=lambda each: -max(each[1] or 0.0, each[2] or 0.0))
-    bars = [(shorten(_name(pair), 34), a, b, " → ".join("-" if t is None else f"{t:.3g}" for t in (a, b))) for pair, a, b in shown[:SLOWEST]]
-    sums = (sum(each[side] or 0.0 for each in shown) for side in (1, 2))  # type: ignore[misc]
+    bars = [
+        (shorten(_name(pair), 34), a, b, " → ".join("-" if t is None else f"{t:.3g}" for t in (a, b)))
+        for pair, a, b in shown[:SLOWEST]
+    ]
+    sums = (sum(a or 0.0 for _, a, _ in shown), sum(b or 0.0 for _, _, b in shown))
     table = sheet(
         "Time by layer in milliseconds",
         ("layer", "before", "after", "change"),
-        [(Entry(_name(pair)), number(a, "{:.4f}"), number(b, "{:.4f}"), _change(a, b)) for pair, a, b in shown[:LISTED]],
+        [
+            (Entry(_name(pair)), number(a, "{:.4f}"), number(b, "{:.4f}"), _change(a, b))
+            for pair, a, b in shown[:LISTED]
+        ],
         ("all layers", *(f"{each:.3f}" for each in sums), ""),
     )
-    note = "Measured with onnxruntime's profiler, which slows short nodes: times compare layers, they do not add up to a run."
+    note = "From onnxruntime's profiler, which slows short nodes: times compare layers, they do not add up to a run."
     title = f"Time by layer, the slowest {len(bars)}" if len(shown) > len(bars) else "Time by layer"
     return [Drawing(title, (pairs("Time of the slowest layers", bars, "milliseconds"),), table, note)]
 
@@ -57,7 +65,7 @@ def _times(rows: Sequence[Pair]) -> list[Drawing]:
 def _change(before: float | None, after: float | None) -> Entry:
     if not before or after is None:
         return Entry("-")
-    return number(before / after if after else math.inf, "{:.2f}×")
+    return number(before / after if after else math.inf, "{:.2f}x")
 
 
 def _errors(layers: Layers, count: int) -> list[Drawing]:
@@ -65,7 +73,7 @@ def _errors(layers: Layers, count: int) -> list[Drawing]:
         return []
     shown = [(each.name, each.sqnr_db) for each in layers.errors]
     title = "Signal to noise ratio of values inside, in the order of the model"
-    chart = levels(title, shown, "SQNR in dB, higher is better")
+    chart = levels(title, shown, ("first layer", "last layer"))
     rows = [
         (Entry(name, tone="code"), Entry("the same", math.inf) if db == math.inf else number(db, "{:.1f}"))
         for name, db in sorted(shown, key=lambda each: each[1])[:LISTED]
@@ -86,14 +94,30 @@ def _table(rows: Sequence[Pair], errors: dict[str, float], channels: dict[str, i
             (
                 Entry(region.main.name),
                 Entry(region.label),
-                Entry(channels_text(region.main, channels if after is not None else {}).removesuffix(" channels") or "-"),
+                Entry(
+                    channels_text(region.main, channels if after is not None else {}).removesuffix(" channels") or "-"
+                ),
                 Entry(state),
                 *(Entry("-") if each is None else Entry(size(each.bytes), each.bytes) for each in (before, after)),
                 *(number(_ms(each), "{:.4f}") for each in (before, after)),
-                Entry("-") if error is None else Entry("the same", math.inf) if error == math.inf else number(error, "{:.1f}"),
+                Entry("-")
+                if error is None
+                else Entry("the same", math.inf)
+                if error == math.inf
+                else number(error, "{:.1f}"),
             )
         )
-    columns = ("layer", "operators", "channels", "runs as", "bytes before", "bytes after", "ms before", "ms after", "SQNR dB")
+    columns = (
+        "layer",
+        "operators",
+        "channels",
+        "runs as",
+        "bytes before",
+        "bytes after",
+        "ms before",
+        "ms after",
+        "SQNR dB",
+    )
     rest = len(rows) - LISTED
     total = (f"{rest:,} more", *[""] * (len(columns) - 1)) if rest > 0 else ()
     return sheet("Layers of both models", columns, found, total)
@@ -103,7 +127,7 @@ def _missing(layers: Layers) -> str:
     return "" if layers.timed else "Times are shown where a model was profiled."
 
 
-def _graphs(before: Sequence[Region], after: Sequence[Region], channels: dict[str, int]) -> Chapter:
+def _graphs(before: Sequence[LayerGroup], after: Sequence[LayerGroup], channels: dict[str, int]) -> Chapter:
     if not before or not after:
         return Chapter("graphs", "Both graphs")
     drawings = []
@@ -137,5 +161,5 @@ def _name(pair: Pair) -> str:
     return "" if region is None else region.main.name
 
 
-def _ms(region: Region | None) -> float | None:
+def _ms(region: LayerGroup | None) -> float | None:
     return None if region is None else region.milliseconds

@@ -58,7 +58,9 @@ class Chapter:
         return bool(self.drawings or self.lines or self.text)
 
 
-def sheet(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Entry | str]], total: Sequence[str] = ()) -> Sheet:
+def sheet(
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[Entry | str]], total: Sequence[str] = ()
+) -> Sheet:
     """A table; a bare text is an entry."""
     return Sheet(caption, tuple(columns), tuple(map(_row, rows)), _row(total))
 

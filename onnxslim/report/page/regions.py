@@ -1,4 +1,4 @@
-"""Graphs as few regions: a contraction and what follows it, or more where a graph is large; matched between two models."""
+"""Graphs as few regions, each a contraction and what follows it, or more; and the same region in two models."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MOST = 48
 """Regions of a graph that are drawn."""
 WIDTH, HEIGHT, GAP_X, GAP_Y = 196.0, 44.0, 14.0, 26.0
 """Of a box, and between boxes."""
-LETTERS = 29
+LETTERS = 25
 """That fit into a box."""
 
 
 @dataclass(eq=False)
-class Region:
+class LayerGroup:
     """Nodes that are shown together.
 
     Attributes:
@@ -68,11 +68,11 @@ class Region:
         return sum(node.weight_bytes for node in self.nodes)
 
 
-def regions_of(graph: GraphFacts) -> list[Region]:
+def regions_of(graph: GraphFacts) -> list[LayerGroup]:
     """The nodes, each with what is only read by it: chains with at most one node that makes channels."""
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     home: dict[str, int] = {}
-    found: list[Region] = []
+    found: list[LayerGroup] = []
     for node in graph.nodes:
         before = {home[name] for name in node.inputs if name in home}
         at = next(iter(before)) if len(before) == 1 else None
@@ -80,12 +80,12 @@ def regions_of(graph: GraphFacts) -> list[Region]:
             found[at].nodes.append(node)
         else:
             at = len(found)
-            found.append(Region([node], before))
+            found.append(LayerGroup([node], before))
         home |= dict.fromkeys(node.outputs, at)
     return found
 
 
-def _joins(region: Region, node: NodeFacts, readers: Mapping[str, int]) -> bool:
+def _joins(region: LayerGroup, node: NodeFacts, readers: Mapping[str, int]) -> bool:
     """Whether a node goes on where a region ends, and nothing else does."""
     last = region.nodes[-1]
     ends = [name for name in last.outputs if readers[name]]
@@ -93,7 +93,7 @@ def _joins(region: Region, node: NodeFacts, readers: Mapping[str, int]) -> bool:
     return alone and (node.channels is None or all(each.channels is None for each in region.nodes))
 
 
-def few(regions: Sequence[Region], most: int = MOST) -> list[Region]:
+def few(regions: Sequence[LayerGroup], most: int = MOST) -> list[LayerGroup]:
     """Regions together with their neighbours in the order of the graph, so that there are few."""
     size = math.ceil(len(regions) / most)
     if size <= 1:
@@ -102,11 +102,13 @@ def few(regions: Sequence[Region], most: int = MOST) -> list[Region]:
     for start in range(0, len(regions), size):
         some = regions[start : start + size]
         before = {each // size for region in some for each in region.before} - {start // size}
-        found.append(Region([node for region in some for node in region.nodes], before))
+        found.append(LayerGroup([node for region in some for node in region.nodes], before))
     return found
 
 
-def matched(before: Sequence[Region], after: Sequence[Region]) -> list[tuple[Region | None, Region | None]]:
+def matched(
+    before: Sequence[LayerGroup], after: Sequence[LayerGroup]
+) -> list[tuple[LayerGroup | None, LayerGroup | None]]:
     """Regions of two models in the order of the second; those that only the first has stand behind their forerunner."""
     home = {name: place for place, region in enumerate(before) for name in region.names}
     mains = {region.main.name: place for place, region in enumerate(before)}
@@ -119,7 +121,7 @@ def matched(before: Sequence[Region], after: Sequence[Region]) -> list[tuple[Reg
         if at is not None and at not in twin:
             twin[at] = place
     back = {place: at for at, place in twin.items()}
-    pairs: list[tuple[Region | None, Region | None]] = []
+    pairs: list[tuple[LayerGroup | None, LayerGroup | None]] = []
     left = [place for place in range(len(before)) if place not in twin]
     for place, region in enumerate(after):
         at = back.get(place)
@@ -129,7 +131,7 @@ def matched(before: Sequence[Region], after: Sequence[Region]) -> list[tuple[Reg
     return pairs + [(before[place], None) for place in left]
 
 
-def picture(title: str, regions: Sequence[Region], other: Mapping[str, int]) -> Svg:
+def picture(title: str, regions: Sequence[LayerGroup], other: Mapping[str, int]) -> Svg:
     """A graph from top to bottom: boxes of regions, and lines for what they read.
 
     Args:
@@ -148,7 +150,12 @@ def picture(title: str, regions: Sequence[Region], other: Mapping[str, int]) -> 
         row.sort(key=lambda place: _middle([at[each][0] for each in regions[place].before if each in at]))
         start = (width - len(row) * (WIDTH + GAP_X) + GAP_X) / 2
         at |= {place: (start + i * (WIDTH + GAP_X), level * (HEIGHT + GAP_Y) + 1) for i, place in enumerate(row)}
-    lines = [_line(at[each], at[place]) for place, region in enumerate(regions) for each in sorted(region.before) if each in at]
+    lines = [
+        _line(at[each], at[place])
+        for place, region in enumerate(regions)
+        for each in sorted(region.before)
+        if each in at
+    ]
     boxes = [_box(region, *at[place], other) for place, region in enumerate(regions)]
     return Svg(title, "".join([*lines, *boxes]), len(rows) * (HEIGHT + GAP_Y) - GAP_Y + 2, width=width + 2)
 
@@ -160,10 +167,14 @@ def _middle(places: Sequence[float]) -> float:
 def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
     x1, y1, x2, y2 = a[0] + WIDTH / 2, a[1] + HEIGHT, b[0] + WIDTH / 2, b[1]
     bend = min((y2 - y1) / 2, 40.0)
-    return element("path", d=f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}", class_="edge")
+    return element(
+        "path",
+        d=f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}",
+        class_="edge",
+    )
 
 
-def _box(region: Region, x: float, y: float, other: Mapping[str, int]) -> str:
+def _box(region: LayerGroup, x: float, y: float, other: Mapping[str, int]) -> str:
     facts = list(filter(None, (channels_text(region.main, other), "int8" if region.int8 else "", _ms(region))))
     pruned = other.get(region.main.name, region.main.channels) != region.main.channels
     kind = " ".join(filter(None, ("box", "int8" if region.int8 else "", "pruned" if pruned else "")))
@@ -171,7 +182,7 @@ def _box(region: Region, x: float, y: float, other: Mapping[str, int]) -> str:
         element("title", f"{region.main.name}: {region.label}" + (f" ({', '.join(facts)})" if facts else "")),
         element("rect", x=x, y=y, width=WIDTH, height=HEIGHT, rx=7),
         element("text", shorten(region.label, LETTERS), x=x + 10, y=y + 18, class_="label"),
-        element("text", shorten(" · ".join(facts), LETTERS + 4), x=x + 10, y=y + 34, class_="tick"),
+        element("text", shorten(" · ".join(facts), LETTERS + 3), x=x + 10, y=y + 34, class_="tick"),
     ]
     return group(inner, class_=kind)
 
@@ -184,6 +195,6 @@ def channels_text(node: NodeFacts, other: Mapping[str, int]) -> str:
     return f"{was} → {node.channels} channels" if was != node.channels else f"{node.channels} channels"
 
 
-def _ms(region: Region) -> str:
+def _ms(region: LayerGroup) -> str:
     time = region.milliseconds
     return "" if time is None else f"{time:.3g} ms"

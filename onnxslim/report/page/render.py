@@ -24,9 +24,9 @@ def page_of(report: Account) -> str:
 
     folder = files("onnxslim.report.page")
     text = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        text["page.html"]
-    )
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(text["page.html"])
     return template.render(
         title=f"{report.command}: {report.decision}",
         verdict=sentence(report),
@@ -41,8 +41,8 @@ def page_of(report: Account) -> str:
 def embedded(data: Mapping[str, Any], most: int = MOST_DATA) -> str:
     """JSON that may stand in a script element: no ``<``, nothing but ASCII, and not too large.
 
-    >>> embedded({"a": "</script>"})
-    '{"a":"\\\\u003c/script>"}'
+    >>> embedded({"a": "x" * 99, "b": 1}, most=60)
+    '{"b":1,"left_out":["a"]}'
     """
     kept = dict(data)
     left_out: list[str] = []

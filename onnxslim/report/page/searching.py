@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.page.charts import Dot, scatter
 from onnxslim.report.page.parts import Chapter, Drawing, Entry, number, sheet
+from onnxslim.report.page.svg import Svg
 from onnxslim.report.wording import size
 
 if TYPE_CHECKING:
@@ -19,38 +20,51 @@ MOST = 200
 def front_chapter(front: Front) -> Chapter:
     """Every trial: which ones hold, which was kept, and what was predicted of it."""
     measured = [each for each in front.trials if each.measured is not None]
-    lines = [f"{name}: {limit}" for name, limit in front.limits.items()]
+    lines = [f"Limit: {name}: {limit}." for name, limit in front.limits.items()]
     if front.stopped:
         lines.append(f"The search ended: {front.stopped}.")
     if front.untried:
-        lines.append(f"{front.untried:,} more combinations were predicted and not built.")
+        lines.append(f"More combinations that were predicted and not built: {front.untried:,}.")
     if front.recalled:
-        lines.append(f"{front.recalled:,} trials came from the journal of an earlier run.")
+        lines.append(f"Trials from the journal of an earlier run: {front.recalled:,}.")
     if front.looks:
-        lines.append(f"{front.looks:,} trials were judged on the report samples before one was kept.")
+        lines.append(f"Candidates that were judged on the report samples: {front.looks:,}.")
     drawings = []
     if measured:
-        dots = [Dot(each.measured.size_ratio, each.measured.speedup or 1.0, _kind(each), _tip(each)) for each in measured if each.measured]
+        dots = [
+            Dot(each.measured.size_ratio, each.measured.speedup or 1.0, _kind(each), _tip(each))
+            for each in measured
+            if each.measured
+        ]
         drawings.append(
             Drawing(
                 "Size and speed of every candidate",
-                (scatter("Times smaller and times as fast of every candidate", dots, "times smaller", "times as fast"),),
+                (
+                    scatter(
+                        "Times smaller and times as fast of every candidate", dots, "times smaller", "times as fast"
+                    ),
+                ),
                 sheet("All candidates", COLUMNS, map(_row, front.trials[:MOST])),
                 "Filled: no candidate that holds is both smaller and faster. Ring: the one that was kept. Hollow: it "
-                "holds. Cross: a limit broke, or it could not be built. Hover over a point or tab to it for its choices.",
+                "holds. Cross: a limit broke. Hover over a point or tab to it for its choices.",
             )
         )
     if both := [each for each in measured if each.predicted is not None]:
-        plots, rows = [], []
+        plots, rows = list[Svg](), list[Sequence[Entry | str]]()
         for name, key in (("times smaller", "size_ratio"), ("times as fast", "speedup"), ("SQNR in dB", "sqnr_db")):
             dots = list(_predictions(both, key))
             if dots:
-                plots.append(scatter(f"{name}: predicted and measured", dots, f"{name}, predicted", "measured", diagonal=True))
+                plots.append(
+                    scatter(f"{name}: predicted and measured", dots, f"{name}, predicted", "measured", diagonal=True)
+                )
         for each in both:
             if each.predicted is not None and each.measured is not None:
                 p, m = each.predicted, each.measured
                 rows.append((each.label, *(number(getattr(side, key)) for key in KEYS for side in (p, m))))
-        columns = ("candidate", *(f"{name} {side}" for name in ("size", "speed", "dB") for side in ("predicted", "measured")))
+        columns = (
+            "candidate",
+            *(f"{name} {side}" for name in ("size", "speed", "dB") for side in ("predicted", "measured")),
+        )
         drawings.append(Drawing("Predicted and measured", tuple(plots), sheet("Predicted and measured", columns, rows)))
     return Chapter("front", "What the search tried", f"Goal: {front.goal}.", tuple(drawings), tuple(lines))
 
@@ -66,14 +80,19 @@ def _row(trial: Trial) -> tuple[Entry, ...]:
     return (
         Entry(trial.label),
         Entry(state, tone=tone),
-        number(found and found.size_ratio),
+        number(_of(found, "size_ratio")),
         Entry("-") if found is None else Entry(size(found.bytes), found.bytes),
-        number(found and found.speedup),
-        number(found and found.sqnr_db, "{:.1f}"),
-        number(found and found.drop, "{:.4f}"),
-        number(found and found.drop_bound, "{:.4f}"),
+        number(_of(found, "speedup")),
+        number(_of(found, "sqnr_db"), "{:.1f}"),
+        number(_of(found, "drop"), "{:.4f}"),
+        number(_of(found, "drop_bound"), "{:.4f}"),
         Entry(trial.command or "-", tone="code"),
     )
+
+
+def _of(found: Figures | None, key: str) -> float | None:
+    value: float | None = getattr(found, key, None)
+    return value
 
 
 def _predictions(trials: list[Trial], key: str) -> Iterator[Dot]:

@@ -55,7 +55,11 @@ def _latencies(report: Account) -> Iterator[Drawing]:
         title = f"On {threads}: {latency.a_ms:.3g} → {latency.b_ms:.3g} ms"
         drawings = (latencies(latency), ratio(latency)) if latency.spreads else ()
         rows = [
-            (f"process {place}", *(number(each, "{:.3g}") for each in (*spread.a_ms, *spread.b_ms)), number(1 / spread.ratio))
+            (
+                f"process {place}",
+                *(number(each, "{:.3g}") for each in (*spread.a_ms, *spread.b_ms)),
+                number(1 / spread.ratio),
+            )
             for place, spread in enumerate(latency.spreads, 1)
         ]
         marks = ("5 %", "25 %", "median", "75 %", "95 %")
@@ -67,9 +71,9 @@ def _judgement(latency: Latency) -> str:
     low, high = 1 / latency.high, 1 / latency.low
     verdict = "too noisy to tell" if latency.noisy else latency.verdict
     return (
-        f"Verdict: {verdict}. The speedup is {1 / latency.ratio:.3f} with a 99 % interval of {low:.3f} to {high:.3f} over "
-        f"{latency.processes} processes and {latency.trials:,} rounds, in which both models took turns. The shaded band is "
-        f"what this machine shows where nothing differs ({100 * latency.floor:.1f} %)."
+        f"Verdict: {verdict}. The speedup is {1 / latency.ratio:.3f} with a 99 % interval of {low:.3f} to {high:.3f} "
+        f"over {latency.processes} processes and {latency.trials:,} rounds, in which both models took turns. The shaded "
+        f"band is what this machine shows where nothing differs ({100 * latency.floor:.1f} %)."
     )
 
 
@@ -89,11 +93,17 @@ def _outputs(parity: Parity) -> Chapter:
         ]
         columns = ("part", "SQNR dB", "cosine", "same largest entry")
         title = "Signal to noise ratio of each part of the outputs, worst first"
-        chart = levels(title, [(each.label, each.sqnr_db) for each in parts], "SQNR in dB, higher is better")
-        drawn = (chart,) if 1 < len(parts) else ()
-        left = f" The worst {MOST_PARTS} of {len(parity.fidelity):,} are shown." if len(parity.fidelity) > MOST_PARTS else ""
+        chart = levels(title, [(each.label, each.sqnr_db) for each in parts], ("worst part", "best part"))
+        drawn = (chart,) if len(parts) > 1 else ()
+        left = (
+            f" The worst {MOST_PARTS} of {len(parity.fidelity):,} are shown."
+            if len(parity.fidelity) > MOST_PARTS
+            else ""
+        )
         note = "A part is what an output is concatenated or decoded from, judged before it saturates." + left
-        drawings.append(Drawing("Part by part", drawn, sheet("Parts of the outputs", columns, rows), note, folded=False))
+        drawings.append(
+            Drawing("Part by part", drawn, sheet("Parts of the outputs", columns, rows), note, folded=False)
+        )
     kind = "passed" if parity.passed else "FAILED"
     lead = f"Comparison {kind}, {parity.tier.name.lower()}, on {parity.feeds:,} {parity.evidence}."
     return Chapter("outputs", "Outputs", lead, tuple(drawings), tuple(lines))
@@ -125,7 +135,9 @@ def _bytes(report: Account, layers: Layers) -> Chapter:
         ("all", *(size(int(sum(parts.values()))) for _, parts in rows)),
     )
     chart = stacks("Bytes of the file by encoding, before and after", rows, kinds, "{:,.0f} bytes")
-    note = "graph: nodes, names and the rest of the file. packed: few values or zeros, unpacked when the model is loaded."
+    note = (
+        "graph: nodes, names and the rest of the file. packed: few values or zeros, unpacked when the model is loaded."
+    )
     drawings = [Drawing("By encoding", (chart,), table, note, folded=False)]
     drawings += [_weights(name, graph) for name, graph, _ in sides if graph.weights]
     return Chapter("bytes", "Bytes", "What the file is made of.", tuple(drawings))
@@ -135,7 +147,12 @@ def _weights(name: str, graph: GraphFacts) -> Drawing:
     rest = graph.weights[TOP:]
     total = (f"{len(rest):,} others", "", "", size(sum(each.bytes for each in rest))) if rest else ()
     rows = [
-        (Entry(each.name, tone="code"), "x".join(map(str, each.shape)) or "scalar", each.encoding, Entry(size(each.bytes), each.bytes))
+        (
+            Entry(each.name, tone="code"),
+            "x".join(map(str, each.shape)) or "scalar",
+            each.encoding,
+            Entry(size(each.bytes), each.bytes),
+        )
         for each in graph.weights[:TOP]
     ]
     caption = f"Largest tensors {name}"
@@ -150,7 +167,10 @@ def _done(report: Account) -> Chapter:
             rules[action.rule] = rules.get(action.rule, 0) + 1
         said = ", ".join(f"{rule} {count:,}x" for rule, count in sorted(rules.items(), key=lambda item: -item[1]))
         rows.append((step.name, said or "no rewrite applies", number(step.seconds, "{:.1f}")))
-    lines = [f"Reverted, since a check failed with it: {each.action.rule} at {each.action.site}: {each.reason}" for each in report.guilty]
+    lines = [
+        f"Reverted, since a check failed with it: {each.action.rule} at {each.action.site}: {each.reason}"
+        for each in report.guilty
+    ]
     table = sheet("Passes", ("pass", "rewrites", "seconds"), rows)
     drawings = (Drawing("Passes", (), table, folded=False),) if rows else ()
     return Chapter("passes", "What was done", "", drawings, tuple(lines[:MOST_REASONS]))
@@ -169,7 +189,12 @@ def _skipped(report: Account) -> Chapter:
         return Chapter("skipped", "Skipped rewrites")
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     rows = [
-        (rule, Entry(f"{len(found):,}", len(found)), common(reason for _, reason in found), Entry(shorten(found[0][0], 80), tone="code"))
+        (
+            rule,
+            Entry(f"{len(found):,}", len(found)),
+            common(reason for _, reason in found),
+            Entry(shorten(found[0][0], 80), tone="code"),
+        )
         for (rule, _), found in ordered[:MOST_REASONS]
     ]
     rest = ordered[MOST_REASONS:]
@@ -197,5 +222,3 @@ def _origin(report: Account) -> Chapter:
     table = sheet("How it was made", ("what", "value"), facts)
     drawings = (Drawing("Machine and versions", (), table, folded=False),)
     return Chapter("origin", "Recipe, versions and machine", drawings=drawings, text=report.recipe)
-
-

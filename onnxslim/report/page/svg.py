@@ -37,7 +37,9 @@ def element(name: str, text: str | None = None, /, **attributes: object) -> str:
     '<rect x="5%" class="bar"/>'
     """
     said = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     return f"<{name}{said}/>" if text is None else f"<{name}{said}>{escape(text)}</{name}>"
 

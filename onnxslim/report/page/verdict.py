@@ -27,13 +27,17 @@ def figures(report: Account) -> list[tuple[str, str, str]]:
     before, after = report.input.bytes, report.output.bytes if report.output is not None else None
     if before and after:
         times = before / after
-        found.append((f"{times:.2f}×", "smaller" if times >= 1 else "of the size before", f"{size(before)} → {size(after)}"))
+        found.append(
+            (f"{times:.2f}x", "smaller" if times >= 1 else "of the size before", f"{size(before)} → {size(after)}")
+        )
     latency = report.latency
     if latency is not None:
         low, high = 1 / latency.high, 1 / latency.low
         said = f"{latency.a_ms:.3g} → {latency.b_ms:.3g} ms; {low:.2f} to {high:.2f}"
-        number = "unclear" if latency.noisy else f"{1 / latency.ratio:.2f}×"
-        word = {"faster": "as fast", "slower": "as fast: slower", "no difference": "no difference found"}[latency.verdict]
+        number = "unclear" if latency.noisy else f"{1 / latency.ratio:.2f}x"
+        word = {"faster": "as fast", "slower": "as fast: slower", "no difference": "no difference found"}[
+            latency.verdict
+        ]
         found.append((number, "speed: too noisy to tell" if latency.noisy else word, said))
     if report.scores:
         before_score, after_score = report.scores["input"], report.scores["output"]
@@ -55,7 +59,11 @@ def _size(report: Account) -> str:
     if before == after:
         return "of the same size"
     change = f"{size(before)} to {size(after)}"
-    return f"{before / after:.2f} times smaller ({change})" if after < before else f"{after / before:.2f} times larger ({change})"
+    return (
+        f"{before / after:.2f} times smaller ({change})"
+        if after < before
+        else f"{after / before:.2f} times larger ({change})"
+    )
 
 
 def _speed(latency: Latency | None) -> str:
