@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.page.charts import latencies, levels, ratio, stacks
@@ -54,7 +54,7 @@ def _latencies(report: Account) -> Iterator[Drawing]:
         threads = f"{latency.threads} thread{'s' * (latency.threads != 1)}"
         title = f"On {threads}: {latency.a_ms:.3g} → {latency.b_ms:.3g} ms"
         drawings = (latencies(latency), ratio(latency)) if latency.spreads else ()
-        rows = [
+        rows: list[Sequence[Entry | str]] = [
             (
                 f"process {place}",
                 *(number(each, "{:.3g}") for each in (*spread.a_ms, *spread.b_ms)),
@@ -71,9 +71,9 @@ def _judgement(latency: Latency) -> str:
     low, high = 1 / latency.high, 1 / latency.low
     verdict = "too noisy to tell" if latency.noisy else latency.verdict
     return (
-        f"Verdict: {verdict}. The speedup is {1 / latency.ratio:.3f} with a 99 % interval of {low:.3f} to {high:.3f} "
-        f"over {latency.processes} processes and {latency.trials:,} rounds, in which both models took turns. The shaded "
-        f"band is what this machine shows where nothing differs ({100 * latency.floor:.1f} %)."
+        f"Verdict: {verdict}. The speedup is {1 / latency.ratio:.3f} with a 99 % interval of {low:.3f} to {high:.3f}, "
+        f"over {latency.processes} processes and {latency.trials:,} rounds in which both models took turns. The band "
+        f"is what this machine shows where nothing differs ({100 * latency.floor:.1f} %)."
     )
 
 
