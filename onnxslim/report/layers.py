@@ -75,7 +75,7 @@ class Layers:
         original: The model compared with.
         result: The model that came out.
         errors: Of the values that both compute under the same name, in the order of the result.
-        samples: How many held-out samples the errors are measured on.
+        samples: How many samples the errors are measured on.
         notes: What could not be measured, and why.
     """
 

@@ -138,7 +138,8 @@ def test_the_data_is_inside() -> None:
 def test_the_verdict_is_one_sentence_and_honest() -> None:
     assert sentence(report()) == (
         "The model is 4.74 times smaller (10.90 MB to 2.30 MB) and 2.22 times as fast (2.21 to 2.23 at 99 % "
-        "confidence, 1 thread); its score (top1) falls to 0.957 from 0.962, measured on 150 held-out samples that chose nothing."
+        "confidence, 1 thread); its score (top1) falls to 0.957 from 0.962, measured on 150 held-out samples that "
+        "chose nothing."
     )
     bare = report(scores={}, latency=None)
     assert sentence(bare).endswith("31.0 dB below the signal, in the worst part, on 64 held-out samples.")

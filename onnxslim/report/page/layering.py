@@ -79,7 +79,7 @@ def _errors(layers: Layers, count: int) -> list[Drawing]:
         for name, db in sorted(shown, key=lambda each: each[1])[:LISTED]
     ]
     finite = min(shown, key=lambda each: each[1])
-    note = f"On {layers.samples} held-out samples. The lowest is {finite[1]:.1f} dB at {finite[0]}."
+    note = f"On {layers.samples} samples. The lowest is {finite[1]:.1f} dB at {finite[0]}."
     return [Drawing("Error by layer", (chart,), sheet("Error by value", ("value", "SQNR dB"), rows), note)]
 
 
