@@ -150,6 +150,14 @@ def test_the_verdict_is_one_sentence_and_honest() -> None:
     assert "too noisily" in sentence(report(latency=dataclasses.replace(same, high=1.4)))
 
 
+def test_the_table_of_the_graphs_says_what_was_pruned_and_skipped() -> None:
+    place = next(place for place, attributes in page().all("section") if attributes["id"] == "graphs")
+    row = page().texts[page().within(place, "tr")[4]]
+    assert "/block.3/Conv" in row
+    assert "64 → 40 channels" in row
+    assert "quantize: no faster in int8: 3.5 us" in row
+
+
 def test_what_was_not_measured_has_no_chapter() -> None:
     bare = page_of(
         report(front=None, layers=None, latency=None, parity=None, warnings=(), notes=(), steps=(), guilty=())

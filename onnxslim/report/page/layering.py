@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.page.charts import levels, pairs
@@ -21,8 +21,13 @@ LISTED = 150
 Pair = tuple[LayerGroup | None, LayerGroup | None]
 
 
-def layer_chapters(layers: Layers) -> list[Chapter]:
-    """Time and error by layer, then both graphs."""
+def layer_chapters(layers: Layers, skipped: Mapping[str, str]) -> list[Chapter]:
+    """Time and error by layer, then both graphs.
+
+    Args:
+        layers: Of both models.
+        skipped: Node -> why a rewrite was skipped there.
+    """
     before, after = regions_of(layers.original), regions_of(layers.result)
     rows = matched(before, after)
     errors = {each.name: each.sqnr_db for each in layers.errors}
@@ -34,7 +39,7 @@ def layer_chapters(layers: Layers) -> list[Chapter]:
         )
     lead = "A layer is a node that makes channels with what follows it; onnxruntime fuses much of that into one kernel."
     chapter = Chapter("layers", "Layer by layer", lead, tuple(drawings), tuple(layers.notes))
-    return [chapter, _graphs(before, after, channels)]
+    return [chapter, _graphs(before, after, channels, skipped)]
 
 
 def _times(rows: Sequence[Pair]) -> list[Drawing]:
@@ -127,7 +132,9 @@ def _missing(layers: Layers) -> str:
     return "" if layers.timed else "Times are shown where a model was profiled."
 
 
-def _graphs(before: Sequence[LayerGroup], after: Sequence[LayerGroup], channels: dict[str, int]) -> Chapter:
+def _graphs(
+    before: Sequence[LayerGroup], after: Sequence[LayerGroup], channels: dict[str, int], skipped: Mapping[str, str]
+) -> Chapter:
     if not before or not after:
         return Chapter("graphs", "Both graphs")
     drawings = []
@@ -138,13 +145,14 @@ def _graphs(before: Sequence[LayerGroup], after: Sequence[LayerGroup], channels:
         rows.append(shown)
     table = sheet(
         "Regions of both graphs",
-        ("region", "original", "result", "runs as"),
+        ("region", "original", "result", "runs as", "skipped"),
         [
             (
                 (b or a).main.name,  # type: ignore[union-attr]
                 "-" if a is None else " · ".join(filter(None, (a.label, channels_text(a.main, {})))),
                 "-" if b is None else " · ".join(filter(None, (b.label, channels_text(b.main, channels)))),
                 "gone" if b is None else "int8" if b.int8 else "float",
+                _skipped(b or a, skipped),
             )
             for a, b in matched(*rows)
         ],
@@ -154,6 +162,14 @@ def _graphs(before: Sequence[LayerGroup], after: Sequence[LayerGroup], channels:
         f" Neighbours were joined, so that at most {MOST} regions are drawn." if cut else ""
     )
     return Chapter("graphs", "Both graphs", "", (Drawing("Original and result", tuple(drawings), table, note),))
+
+
+def _skipped(region: LayerGroup | None, skipped: Mapping[str, str]) -> str:
+    """Why rewrites were skipped in it: one reason, and how many nodes more have one."""
+    found = [skipped[node.name] for node in region.nodes if node.name in skipped] if region is not None else []
+    if not found:
+        return "-"
+    return shorten(found[0], 120) + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
 
 
 def _name(pair: Pair) -> str:

@@ -38,7 +38,7 @@ def chapters(report: Account) -> list[Chapter]:
     if report.parity is not None:
         found.append(_outputs(report.parity))
     if report.layers is not None:
-        found += layer_chapters(report.layers)
+        found += layer_chapters(report.layers, _reasons(report))
         found.append(_bytes(report, report.layers))
     found.append(_done(report))
     found.append(_skipped(report))
@@ -203,6 +203,12 @@ def _skipped(report: Account) -> Chapter:
     count = sum(len(step.result.declined) + step.result.declined_beyond for step in report.steps)
     lead = f"{count:,} places where a rewrite was considered and left out, and why."
     return Chapter("skipped", "Skipped rewrites", lead, (Drawing("By reason", (), table),))
+
+
+def _reasons(report: Account) -> dict[str, str]:
+    """Node -> why the last rewrite that was considered there was skipped."""
+    declined = (each for step in report.steps for each in step.result.declined)
+    return {each.site.partition(" ")[2]: f"{each.rule}: {each.reason}" for each in declined if " " in each.site}
 
 
 def _origin(report: Account) -> Chapter:
