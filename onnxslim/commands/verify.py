@@ -9,6 +9,7 @@ import click
 from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
+from onnxslim.errors import InputError
 
 
 @click.command("verify", short_help="Compare the outputs of two models")
@@ -45,6 +46,8 @@ def verify(
     Names, dtypes, shapes, NaN and values are compared, on --samples or else on random inputs of several sizes. The exit
     code is 1 where they do not agree. With --compare it is results from two machines that are compared.
     """
+    if compare and report is not None:
+        raise InputError("--compare has no report", where="--report", mend="leave one of the two out")
     if compare:
         return _compare(reference, candidate, as_json=as_json, quiet=quiet)
     from onnxslim.api.page import check_report, save_comparison
