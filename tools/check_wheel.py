@@ -19,6 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models_zoo" / "data" / "digits_cnn.onnx"
 DISTRIBUTION = "onnxslim_compiler"
+KINDS = (".py", ".html", ".css", ".js")
+"""Of files that the wheel holds: modules, and what a report page is made of."""
 
 
 def main() -> int:
@@ -74,9 +76,9 @@ def build(work: Path) -> Path:
 
 
 def compare(wheel: Path) -> None:
-    """Asserts that the wheel holds exactly the modules of the two source folders, and nothing twice."""
+    """Asserts that the wheel holds exactly the modules and data of the two source folders, and nothing twice."""
     tracked = run("git", "ls-files", "onnxslim", "passes", cwd=ROOT).splitlines()
-    modules = {f"onnxslim/{name}" if name.startswith("passes/") else name for name in tracked if name.endswith(".py")}
+    modules = {f"onnxslim/{name}" if name.startswith("passes/") else name for name in tracked if name.endswith(KINDS)}
     modules.add("onnxslim/py.typed")
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if not name.startswith(f"{DISTRIBUTION}-")}

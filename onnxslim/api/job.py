@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from onnxslim.api.lossless import compared, finished, lossless, widened_for_lossy
 from onnxslim.api.lossy import Lossy
 from onnxslim.api.output import size_of, time_sessions, weigh, write, written
+from onnxslim.api.page import check_report, layers_of
 from onnxslim.api.result import Result
 from onnxslim.api.searching import searched
 from onnxslim.api.source import AnyModel, open_statistics
@@ -25,7 +26,7 @@ from onnxslim.graph.annotations import annotation_bytes
 from onnxslim.graph.listed import defaults
 from onnxslim.packing import ledger
 from onnxslim.pipeline import Pass, RunConfig, dump_recipe
-from onnxslim.report import Attempt, Report, describe
+from onnxslim.report import Attempt, Report, describe, machine
 from onnxslim.report.words import verb_named
 from onnxslim.search import Candidate
 from onnxslim.search.fallback import lossy_of
@@ -71,6 +72,7 @@ def rewrite(
     """
     with operators_from(config.custom_op_library):
         started = time.perf_counter()
+        check_report(config.report, {"model": model, "output": output, "plan": config.plan}, config.samples)
         task = open_task(verb_named(command), model, output, passes, config)
         made = VerbRun(task, search).run()
         return _delivered(task, made, output, started)
@@ -176,6 +178,7 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
         size, files = saved.bytes, written(saved, output)
     notes += _annotated(task, kept, size)
     parts = task.evaluator.parts if lossy else None
+    layers = layers_of(task, kept.model, runs=not kept.unverified)
     report = Report(
         command=task.verb.name,
         decision=kept.decision,
@@ -197,10 +200,15 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
         target=config.elsewhere if lossy else "",
         seconds=time.perf_counter() - started,
         versions=versions(),
+        machine=machine(),
         recipe=recipe,
         front=made.front,
+        layers=layers,
         **files,
     )
+    if config.report is not None:
+        config.progress(f"write {os.fspath(config.report)}")
+        report.save(config.report)
     return Result(kept.model, report)
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 )
 @options.run_options("trust_data_dir")
 @options.custom_ops_option
-@options.run_options("freeze_initializers", "threads")
+@options.run_options("freeze_initializers", "threads", "report")
 @options.json_option
 @options.quiet_option
-def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -> int:
+def bench(a: str, b: str | None, report: str | None, as_json: bool, quiet: bool, **arguments: Any) -> int:
     """Measure the latency of A, or of B against A.
 
     Both run interleaved in several processes, on --samples or else on one random input. "Faster" and "slower" are said
@@ -36,14 +36,23 @@ def bench(a: str, b: str | None, as_json: bool, quiet: bool, **arguments: Any) -
     against itself.
     """
     from onnxslim.api.bench import bench as run
+    from onnxslim.api.page import check_report, save_comparison
+    from onnxslim.errors import InputError
     from onnxslim.samples import Sample
 
+    if report is not None and b is None:
+        raise InputError("a report compares two models", where="--report", mend="name B too, or leave --report out")
+    check_report(report, {"first model": a, "second model": b}, arguments.get("samples"))
     samples, feed = take_samples(arguments, a), None
     if samples is None:
         feed = _random_feed(a, how_to_load(arguments))
         samples = [Sample("random", feed)]
     with progress(quiet or as_json) as say:
         latency = run(a, b, samples=samples, progress=say, **arguments)
+    if report is not None and b is not None:
+        del arguments["seconds"]
+        given = samples if feed is None else None
+        save_comparison(report, "bench", latency.verdict, (a, b), given, latency=latency, **arguments)
     shapes = None if feed is None else {name: list(array.shape) for name, array in feed.items()}
     if as_json:
         from onnxslim.api.comparing import digest, file_digest, machine

@@ -150,6 +150,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors")
 
 report_options = chain(
+    run_options("report"),
     json_option,
     click.option(
         "--explain",

@@ -9,6 +9,7 @@ import click
 from onnxslim.commands import options
 from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
+from onnxslim.errors import InputError
 
 if TYPE_CHECKING:
     from onnxslim.api.verify import Verified
@@ -46,11 +47,18 @@ if TYPE_CHECKING:
 )
 @options.run_options("min_sqnr", "trust_data_dir")
 @options.custom_ops_option
-@options.run_options("freeze_initializers", "threads")
+@options.run_options("freeze_initializers", "threads", "report")
 @options.json_option
 @options.quiet_option
 def verify(
-    reference: str, candidate: str, tier: str | None, compare: bool, as_json: bool, quiet: bool, **arguments: Any
+    reference: str,
+    candidate: str,
+    tier: str | None,
+    compare: bool,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+    **arguments: Any,
 ) -> int:
     """Compare the outputs of two models.
 
@@ -58,13 +66,29 @@ def verify(
     limit that is given is measured and shown. The exit code is 1 where the outputs do not agree or a limit is broken.
     With --compare it is results from two machines that are compared.
     """
+    if compare and report is not None:
+        raise InputError("--compare has no report", where="--report", mend="leave one of the two out")
     if compare:
         return _compare(reference, candidate, as_json=as_json, quiet=quiet)
+    from onnxslim.api.page import check_report, save_comparison
     from onnxslim.api.verify import verify as run
 
+    check_report(report, {"reference": reference, "candidate": candidate}, arguments.get("samples"))
     samples = take_samples(arguments, reference)
     with progress(quiet or as_json) as say:
         found = run(reference, candidate, samples=samples, tier=tier, progress=say, **arguments)
+    if report is not None:
+        kept = ("threads", "trust_data_dir", "freeze_initializers")
+        save_comparison(
+            report,
+            "verify",
+            "passed" if found.passed else "failed",
+            (reference, candidate),
+            samples,
+            parity=found,
+            evidence=found.evidence,
+            **{name: arguments[name] for name in kept},
+        )
     if as_json:
         from onnxslim.api.comparing import provenance
         from onnxslim.report import envelope

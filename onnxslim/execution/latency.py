@@ -48,6 +48,18 @@ MIN_CLEAN = 5
 """Rounds without preemption that a process needs for only these to count."""
 COPIES = ("a", "a", "b", "b")
 """The sessions of one process."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""What is kept of the times of one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The times of one process: quantiles as in `QUANTILES`, milliseconds of one run."""
+
+    a_ms: tuple[float, ...]
+    b_ms: tuple[float, ...]
+    ratio: float
+    """Median over the rounds of time of b / time of a."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,8 @@ class Latency:
     """Rounds that counted, over all processes."""
     processes: int
     threads: int
+    spreads: tuple[Spread, ...] = ()
+    """Of each process; the interval is over their ratios."""
 
     @property
     def speedup(self) -> float:
@@ -189,7 +203,14 @@ def judge(timings: Sequence[np.ndarray], *, threads: int = 1) -> Latency:
         trials=sum(len(times) for times in timings),
         processes=len(timings),
         threads=threads,
+        spreads=tuple(_spread(times, effect) for times, effect in zip(timings, effects, strict=True)),
     )
+
+
+def _spread(times: np.ndarray, effect: float) -> Spread:
+    """What is kept of one process: its times, (rounds, 4), and the log of its ratio."""
+    a, b = (tuple(float(f"{1e3 * each:.4g}") for each in np.quantile(some, QUANTILES)) for some in np.hsplit(times, 2))
+    return Spread(a, b, float(f"{math.exp(effect):.5g}"))
 
 
 def _contrast(logs: Sequence[np.ndarray], signs: tuple[int, int, int, int]) -> np.ndarray:

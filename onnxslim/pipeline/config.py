@@ -164,6 +164,12 @@ class RunConfig:
         ),
     )
     record: bool = field(default=False, metadata=_option("Store the recipe in the model's metadata", kind="flag"))
+    report: str | os.PathLike[str] | None = field(
+        default=None,
+        metadata=_option(
+            "Write the report: .html is a page with charts; .json, .md, .txt", kind="path", metavar="FILE"
+        ),
+    )
     recipe_path: str | os.PathLike[str] | None = None
     prepare: Callable[[ir.Model], Any] | None = None
     """Edits that the caller asked for, such as other input shapes: the result is compared with the edited model, and

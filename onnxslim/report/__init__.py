@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from onnxslim.report.blocks import Document
     from onnxslim.report.document import document_of
     from onnxslim.report.facts import ModelFacts, PortFacts, describe
+    from onnxslim.report.node_data import node_data
     from onnxslim.report.record import Attempt
-    from onnxslim.report.report import Report
+    from onnxslim.report.report import Report, machine
 
 __all__ = [
     "SCHEMA",
@@ -23,6 +24,8 @@ __all__ = [
     "document_of",
     "dumps",
     "envelope",
+    "machine",
+    "node_data",
     "plain",
     "to_json",
 ]
@@ -40,6 +43,8 @@ __getattr__ = lazy_exports(
         "document_of": ".document",
         "dumps": ".as_json",
         "envelope": ".as_json",
+        "machine": ".report",
+        "node_data": ".node_data",
         "plain": ".as_json",
         "to_json": ".as_json",
     },

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onnxslim.execution import Latency
     from onnxslim.pipeline import Guilty, Step
     from onnxslim.report.facts import ModelFacts
+    from onnxslim.report.layers import Layers
     from onnxslim.search import Front
 
 
@@ -78,7 +79,9 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     ``session_seconds`` is the time to open the model in onnxruntime, by model (``input``, ``output``), where measured.
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
+    ``machine`` is what measured: processor, CPUs and system.
     ``front`` is what a search across passes has tried; None where there was none.
+    ``layers`` is both models layer by layer; None unless a report was to be written.
     ``files`` are those that were written. Where a model was replaced, its old data files are in ``removed_files``, or
     in ``unused_files`` where their names are not ours; no model in the folder refers to these any more.
     """
@@ -97,8 +100,10 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     target: str = ""
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
     front: Front | None = None
+    layers: Layers | None = None
     files: Sequence[WrittenFile] = ()
     removed_files: Sequence[str] = ()
     unused_files: Sequence[str] = ()

@@ -233,8 +233,8 @@ def test_a_report_as_text_and_in_a_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text()) == to_json(REPORT)
     REPORT.save(tmp_path / "report.MD")
     assert (tmp_path / "report.MD").read_text() == f"```text\n{REPORT}\n```\n"
-    for name, why in (("r.html", r"suffix '\.html'"), ("report", "has no suffix"), (".json", "has no suffix")):
-        with pytest.raises(InputError, match=rf"{why}.*fix: end the name in \.json, \.txt or \.md"):
+    for name, why in (("r.pdf", r"suffix '\.pdf'"), ("report", "has no suffix"), (".json", "has no suffix")):
+        with pytest.raises(InputError, match=rf"{why}.*fix: end the name in \.html, \.json, \.md or \.txt"):
             REPORT.save(tmp_path / name)
         assert not (tmp_path / name).exists()
 
