@@ -115,7 +115,7 @@ def test_ours_is_given_labelled_samples_and_the_metric_of_the_task(
     entry = models_zoo.get("digits_cnn")
     write_samples(entry, 4, tmp_path)
     monkeypatch.setenv(GIVEN, str(tmp_path / "given.pickle"))
-    compress_samples._given.cache_clear()
+    compress_samples.given.cache_clear()
     samples = list(compress_samples.samples())
     assert len(samples) == 8
     answers = iter(samples)
@@ -124,7 +124,7 @@ def test_ours_is_given_labelled_samples_and_the_metric_of_the_task(
         return {"scores": np.arange(10) == next(answers).label}
 
     assert compress_samples.metric(run, samples) == 1.0
-    compress_samples._given.cache_clear()
+    compress_samples.given.cache_clear()
 
 
 SEARCH = """
