@@ -23,12 +23,14 @@ SEARCHES = {f"ours-{goal}": goal for goal in GOALS}
 """Name -> goal of ``compress``."""
 
 
-def recipe(*passes: str, **options: float) -> str:
+def recipe(*passes: str, **options: float | str) -> str:
     """The text of a recipe, each option with the pass that it names: ``prune_macs=0.5``."""
     parts = []
     for name in passes:
         own = {key.partition("_")[2]: value for key, value in options.items() if key.startswith(f"{name}_")}
-        parts.append("\n".join([f'[[pass]]\nname = "{name}"', *(f"{key} = {value}" for key, value in own.items())]))
+        parts.append(
+            "\n".join([f'[[pass]]\nname = "{name}"', *(f"{key} = {json.dumps(value)}" for key, value in own.items())])
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -38,12 +40,14 @@ VERBS = {
     "ours-prune": ("prune", "--macs", "0.5"),
 }
 """Name -> a verb and its options."""
+_INT8 = ("quantize", "store", "encode")
 RECIPES = {
-    "ours-prune8-int8": recipe("slim", "prune", "quantize", "store", prune_macs=0.8),
-    "ours-prune5-int8": recipe("slim", "prune", "quantize", "store", prune_macs=0.5),
-    "ours-recipe": recipe("slim", "quantize", "store"),
+    "ours-prune8-int8": recipe("slim", "prune", *_INT8, prune_macs=0.8, encode_encoding="folded"),
+    "ours-prune5-int8": recipe("slim", "prune", *_INT8, prune_macs=0.5, encode_encoding="folded"),
+    "ours-recipe": recipe("slim", *_INT8, encode_encoding="folded"),
 }
-"""Name -> a recipe for ``compress``; the last is what the verb did by itself before it searched."""
+"""Name -> a recipe for ``compress``; the last is what the verb did by itself before it searched, and few values packed
+as ``quantize`` packs them."""
 SINGLES = (*VERBS, *RECIPES)
 PEERS = {
     "ort-all": "ort",
@@ -139,9 +143,8 @@ def journal(work: Path) -> Iterator[Row]:
 
 def valid(entry: Row) -> bool:
     """Whether an entry of a journal is a whole model that may be the result."""
-    bodies = [entry, *(value for value in entry.values() if isinstance(value, dict))]
-    measured = any(body.get("measured") for body in bodies)
-    return entry.get("kind") == "trial" and measured and not any(body.get("reason") for body in bodies)
+    payload = entry.get("payload", {})
+    return entry.get("kind") == "trial" and payload["bytes"] > 0 and not payload["reason"]
 
 
 class Watch:

@@ -20,18 +20,19 @@ from tools.compress_runs import GIVEN
 
 
 @cache
-def _given() -> tuple[str, list[Sample]]:
+def given() -> tuple[str, list[Sample]]:
+    """The name of the model, and its samples."""
     name, samples = pickle.loads(Path(os.environ[GIVEN]).read_bytes())
     return name, samples
 
 
 def samples() -> Iterator[Sample]:
     """Those of the calibration and of the selection split, labelled."""
-    return iter(_given()[1])
+    return iter(given()[1])
 
 
 def metric(run: Run, chosen: Iterable[Sample]) -> float:
     """The score of the model's task, higher is better."""
-    task = models_zoo.get(_given()[0]).scored()
+    task = models_zoo.get(given()[0]).scored()
     tally: Any = task.measure(run, chosen)[task.metric]
     return models_zoo.ratio(tally)

@@ -115,7 +115,7 @@ def test_ours_is_given_labelled_samples_and_the_metric_of_the_task(
     entry = models_zoo.get("digits_cnn")
     write_samples(entry, 4, tmp_path)
     monkeypatch.setenv(GIVEN, str(tmp_path / "given.pickle"))
-    compress_samples._given.cache_clear()
+    compress_samples.given.cache_clear()
     samples = list(compress_samples.samples())
     assert len(samples) == 8
     answers = iter(samples)
@@ -124,7 +124,7 @@ def test_ours_is_given_labelled_samples_and_the_metric_of_the_task(
         return {"scores": np.arange(10) == next(answers).label}
 
     assert compress_samples.metric(run, samples) == 1.0
-    compress_samples._given.cache_clear()
+    compress_samples.given.cache_clear()
 
 
 SEARCH = """
@@ -139,7 +139,7 @@ for key in "abcde":
     if key not in done:
         time.sleep(0.05)
         with path.open("a") as log:
-            print(json.dumps({"kind": "trial", "key": key, "measured": {"bytes": 1}, "reason": ""}), file=log)
+            print(json.dumps({"kind": "trial", "key": key, "payload": {"bytes": 1, "reason": ""}}), file=log)
 target.write_text("abcde")
 """
 
@@ -165,8 +165,8 @@ def test_a_search_that_is_killed_and_resumed_is_compared(tmp_path: Path, monkeyp
 
 
 def test_a_journal_that_was_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
-    entries: list[dict[str, Any]] = [{"kind": "error"}, {"kind": "trial", "reason": "slower", "measured": {"bytes": 1}}]
-    entries.append({"kind": "trial", "value": {"measured": {"bytes": 1}, "reason": ""}})
+    entries: list[dict[str, Any]] = [{"kind": "offer"}, {"kind": "trial", "payload": {"bytes": 1, "reason": "slower"}}]
+    entries.append({"kind": "trial", "payload": {"bytes": 1, "reason": ""}})
     lines = "\n".join(map(json.dumps, entries)) + '\n{"kind": "tri'
     (tmp_path / "journal.jsonl").write_text(lines)
     assert list(journal(tmp_path)) == entries
@@ -174,7 +174,7 @@ def test_a_journal_that_was_cut_short_is_read_up_to_there(tmp_path: Path) -> Non
     with Watch(tmp_path, tmp_path / "progress.txt") as watch:
         pass
     assert watch.first is not None
-    assert watch.counts == {"error": 1, "trial": 2}
+    assert watch.counts == {"offer": 1, "trial": 2}
 
 
 def test_results_are_added_to_and_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
