@@ -43,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     target: str | None
     ops: Ops
     record: bool
+    report: Path | None
     recipe_path: Path | None
     prepare: Callable[[Any], Any] | None
     custom_op_library: Libraries

@@ -107,7 +107,7 @@ class Laboratory:
 
     def _offer_of(self, entry: dict[str, Any], instance: Pass) -> Offer:
         data = self.journal.load(entry["decision"])
-        plan = plans_of_bytes(data)["decision"].plan(instance.plan_types)
+        plan = plans_of_bytes(data)["decision"].plan(instance.plan_types, offered=True)
         options = {name: tuple(each) if isinstance(each, list) else each for name, each in entry["options"].items()}
         offer = Offer(entry["label"], plan.decided, Effects(**entry["effects"]), options)
         self._digests[id(offer)] = entry["decision"]

@@ -19,7 +19,9 @@ from onnxslim.api.output import weigh
 from onnxslim.api.task import Task, open_task
 from onnxslim.errors import CannotRun, CheckFailed
 from onnxslim.evaluation import Reference
-from onnxslim.evaluation.confidence import PairedMetric
+from onnxslim.evaluation.amplified import bounded_drop
+from onnxslim.evaluation.confidence import Drop, PairedMetric
+from onnxslim.evaluation.remembered import Remembered
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import Run, open_session, operators_from
 from onnxslim.graph.halves import Half
@@ -137,7 +139,14 @@ class TrialBench:
         config = self.task.config
         if config.score is None:
             return None
-        return PairedMetric(config.score, self._run(self.lossy.base.model), self.samples, memory=config.memory // 8)
+        return PairedMetric(config.score, self._original, self.samples, memory=config.memory // 8)
+
+    @cached_property
+    def _original(self) -> Run:
+        return Remembered(self._run(self.lossy.base.model), self.task.config.memory // 8)
+
+    def _drop(self, metric: PairedMetric, model: ir.Model) -> Drop:
+        return bounded_drop(metric, self._original, self._run(model), self.task.config.memory // 8)
 
     def _run(self, model: ir.Model) -> Run:
         return open_session(model, threads=self.task.config.threads).run
@@ -175,7 +184,7 @@ class TrialBench:
             if not data:
                 return TrialResult(reason="it takes more than one file", seconds=time.perf_counter() - started)
             db = min(each.check(outcome.model).worst_sqnr for each in self.references)
-            drop = None if self.metric is None else self.metric.drop(self._run(outcome.model))
+            drop = None if self.metric is None else self._drop(self.metric, outcome.model)
         except (CannotRun, CheckFailed) as error:
             return TrialResult(reason=str(error), seconds=time.perf_counter() - started)
         return TrialResult(

@@ -118,11 +118,12 @@ class StoredPlan:
     tree: Any
     arrays: Sequence[np.ndarray]
 
-    def plan(self, types: Sequence[type]) -> Plan:
+    def plan(self, types: Sequence[type], *, offered: bool = False) -> Plan:
         """The plan.
 
         Args:
             types: Dataclasses that the pass's decisions are made of.
+            offered: Whether it is what the pass offers, which may be of any of these, and not what it applies.
 
         Raises:
             InputError: It is none of this pass and this version of onnxslim.
@@ -130,7 +131,7 @@ class StoredPlan:
         known = {each.__name__: each for each in (*types, Plan, Declined)}
         try:
             found = decode(self.tree, self.arrays, known)
-            if not isinstance(found, Plan) or (types and not isinstance(found.decided, types[0])):
+            if not isinstance(found, Plan) or (types and not offered and not isinstance(found.decided, types[0])):
                 raise ValueError("it is no decision of this pass")
             if not all(isinstance(each, Declined) for each in found.declined):
                 raise ValueError("its reasons are none")

@@ -1,0 +1,119 @@
+"""``compress`` on real models: a search across passes, its limits, its journal, and what it writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import models_zoo
+import onnxslim
+from onnxslim.api.keywords import QuantizeOptions, RunOptions, SearchOptions, StoreOptions
+from onnxslim.errors import CheckFailed, InputError
+from onnxslim.pipeline import RUN_OPTIONS, get_pass
+from onnxslim.search.config import SEARCH_OPTIONS
+from onnxslim.search.front import INTERRUPTED, dominates
+
+DIGITS = models_zoo.get("digits_cnn")
+SAMPLES = [*DIGITS.samples("calibration").first(24), *DIGITS.samples("selection").first(24)]
+HOW: dict[str, Any] = {"samples": SAMPLES, "bench": False, "min_sqnr": 28.0, "time": 300.0}
+"""Nothing is timed: the search is the same on any machine."""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, onnxslim.Result]:
+    folder = tmp_path_factory.mktemp("search")
+    result = onnxslim.compress(DIGITS.path(), folder / "out.onnx", work=folder / "work", front=folder / "front", **HOW)
+    return folder, result
+
+
+def test_passes_join_and_the_result_holds(found: tuple[Path, onnxslim.Result]) -> None:
+    folder, result = found
+    front, report = result.front, result.report
+    assert front is not None
+    assert report.decision == "compressed"
+    kept = front.kept
+    assert kept is not None
+    assert kept.measured is not None
+    assert {"prune", "store"} & kept.choices.keys()
+    assert (folder / "out.onnx").stat().st_size == kept.measured.bytes
+    assert kept.measured.size_ratio > 3
+    assert report.parity is not None
+    assert report.parity.worst_sqnr >= 28, "held-out samples, which chose nothing"
+    assert any(each.predicted is not None for each in front.trials)
+    onnx.checker.check_model(os.fspath(folder / "out.onnx"))
+
+
+def test_the_front_is_written(found: tuple[Path, onnxslim.Result]) -> None:
+    folder, result = found
+    assert result.front is not None
+    best = [each for each in result.front.trials if each.best and each.choices]
+    assert len(list((folder / "front").glob("*.onnx"))) == len(best) > 0
+    for each in best:
+        assert not any(
+            each.measured and other.measured and dominates(other.measured, each.measured)
+            for other in result.front.trials
+            if not other.reason
+        )
+
+
+def test_the_same_command_goes_on_and_gives_the_same_bytes(found: tuple[Path, onnxslim.Result], tmp_path: Path) -> None:
+    folder, result = found
+    again = onnxslim.compress(DIGITS.path(), tmp_path / "again.onnx", work=folder / "work", **HOW)
+    assert again.front is not None
+    assert result.front is not None
+    assert again.front.recalled == len(again.front.trials) == len(result.front.trials)
+    assert (tmp_path / "again.onnx").read_bytes() == (folder / "out.onnx").read_bytes()
+
+
+def test_a_size_that_cannot_be_kept_is_an_error_that_names_what_binds(
+    found: tuple[Path, onnxslim.Result], tmp_path: Path
+) -> None:
+    folder, _ = found
+    asked: dict[str, Any] = {"work": folder / "work", "max_size": 2_000, **HOW}
+    with pytest.raises(CheckFailed, match=r"the nearest has size: .* at most 2,000 are allowed"):
+        onnxslim.compress(DIGITS.path(), tmp_path / "none.onnx", **asked)
+    assert not (tmp_path / "none.onnx").exists()
+    nearest = onnxslim.compress(DIGITS.path(), tmp_path / "near.onnx", keep_nearest=True, **asked)
+    assert "nearest to what was asked" in nearest.report.reason
+    assert (tmp_path / "near.onnx").stat().st_size > 2_000
+
+
+def test_options_are_checked_before_the_work() -> None:
+    with pytest.raises(InputError, match="did you mean 'smallest'"):
+        onnxslim.compress(DIGITS.path(), goal="small", **HOW)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a recipe is not searched"):
+        onnxslim.compress(DIGITS.path(), recipe=[], goal="smallest", samples=SAMPLES)
+    with pytest.raises(InputError, match="name the samples by a path"):
+        onnxslim.compress(DIGITS.path(), workers=2, **HOW)
+
+
+def test_keywords_are_typed() -> None:
+    assert SearchOptions.__annotations__.keys() == SEARCH_OPTIONS
+    assert RunOptions.__annotations__.keys() == RUN_OPTIONS
+    for name, options in (("quantize", QuantizeOptions), ("store", StoreOptions)):
+        assert options.__annotations__.keys() == {field.name for field in get_pass(name).options()}
+
+
+def test_ctrl_c_writes_the_best_so_far(tmp_path: Path) -> None:
+    script = """
+import _thread, sys
+import onnxslim
+sys.path.insert(0, ".")
+from tests.api.test_compress_search import DIGITS, HOW
+def watch(status):
+    if status.best is not None:
+        _thread.interrupt_main()
+found = onnxslim.compress(DIGITS.path(), sys.argv[1], watch=watch, **HOW)
+print(found.front.stopped, len(found.front.trials))
+"""
+    made = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "best.onnx"], capture_output=True, text=True, check=False, cwd="."
+    )
+    assert made.stdout.startswith(INTERRUPTED), made.stderr
+    assert (tmp_path / "best.onnx").exists()
