@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 LOOKS = 4
 """Trials that are shown to the report samples, at most."""
-FINISH = 0.15
+FINISH = 0.25
 """Share of the time that is kept for judging the result, within `FINISH_SECONDS`."""
-FINISH_SECONDS = (5.0, 40.0)
+FINISH_SECONDS = (10.0, 60.0)
 SENDABLE = 256 << 20
 """Bytes of a slimmed model that is sent to other processes."""
 DOMINANT = 0.3
@@ -94,7 +94,10 @@ def searched(
         lab = Laboratory(bench, shared, journal, engine, _question(task, base, passes))
         reserve = min(max(FINISH * search.time, FINISH_SECONDS[0]), FINISH_SECONDS[1])
         explorer = Explorer(
-            Space(passes, [Axis(each) for each in passes if type(each).offers is not Pass.offers]),
+            Space(
+                [each for each in passes if not each.polishes],
+                [Axis(each) for each in passes if type(each).offers is not Pass.offers],
+            ),
             lab,
             Goal(search.goal),
             limits_of(task, search),
@@ -102,7 +105,7 @@ def searched(
             task.config.watch,
         )
         explorer.run()
-        kept, tried, looks = _judged(explorer, lossy, lab, search)
+        kept, tried, looks = _judged(explorer, lossy, lab, search, passes)
         front = Front(
             trials=explorer.trials(kept),
             goal=search.goal,
@@ -133,7 +136,7 @@ def limits_of(task: Task, search: SearchConfig) -> Limits:
 
 
 def _judged(
-    explorer: Explorer, lossy: Lossy, lab: Laboratory, search: SearchConfig
+    explorer: Explorer, lossy: Lossy, lab: Laboratory, search: SearchConfig, passes: Sequence[Pass]
 ) -> tuple[Tried | None, Candidate | None, int]:
     """The first trial that holds on the report samples, its candidate, and how many were judged."""
     limit, last, looks = math.inf, None, 0
@@ -142,7 +145,7 @@ def _judged(
         noise = 10 ** (-each.measured.sqnr_db / 10)
         if noise > limit or looks >= LOOKS:
             continue
-        made = _candidate(explorer, each, lossy, lab)
+        made = _candidate(explorer, each, lossy, lab, passes)
         looks += 1
         if made.rejection is None:
             return each, made, looks
@@ -162,15 +165,30 @@ def _judged(
             why=binding(explorer, nearest, lab),
             mend="ask for less, give more --time, or --keep-nearest writes the nearest result",
         )
-    made = _candidate(explorer, nearest, replace(lossy, max_size=None, min_speedup=None), lab)
+    made = _candidate(explorer, nearest, replace(lossy, max_size=None, min_speedup=None), lab, passes)
     return nearest, made.because(f"it is the nearest to what was asked: {nearest.reason}"), looks + 1
 
 
-def _candidate(explorer: Explorer, tried: Tried, lossy: Lossy, lab: Laboratory) -> Candidate:
-    """A trial on the report samples: the plans that were measured are applied again."""
+def _candidate(explorer: Explorer, tried: Tried, lossy: Lossy, lab: Laboratory, passes: Sequence[Pass]) -> Candidate:
+    """A trial on the report samples: the plans that were measured are applied again.
+
+    What polishes a result runs now; where the polished one does not hold, the trial is judged as it was measured.
+    """
     lab.take_plans(tried.built.key)
-    passes = explorer.space.passes_of(tried.point)
-    return lossy.timed(lossy.judged(passes), passes)
+    plain = explorer.space.passes_of(tried.point)
+    polished = _with_polish(plain, passes)
+    for some in [polished, plain] if len(polished) > len(plain) else [plain]:
+        made = lossy.timed(lossy.judged(some), some)
+        if made.rejection is None:
+            break
+    return made
+
+
+def _with_polish(chosen: Sequence[Pass], passes: Sequence[Pass]) -> list[Pass]:
+    """The chosen passes, and those that polish at their places among all."""
+    order = [each.name for each in passes]
+    polish = [each for each in passes if each.polishes]
+    return sorted([*chosen, *polish], key=lambda each: order.index(each.name))
 
 
 def shortfall(figures: Figures | None, limits: Limits) -> float:

@@ -46,6 +46,8 @@ class Pass:
     """Whether a lossy pass changes only how the file holds weights: no node runs in another way."""
     secondary: ClassVar[bool] = False
     """Whether a lossy pass only adds to what the others of a verb did: alone it is not what the verb is for."""
+    polishes: ClassVar[bool] = False
+    """Whether the pass takes its time to make a result a little faster: a search runs it once, on what it found."""
     encodes: ClassVar[bool] = False
     """Whether the pass is about how the file holds tensors."""
     plan_types: ClassVar[tuple[type, ...]] = ()

@@ -66,6 +66,7 @@ class ChooseForms(Pass):
     tier: ClassVar[Tier] = Tier.LOSSY
     needs_samples: ClassVar[bool] = True
     secondary: ClassVar[bool] = True
+    polishes: ClassVar[bool] = True
     plan_types: ClassVar[tuple[type, ...]] = (FormsPlan,)
 
     forms: tuple[str, ...] = field(

@@ -24,7 +24,7 @@ from .forms import BITS, PricedForm, cheapest
 from .storable import Storable, StoredWeight
 from .stored_model import StoredModel, constants_of
 
-NOISES = (45.0, 40.0, 36.0, 33.0, 30.0, 27.0, 24.0, 21.0, 18.0)
+NOISES = (45.0, 40.0, 36.0, 33.0, 30.0, 27.0, 24.0, 21.0, 18.0, 15.0, 12.0)
 """dB under which the noise stays that weights add to the outputs."""
 MIDDLE = 30.0
 """dB of the model that predictions are corrected by."""
