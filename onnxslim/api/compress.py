@@ -14,6 +14,7 @@ from onnxslim.api.source import AnyModel
 from onnxslim.api.task import divide
 from onnxslim.errors import InputError
 from onnxslim.pipeline import Pass, RunConfig, get_pass, load_recipe
+from onnxslim.pipeline.registry import joining_passes
 from onnxslim.search.config import SEARCH_OPTIONS, SearchConfig
 
 
@@ -52,6 +53,8 @@ def compress(
     if recipe is None:
         made, (of_quantize, of_store) = divide("compress", given, "quantize", "store")
         passes = [get_pass("slim")(), get_pass("prune")(), *int8_passes(of_quantize, of_store, made.ops)]
+        before = next((place for place, each in enumerate(passes) if each.only_stores), len(passes))
+        passes[before:before] = [each() for each in joining_passes()]
         return rewrite("compress", model, output, passes, made, SearchConfig(**asked))
     if asked:
         raise InputError(

@@ -108,6 +108,16 @@ def pass_table() -> dict[str, str]:
     return table
 
 
+def joining_passes() -> list[type[Pass]]:
+    """The passes of third parties that offer something to a search across passes, by their names.
+
+    Raises:
+        SetupError: See `pass_table` and `get_pass`.
+    """
+    found = [get_pass(name) for name in sorted(pass_table().keys() - BUILT_IN.keys())]
+    return [each for each in found if each.offers is not Pass.offers]
+
+
 def _distribution(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else "(unknown)"
 

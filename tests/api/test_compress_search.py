@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx
+import onnx_ir as ir
 import pytest
 
 import models_zoo
 import onnxslim
 from onnxslim.api.keywords import QuantizeOptions, RunOptions, SearchOptions, StoreOptions
 from onnxslim.errors import CheckFailed, InputError
-from onnxslim.pipeline import RUN_OPTIONS, get_pass
+from onnxslim.evaluation import Tier
+from onnxslim.pipeline import RUN_OPTIONS, Context, Effects, Offer, Pass, PassResult, get_pass
 from onnxslim.search.config import SEARCH_OPTIONS
 from onnxslim.search.front import INTERRUPTED, dominates
 
@@ -117,3 +121,33 @@ print(found.front.stopped, len(found.front.trials))
     )
     assert made.stdout.startswith(INTERRUPTED), made.stderr
     assert (tmp_path / "best.onnx").exists()
+
+
+def test_passes_of_third_parties_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that is registered and offers something is one axis more."""
+    from importlib.metadata import EntryPoint
+
+    from onnxslim.pipeline import registry
+
+    entry = EntryPoint("halve", f"{__name__}:Halve", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    asked = dict(HOW) | {"min_sqnr": 60.0}
+    result = onnxslim.compress(DIGITS.path(), **asked)
+    assert result.front is not None
+    assert any("halve" in each.choices for each in result.front.trials)
+
+
+@dataclass(frozen=True)
+class Halve(Pass):
+    """Promises half of the bytes, and does nothing."""
+
+    name: ClassVar[str] = "halve"
+    tier: ClassVar[Tier] = Tier.LOSSY
+    plan_types: ClassVar[tuple[type, ...]] = ()
+
+    def offers(self, model: ir.Model, context: Context, known: Sequence[Offer] = ()) -> Iterator[Offer]:
+        if not known:
+            yield Offer("all", 1, Effects(bytes=0.5))
+
+    def apply(self, model: ir.Model, plan: int, context: Context) -> PassResult:
+        return context.result()
