@@ -39,6 +39,8 @@ def test_the_readmes_commands_run(workplace: Path, capfd: pytest.CaptureFixture[
     for line in lines:
         program, *arguments = shlex.split(line)
         assert program == "onnxslim"
+        if arguments[0] == "compress" and "--recipe" not in arguments:
+            arguments += ["--time", "5s"]  # what it searches is tested elsewhere
         code = main(arguments)
         said = capfd.readouterr()
         assert code == 0, line
@@ -69,7 +71,7 @@ def test_the_documented_keys_are_those_of_the_results() -> None:
 
 
 def test_the_sample_report_has_the_lines_of_a_real_one(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = "compress model.onnx -o small.onnx --samples samples --metric agreement"
+    arguments = "compress model.onnx -o small.onnx --samples samples --metric agreement --time 20s"
     assert main(arguments.split()) == 0
     (shown,) = blocks("README.md", "text")
     real = capfd.readouterr().out
@@ -98,7 +100,7 @@ MODEL = '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y)
 
 
 def test_the_example_pass_runs_as_written(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    definition, use, measuring, test = blocks("docs/writing-a-pass.md", "python")
+    definition, use, measuring, joining, test = blocks("docs/writing-a-pass.md", "python")
     (workplace / "double_relu.py").write_text(definition)
     (workplace / "use.py").write_text(use)
     (workplace / "check.py").write_text(test)
@@ -110,6 +112,9 @@ def test_the_example_pass_runs_as_written(workplace: Path, monkeypatch: pytest.M
         samples = [Sample("a", {"x": np.array([1.0, -3.0], np.float32)})]
         result = clips().run(parse(MODEL), Context(samples=samples, store=Store(workplace / "clips.plan")))
         assert [action.detail for action in result.actions] == ["to 3"]
+        (workplace / "joining.py").write_text(joining)
+        offers = runpy.run_path(str(workplace / "joining.py"))["offers"]
+        assert [each.label for each in offers(None, None, None, ())] == ["8 bits", "6 bits", "4 bits"]
     finally:
         sys.modules.pop("double_relu", None)
 

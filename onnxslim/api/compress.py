@@ -12,8 +12,8 @@ from onnxslim.api.quantize import int8_passes
 from onnxslim.api.result import Result
 from onnxslim.api.source import AnyModel
 from onnxslim.api.task import divide
-from onnxslim.errors import InputError
-from onnxslim.pipeline import Pass, RunConfig, get_pass, load_recipe
+from onnxslim.errors import InputError, did_you_mean
+from onnxslim.pipeline import RUN_OPTIONS, Pass, RunConfig, get_pass, load_recipe
 from onnxslim.pipeline.registry import joining_passes
 from onnxslim.search.config import SEARCH_OPTIONS, SearchConfig
 
@@ -50,6 +50,10 @@ def compress(
     """
     given: dict[str, Any] = dict(options)
     asked = {name: given.pop(name) for name in SEARCH_OPTIONS & given.keys()}
+    known = RUN_OPTIONS.union(SEARCH_OPTIONS, *(_fields(name) for name in ("quantize", "store")))
+    for name in given:
+        if recipe is None and name not in known:
+            raise InputError(f"compress has no option {name!r}", mend=did_you_mean(name, known))
     if recipe is None:
         made, (of_quantize, of_store) = divide("compress", given, "quantize", "store")
         passes = [get_pass("slim")(), get_pass("prune")(), *int8_passes(of_quantize, of_store, made.ops)]
@@ -68,3 +72,7 @@ def compress(
     else:
         passes = list(recipe)
     return rewrite("compress", model, output, passes, RunConfig.of(given))
+
+
+def _fields(name: str) -> set[str]:
+    return {each.name for each in get_pass(name).options()}

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 ANNOTATED = 0.05
 """Share of a file that notes on its nodes must be to be worth saying."""
+INTERRUPTED_EARLY = "the search was interrupted before it had a result that holds"
 NONE_BETTER = "no result of the search keeps what it must"
 COMPARABLE = "give inputs that the model takes, or load its operators with custom_op_library"
 
@@ -134,7 +135,9 @@ class VerbRun:
             found = searched(task, start, self.rest, statistics, self.search)
             tried, dropped, front = found.tried, None, found.front
         if tried is None:
-            kept = finished(task, replace(base, decision=task.verb.kept, reason=NONE_BETTER), self.rest)
+            early = front is not None and front.interrupted
+            kept = replace(base, decision=task.verb.kept, reason=INTERRUPTED_EARLY if early else NONE_BETTER)
+            kept = finished(task, kept, self.rest)
         elif tried.rejection is None:
             kept = tried.after(base)
         else:
@@ -240,7 +243,7 @@ def _notes(task: Task) -> Sequence[str]:
         notes.append(
             f"the file declares {name!r} as {declared}, and it is {inferred}{more}: such shapes are not believed"
         )
-    if task.store.applied:
+    if task.store.applied and task.config.plan is not None:
         count = "1 plan was" if task.store.applied == 1 else f"{task.store.applied} plans were"
         notes.append(f"{count} applied from {os.fspath(task.config.plan or '')}")
     sparse = [each.name for each in task.passes if each.for_size]

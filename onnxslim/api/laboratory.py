@@ -5,6 +5,7 @@ Errors are measured in any process. Times are measured here, while no trial runs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -17,11 +18,13 @@ from onnxslim.pipeline.keys import Keys
 from onnxslim.pipeline.plan import plans_of_bytes, plans_to_bytes, stored_plan
 from onnxslim.samples import feeds_of, typical
 from onnxslim.search.engine import Engine, Failure
-from onnxslim.search.explore import Asking, Built
 from onnxslim.search.journal import Journal
+from onnxslim.search.lab import Bound, BuiltTrial, OfferRequest
 from onnxslim.search.space import Axis, Point, Space
 
-TIMED, ROUNDS = 4, 2.0
+EVERY = 1 << 20
+"""Offers that are recalled, at most."""
+TIMED, ROUNDS = 4, 1.2
 """Samples that trials are timed with, and seconds for each of them."""
 
 
@@ -46,7 +49,7 @@ class Laboratory:
         self.recalled = 0
         self.notes: list[str] = []
 
-    def work(self, space: Space, points: Sequence[Point], asked: Sequence[Asking]) -> list[Built]:
+    def work(self, space: Space, points: Sequence[Point], asked: Sequence[OfferRequest]) -> list[BuiltTrial]:
         """Makes what the journal does not know, all at the same time, and then times the models."""
         keys = [self._trial_key(space, point) for point in points]
         recalled = {key for key in keys if self.journal.get(key) is not None}
@@ -62,15 +65,16 @@ class Laboratory:
             self._take(each.axis, Offers((), complete=True) if isinstance(answer, Failure) else answer)
             if isinstance(answer, Failure):
                 self.notes.append(f"{each.axis.instance.name} offers nothing more: {answer.reason}")
-        for (key, _), answer in zip(new, answers[len(unknown) :], strict=True):
-            self._keep_trial(key, TrialResult(reason=answer.reason) if isinstance(answer, Failure) else answer)
+        for (key, point), answer in zip(new, answers[len(unknown) :], strict=True):
+            result = TrialResult(reason=answer.reason) if isinstance(answer, Failure) else answer
+            self._keep_trial(key, self._choices(space, point), result)
         self._time(keys)
         self.recalled += len(recalled)
         return [self._built(key, recalled=key in recalled) for key in keys]
 
     # -- offers ----------------------------------------------------------------------------------------------------
 
-    def _recall(self, asking: Asking) -> int:
+    def _recall(self, asking: OfferRequest) -> int:
         """Adds the offers that the journal knows; how many more are to be made."""
         axis, left = asking.axis, asking.count
         while left and (entry := self.journal.get(self._offer_key(axis.instance, len(axis.offers)))) is not None:
@@ -116,10 +120,36 @@ class Laboratory:
     # -- trials ----------------------------------------------------------------------------------------------------
 
     def _trial_key(self, space: Space, point: Point) -> str:
-        taken = [(axis.instance.name, self._digests[id(offer)]) for axis, offer in space.offers(point)]
-        return self._keys.of(self.question, "trial", tuple(taken))
+        return self._keys.of(self.question, "trial", tuple(self._choices(space, point).items()))
 
-    def _keep_trial(self, key: str, found: TrialResult) -> None:
+    def _choices(self, space: Space, point: Point) -> dict[str, str]:
+        """Name of a pass -> digest of the decision that is taken."""
+        return {axis.instance.name: self._digests[id(offer)] for axis, offer in space.offers(point)}
+
+    def known(self, space: Space) -> list[tuple[Point, BuiltTrial]]:
+        """All whole models in the journal that have the same question."""
+        for axis in space.axes:
+            if not axis.complete:
+                self._recall(OfferRequest(axis, EVERY, Bound(math.inf, None)))
+        places = [
+            {self._digests[id(offer)]: place for place, offer in enumerate(axis.offers, 1)} for axis in space.axes
+        ]
+        names = [axis.instance.name for axis in space.axes]
+        found = []
+        for entry in self.journal.entries("trial"):
+            choices = entry.payload.get("choices", {})
+            if entry.payload.get("question") != self.question or not choices.keys() <= set(names):
+                continue
+            point = tuple(
+                known.get(choices[name], -1) if name in choices else 0
+                for name, known in zip(names, places, strict=True)
+            )
+            timed = self.journal.get(f"{entry.key} time") is not None or not self.bench.task.config.timed
+            if -1 not in point and timed:
+                found.append((point, self._built(entry.key, recalled=True)))
+        return found
+
+    def _keep_trial(self, key: str, choices: dict[str, str], found: TrialResult) -> None:
         objects = [self.journal.store(each) for each in (found.model, found.plans)] if found.model else []
         payload = {
             "bytes": len(found.model),
@@ -129,6 +159,8 @@ class Laboratory:
             "reason": found.reason,
             "seconds": found.seconds,
             "objects": objects,
+            "question": self.question,
+            "choices": choices,
         }
         self.journal.put(key, "trial", payload, objects)
 
@@ -138,7 +170,7 @@ class Laboratory:
         left = [key for key in keys if self.journal.get(f"{key} time") is None and self._entry(key)["objects"]]
         if not task.config.timed or not left or not self._feeds:
             return
-        task.config.progress(f"measure the time of {len(left)} models")
+        task.config.progress(f"time {len(left)} built")
         models = [self.model(key) for key in left]
         shares = rank_latency(
             [task.source.model, *models], self._feeds, seconds=ROUNDS * len(left), threads=task.config.threads
@@ -151,9 +183,9 @@ class Laboratory:
         feeds = feeds_of(self.bench.samples, 2 * TIMED, self.bench.task.config.memory // 8)
         return typical(feeds, TIMED) if feeds else []
 
-    def _built(self, key: str, *, recalled: bool) -> Built:
+    def _built(self, key: str, *, recalled: bool) -> BuiltTrial:
         entry, time = self._entry(key), self.journal.get(f"{key} time")
-        return Built(
+        return BuiltTrial(
             key,
             entry["bytes"],
             float(entry["sqnr_db"]),

@@ -49,7 +49,7 @@ FINISH = 0.25
 FINISH_SECONDS = (10.0, 60.0)
 SENDABLE = 256 << 20
 """Bytes of a slimmed model that is sent to other processes."""
-DOMINANT = 0.3
+DOMINANT = 0.05
 """Share of a file from which on one tensor is named as what keeps it large."""
 
 
@@ -154,19 +154,22 @@ def _judged(
             limit = noise * (1 - 1e-9)
     if explorer.ranked or (search.max_size is None and search.min_speedup is None):
         return None, last, looks
-    nearest = min(
+    near = sorted(
         (each for each in explorer.tried if each.measured is not None and any(each.point)),
         key=lambda each: shortfall(each.measured, explorer.limits),
-        default=None,
     )
-    if nearest is None or not search.keep_nearest or _wrong(nearest, explorer.limits):
-        raise CheckFailed(
-            "no result keeps what was asked for",
-            why=binding(explorer, nearest, lab),
-            mend="ask for less, give more --time, or --keep-nearest writes the nearest result",
-        )
-    made = _candidate(explorer, nearest, replace(lossy, max_size=None, min_speedup=None), lab, passes)
-    return nearest, made.because(f"it is the nearest to what was asked: {nearest.reason}"), looks + 1
+    free = replace(lossy, max_size=None, min_speedup=None)
+    for each in near[:LOOKS] if search.keep_nearest else ():
+        if not _wrong(each, explorer.limits):
+            made = _candidate(explorer, each, free, lab, passes)
+            looks += 1
+            if made.rejection is None:
+                return each, made.because(f"it is the nearest to what was asked: {each.reason}"), looks
+    raise CheckFailed(
+        "no result keeps what was asked for",
+        why=binding(explorer, next(iter(near), None), lab),
+        mend="ask for less, give more --time, or --keep-nearest writes the nearest result",
+    )
 
 
 def _candidate(explorer: Explorer, tried: Tried, lossy: Lossy, lab: Laboratory, passes: Sequence[Pass]) -> Candidate:
@@ -181,7 +184,7 @@ def _candidate(explorer: Explorer, tried: Tried, lossy: Lossy, lab: Laboratory, 
         made = lossy.timed(lossy.judged(some), some)
         if made.rejection is None:
             break
-    return made
+    return made.because("")  # what a pass of the search left alone is no reason of the whole
 
 
 def _with_polish(chosen: Sequence[Pass], passes: Sequence[Pass]) -> list[Pass]:
@@ -274,8 +277,7 @@ def _question(task: Task, base: Candidate, passes: Sequence[Pass]) -> str:
 
 def _told(tried: Candidate, front: Front, more: Sequence[str]) -> Candidate:
     """The candidate with what a reader should know of the search."""
-    count = len(front.trials)
-    notes = [f"{count} models were built and measured, {front.untried} combinations only predicted; {front.stopped}"]
+    notes = []
     if front.looks > 1:
         notes.append(f"{front.looks} results were judged on the held-out samples before one was kept")
     if front.interrupted:

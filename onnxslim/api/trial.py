@@ -31,7 +31,7 @@ from onnxslim.report.words import verb_named
 from onnxslim.samples import feeds_of
 from onnxslim.samples.feeds import HELD_OUT
 from onnxslim.search import Candidate
-from onnxslim.search.explore import Bound
+from onnxslim.search.lab import Bound
 
 HALVED = 4
 """Samples from which on each half of them is compared by itself."""

@@ -17,7 +17,7 @@ VERBS: dict[str, str] = {
     "sparsify": "Zeros and few values in the weights, for a smaller file",
     "decode": "Store sparse and packed weights as plain ones again",
     "calibrate": "Measure ranges on samples once, for quantize --stats",
-    "compress": "Slim, quantize, verify and measure: the whole job",
+    "compress": "Find the smallest and fastest model that keeps what it must",
     "verify": "Compare the outputs of two models",
     "score": "Take a metric of a model on samples, with its interval",
     "bench": "Measure the latency of a model, or of two against each other",

@@ -1,4 +1,7 @@
-"""How a run is configured: one value for the job, its pipelines and every pass, shared by reference."""
+"""How a run is configured: one value for the job, its pipelines and every pass, shared by reference.
+
+Long because each field carries the help text of its option.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,8 @@ class RunConfig:
     min_sqnr: float = field(
         default=MIN_SQNR,
         metadata=_option(
-            "SQNR on samples under which a lossy result does not pass; random inputs are not held to it  [default: 5]",
+            "SQNR on samples under which a lossy result does not pass; random inputs are not held to it; for "
+            "compress without a metric 20  [default: 5]",
             kind="number",
             metavar="DB",
         ),
@@ -118,7 +122,7 @@ class RunConfig:
         default=None,
         metadata=_option(
             "How much of the metric may be lost on held-out samples; the original must score better than chance  "
-            "[default: 0.01 guides the choice, and nothing is refused]",
+            "[default: 0.01 guides the choice, and nothing is refused; compress keeps it]",
             kind="number",
             metavar="D",
         ),

@@ -37,7 +37,7 @@ def front_blocks(front: Front, *, explain: bool) -> Iterator[Block]:
     yield Line(f"{len(front.trials)} models built{recalled}, {front.untried} more only predicted: {front.stopped}")
 
 
-_COLUMNS = ("smaller", "faster", "worst part", "drop", "predicted")
+_COLUMNS = ("smaller", "faster", "worst part", "drop", "predicted: the same")
 
 
 def _row(trial: Trial, *, explain: bool) -> Row:

@@ -10,6 +10,7 @@ from onnxslim.search.goal import GOALS, GoalName
 
 SECONDS = 600.0
 """That a search may take where nobody says."""
+UNITS = {"max_size": "bytes", "min_speedup": "a ratio, such as 1.5", "time": "seconds", "workers": "a whole number"}
 MIN_SQNR = 20.0
 """dB of the worst part that a result keeps where neither a metric nor another bound is given: labels of classifiers and
 boxes of detectors were measured to agree with float for 9 of 10 and more from there on."""
@@ -46,6 +47,10 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """Refuses a value that is out of its range."""
+        for name, kinds in (("max_size", int), ("min_speedup", int | float), ("time", int | float), ("workers", int)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise InputError(f"{name} is {value!r}, no number", mend=f"give {UNITS[name]}")
         if self.goal not in GOALS:
             raise InputError(f"goal is {self.goal!r}", where="goal", mend=did_you_mean(str(self.goal), GOALS))
         if self.max_size is not None and not self.max_size > 0:

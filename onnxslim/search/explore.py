@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 from onnxslim.pipeline.offer import Effects
 from onnxslim.pipeline.rewrite import Pass
 from onnxslim.search.front import INTERRUPTED, NOTHING, UP, Figures, Trial, dominates
 from onnxslim.search.goal import EQUAL, Goal, Limits
+from onnxslim.search.lab import Bound, BuiltTrial, Lab, OfferRequest
 from onnxslim.search.space import Axis, Point, Space
 from onnxslim.search.status import Status
 
@@ -34,6 +34,8 @@ CHUNK, EVERY = 2, 99
 """Offers that are asked for at once, where each goes on from the one before, and elsewhere."""
 GAIN = 0.01
 """Logarithm of the goal by which a proposal must be predicted to be better than the best model so far."""
+ALIKE = 0.02
+"""Logarithm of the goal within which models are as good as each other: times are measured with noise."""
 MOST = 40
 """Whole models that are built, at most."""
 
@@ -42,78 +44,12 @@ def _removes_work(instance: Pass) -> bool:
     return instance.removes_work
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A whole model.
-
-    Attributes:
-        key: Of its files.
-        bytes: Of its file.
-        sqnr_db: Of the worst part of the outputs on the samples to choose by.
-        drop: Of the metric; None where there is none.
-        drop_bound: See `Figures`.
-        speedup: Against the original; None where nothing is timed.
-        reason: Why it could not be built; empty where it was.
-        seconds: That it took.
-        recalled: Whether it was built by an earlier run.
-    """
-
-    key: str
-    bytes: int = 0
-    sqnr_db: float = -math.inf
-    drop: float | None = None
-    drop_bound: float | None = None
-    speedup: float | None = None
-    reason: str = ""
-    seconds: float = 0.0
-    recalled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What single offers may do.
-
-    Attributes:
-        noise: Over signal.
-        drop: Of the metric; None where there is none.
-    """
-
-    noise: float
-    drop: float | None
-
-    def passed(self, effects: Effects) -> bool:
-        """Whether an offer is so bad that no stronger one is of use."""
-        return effects.noise > self.noise or (self.drop is not None and effects.drop > self.drop)
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """A request for the next offers of an axis.
-
-    Attributes:
-        axis: Whose.
-        count: How many, at most.
-        bound: Behind an offer beyond it no more are wanted.
-    """
-
-    axis: Axis
-    count: int
-    bound: Bound
-
-
-class Lab(Protocol):
-    """Where offers and models are made and measured."""
-
-    def work(self, space: Space, points: Sequence[Point], asked: Sequence[Asking]) -> list[Built]:
-        """Builds and measures whole models, and beside them adds offers to axes; those that are at their end say so."""
-
-
 @dataclass(eq=False)
 class Tried:
     """A point that was built."""
 
     point: Point
-    built: Built
+    built: BuiltTrial
     predicted: Figures | None
     measured: Figures | None
     reason: str
@@ -146,8 +82,16 @@ class Explorer:
         self._started = time.perf_counter()
         try:
             self._run()
+            self._take_known()
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
+
+    def _take_known(self) -> None:
+        """Judges what earlier runs have built for other goals and limits by those of now."""
+        seen = {each.point for each in self.tried}
+        for point, built in self.lab.known(self.space):
+            if point not in seen:
+                self._take(point, None, built)
 
     def _run(self) -> None:
         none = (0,) * len(self.space.axes)
@@ -174,7 +118,7 @@ class Explorer:
     def _early(self) -> bool:
         return time.perf_counter() < self._started + TABLES * (self.ends - self._started)
 
-    def _open(self, count: int) -> list[Asking]:
+    def _open(self, count: int) -> list[OfferRequest]:
         """Requests for more of what there is; what removes work goes in steps, each on the one before."""
         return [
             self._asking(axis, CHUNK if axis.instance.removes_work else count)
@@ -182,9 +126,9 @@ class Explorer:
             if not axis.complete
         ]
 
-    def _asking(self, axis: Axis, count: int) -> Asking:
+    def _asking(self, axis: Axis, count: int) -> OfferRequest:
         drop = self.limits.max_drop
-        return Asking(axis, count, Bound(HOPELESS * self.limits.noise, None if drop is None else HOPELESS * drop))
+        return OfferRequest(axis, count, Bound(HOPELESS * self.limits.noise, None if drop is None else HOPELESS * drop))
 
     def proposals(self, *, without: Callable[[Pass], bool] = lambda _: False) -> list[tuple[Point, Figures | None]]:
         """The best points that were not built: by prediction, and if the predictions err to the good.
@@ -212,7 +156,7 @@ class Explorer:
                     break
         return found
 
-    def _work(self, points: Sequence[tuple[Point, Figures | None]], asked: Sequence[Asking]) -> None:
+    def _work(self, points: Sequence[tuple[Point, Figures | None]], asked: Sequence[OfferRequest]) -> None:
         if not points and not asked:
             return
         stages = [self._label(point) for point, _ in points] + [
@@ -221,22 +165,26 @@ class Explorer:
         self._say(f"measure {' | '.join(stages)}")
         found = self.lab.work(self.space, [point for point, _ in points], asked)
         for (point, predicted), built in zip(points, found, strict=True):
-            measured = None
-            reason = built.reason
-            if not reason:
-                measured = Figures(
-                    built.bytes,
-                    self.limits.original_bytes / max(built.bytes, 1),
-                    built.speedup if built.speedup is not None else self._untimed(point),
-                    built.sqnr_db,
-                    built.drop,
-                    built.drop_bound,
-                )
-                reason = "; ".join(self.limits.broken(measured).values())
-            self.tried.append(Tried(point, built, predicted, measured, reason))
-            if measured is not None and len(self.tried) > 1:
-                self.space.learn(point, self._effects(measured))
-            self._say(f"{self._label(point)}: {reason or 'holds'}")
+            self._take(point, predicted, built)
+
+    def _take(self, point: Point, predicted: Figures | None, built: BuiltTrial) -> None:
+        """Judges a whole model, and learns from it."""
+        measured = None
+        reason = built.reason
+        if not reason:
+            measured = Figures(
+                built.bytes,
+                self.limits.original_bytes / max(built.bytes, 1),
+                built.speedup if built.speedup is not None else self._untimed(point),
+                built.sqnr_db,
+                built.drop,
+                built.drop_bound,
+            )
+            reason = "; ".join(self.limits.broken(measured).values())
+        self.tried.append(Tried(point, built, predicted, measured, reason))
+        if measured is not None and len(self.tried) > 1:
+            self.space.learn(point, self._effects(measured))
+        self._say(f"{self._label(point)}: {reason or 'holds'}")
 
     def _label(self, point: Point) -> str:
         return (
@@ -250,7 +198,7 @@ class Explorer:
         base = self._base
         return Effects(
             float(10 ** (-figures.sqnr_db / 10)),
-            figures.drop or 0.0,
+            (figures.drop if figures.drop_bound is None else figures.drop_bound) or 0.0,  # what the limit holds
             (base.speedup or 1.0) / (figures.speedup or 1.0),
             figures.bytes / base.bytes,
         )
@@ -272,12 +220,12 @@ class Explorer:
 
     @property
     def ranked(self) -> list[Tried]:
-        """The trials that hold, the best first; of equal ones the more accurate."""
+        """The trials that hold, the best first; of those that are alike within the noise of times the more accurate."""
         holding = [each for each in self.tried if not each.reason and each.measured is not None and any(each.point)]
 
         def order(each: Tried) -> tuple[float, float]:
             assert each.measured is not None
-            return -self.goal.value(each.measured), -each.measured.sqnr_db
+            return -round(self.goal.value(each.measured) / ALIKE), -each.measured.sqnr_db
 
         return sorted(holding, key=order)
 
@@ -312,15 +260,22 @@ class Explorer:
                     key=each.built.key,
                     choices=self.space.choices(each.point),
                     predicted=each.predicted,
-                    measured=each.measured,
+                    measured=self._told(each),
                     reason=each.reason,
                     best=best,
                     kept=each is kept,
-                    command=_command(each.measured) if best else "",
+                    command=_command(self._told(each)) if best else "",
                     seconds=each.built.seconds,
                 )
             )
         return found
+
+    @staticmethod
+    def _told(tried: Tried) -> Figures | None:
+        """What was measured of a trial: a speed that was only predicted is not."""
+        if tried.measured is None or tried.built.speedup is not None:
+            return tried.measured
+        return replace(tried.measured, speedup=None)
 
     def _say(self, stage: str) -> None:
         now = time.perf_counter()

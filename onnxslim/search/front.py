@@ -96,12 +96,30 @@ class Front:
         return next((each for each in self.trials if each.kept), None)
 
 
+SAME_SIZE, SAME_SPEED = 0.005, 0.03
+"""Shares by which sizes and speeds differ that are told apart: times are measured with noise."""
+
+
 def dominates(one: Figures, other: Figures) -> bool:
-    """Whether one model is at least as small and as fast as another, and better in one of the two.
+    """Whether one model is as small and as fast as another, and better in one of the two; equal ones by their outputs.
 
     >>> small, fast = Figures(10, 4.0, 1.0, 30.0), Figures(20, 2.0, 2.0, 30.0)
     >>> dominates(small, fast), dominates(fast, Figures(20, 2.0, 1.5, 30.0))
     (False, True)
     """
-    mine, its = ((each.size_ratio, each.speedup or 1.0) for each in (one, other))
-    return mine != its and all(a >= b or math.isclose(a, b) for a, b in zip(mine, its, strict=True))
+    size = _compared(one.size_ratio, other.size_ratio, SAME_SIZE)
+    speed = _compared(one.speedup or 1.0, other.speedup or 1.0, SAME_SPEED)
+    if size == speed == 0:
+        exact = (
+            (one.sqnr_db, one.size_ratio, one.speedup or 1.0),
+            (other.sqnr_db, other.size_ratio, other.speedup or 1.0),
+        )
+        return exact[0] > exact[1]
+    return min(size, speed) >= 0
+
+
+def _compared(one: float, other: float, same: float) -> int:
+    """1 where the first is larger, -1 where it is smaller, 0 where they are alike."""
+    if math.isclose(one, other, rel_tol=same):
+        return 0
+    return 1 if one > other else -1

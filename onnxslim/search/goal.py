@@ -82,7 +82,8 @@ class Limits:
         """What a model does not keep: ``error``, ``metric``, ``size`` and ``speed`` -> in words."""
         found = {}
         if figures.sqnr_db < self.min_sqnr + MARGIN_DB:
-            found["error"] = f"{figures.sqnr_db:.1f} dB of the worst part, {self.min_sqnr + MARGIN_DB:g} dB are needed"
+            asked = f"less than {self.min_sqnr:g} dB and {MARGIN_DB:g} to spare"
+            found["error"] = f"the worst part keeps {figures.sqnr_db:.1f} dB, {asked}"
         drop = figures.drop if figures.drop_bound is None else figures.drop_bound
         if self.max_drop is not None and drop is not None and drop > self.max_drop:
             of = "may drop" if figures.drop_bound is not None else "drops"

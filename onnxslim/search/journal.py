@@ -38,7 +38,7 @@ class Damaged(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A line of the journal.
 
     Attributes:
@@ -73,7 +73,7 @@ class Journal:
         self.folder = None if folder is None else Path(folder)
         self.notes: list[str] = []
         """What was lost, in words."""
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, JournalEntry] = {}
         self._memory: dict[str, bytes] = {}
         self._sound: set[str] = set()
         self._file = -1
@@ -174,13 +174,13 @@ class Journal:
         """
         if missing := [each for each in objects if not self._has(each)]:
             raise ValueError(f"store the object before the entry that names it: {missing}")
-        entry = Entry(key, kind, round(time.time(), 3), json.loads(json.dumps(dict(payload))), tuple(objects))
+        entry = JournalEntry(key, kind, round(time.time(), 3), json.loads(json.dumps(dict(payload))), tuple(objects))
         if self.folder is not None:
             with explained(self.folder / NAME):
                 self._append(_line(entry))
         self._entries[key] = entry
 
-    def entries(self, kind: str) -> Iterator[Entry]:
+    def entries(self, kind: str) -> Iterator[JournalEntry]:
         """The entries of a kind, the last of each key, in the order in which their keys came first."""
         found = [entry for entry in self._entries.values() if entry.kind == kind]
         return (entry for entry in found if self.get(entry.key) is not None)
@@ -278,7 +278,7 @@ class Journal:
         self.close()
 
 
-def _line(entry: Entry) -> bytes:
+def _line(entry: JournalEntry) -> bytes:
     """An entry and a sum of it, which tells a damaged line from a whole one."""
     fields: dict[str, Any] = {"key": entry.key, "kind": entry.kind, "time": entry.time, "payload": entry.payload}
     if entry.objects:
@@ -287,11 +287,11 @@ def _line(entry: Entry) -> bytes:
     return f'{text[:-1]},"sum":"{zlib.crc32(text.encode()):08x}"}}\n'.encode()
 
 
-def _parsed(line: bytes) -> Entry | None:
+def _parsed(line: bytes) -> JournalEntry | None:
     """The entry of a line; None where the line is damaged."""
     head, _, tail = line.rpartition(b',"sum":"')
     text = head + b"}"
     if tail != f'{zlib.crc32(text):08x}"}}'.encode():
         return None
     fields = json.loads(text)
-    return Entry(**fields | {"objects": tuple(fields.get("objects", ()))})
+    return JournalEntry(**fields | {"objects": tuple(fields.get("objects", ()))})

@@ -31,8 +31,12 @@ RANDOM = 0.1
 """Variance of what is no property of a point, as a share of the residuals'."""
 PRIOR = (math.log(1.6), math.log(1.15), math.log(1.1))
 """Logarithms by which noise, time and bytes are taken to be mispredicted before there is a whole model to tell."""
-PRIOR_DROP = 0.005
+DROP_PRIOR = math.log(2.0)
 """The same of a drop."""
+DROP_OF_NOISE = 0.3
+"""Drop that a noise over signal of 1 is taken to bring, before a whole model tells: at 15 dB .01, as on most models."""
+SMALL_DROP = 0.002
+"""A drop below which logarithms mean nothing."""
 LEAST_NOISE = 1e-7
 """Noise over signal that counts as none: 70 dB."""
 
@@ -54,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """By how much a whole model differed from the prediction: logarithms, and of the drop the difference."""
+    """Logarithms by which a whole model differed from the prediction."""
 
     noise: float
     time: float
@@ -77,7 +81,7 @@ class Space:
     def __init__(self, passes: Sequence[Pass], axes: Sequence[Axis]) -> None:
         self.passes, self.axes = list(passes), list(axes)
         self._seen: list[tuple[Point, Residual]] = []
-        self._squares = np.square(np.array([*PRIOR, PRIOR_DROP]))
+        self._squares = np.square(np.array([*PRIOR, DROP_PRIOR]))
 
     def points(self) -> Iterator[Point]:
         """All of them, the mildest first."""
@@ -125,7 +129,7 @@ class Space:
         noise, time, size, drop = self._corrections(point)
         return Effects(
             max(plain.noise, LEAST_NOISE) * math.exp(noise) if any(point) else 0.0,
-            plain.drop + drop,
+            (_drop_of(plain) + SMALL_DROP) * math.exp(drop) - SMALL_DROP,
             plain.time * math.exp(time),
             plain.bytes * math.exp(size),
         )
@@ -134,7 +138,8 @@ class Space:
         """The prediction, with as much less noise and drop as predictions have erred by so far."""
         found = self.predict(point)
         noise, _, _, drop = np.sqrt(self._squares / (1 + len(self._seen)))
-        return replace(found, noise=found.noise * math.exp(-noise), drop=found.drop - float(drop))
+        less = (found.drop + SMALL_DROP) * math.exp(-drop) - SMALL_DROP
+        return replace(found, noise=found.noise * math.exp(-noise), drop=less)
 
     def learn(self, point: Point, found: Effects) -> None:
         """Takes in what was measured of a point."""
@@ -145,7 +150,7 @@ class Space:
             math.log(max(found.noise, LEAST_NOISE) / max(plain.noise, LEAST_NOISE)),
             math.log(found.time / plain.time),
             math.log(found.bytes / plain.bytes),
-            found.drop - plain.drop,
+            math.log((max(found.drop, 0.0) + SMALL_DROP) / (_drop_of(plain) + SMALL_DROP)),
         )
         self._squares += np.square(residual.array() - np.array(self._corrections(point)))
         self._seen.append((point, residual))
@@ -170,3 +175,8 @@ class Space:
         ]
         together = all(bool(a) == bool(b) for a, b in zip(one, other, strict=True))
         return TOGETHER * together + (1 - TOGETHER) * sum(alike) / max(len(alike), 1)
+
+
+def _drop_of(table: Effects) -> float:
+    """The drop that is predicted: what few samples show of single offers moves in steps, so noise counts too."""
+    return max(table.drop, 0.0) + DROP_OF_NOISE * table.noise

@@ -28,7 +28,7 @@ SHARES = (0.88, 0.76, 0.66, 0.57, 0.49, 0.42, 0.36, 0.3, 0.25, 0.2, 0.16, 0.12)
 """Of the work and the bytes together that are left at each level."""
 NEAR = 1.03
 """A level is left out where the one before came so near to it already."""
-SECONDS = 2.0
+SECONDS = 1.0
 """That the time of a level is measured for."""
 
 

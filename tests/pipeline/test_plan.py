@@ -140,7 +140,8 @@ def test_keys_tell_contents_apart_and_nothing_else() -> None:
     assert all(keys.of(a) != keys.of(b) for a, b in other)
     prune = get_pass("prune")
     assert keys.of(prune(ratio=0.5)) == keys.of(prune(ratio=0.5)) != keys.of(prune(ratio=0.25))  # type: ignore[call-arg]
-    first, second = [1], [1]
+    first, second = [object()], [object()]
+    assert keys.of([1, 2]) == Keys().of([1, 2]) != keys.of((1, 2))
     assert keys.of(first) == keys.of(first) != keys.of(second)
 
 

@@ -11,9 +11,10 @@ from onnxslim.evaluation import Fidelity, Parity, Tier
 from onnxslim.evaluation.inner import LayerError
 from onnxslim.execution.latency import judge
 from onnxslim.pipeline import Action, Declined, Guilty, PassResult, Step
-from onnxslim.report import ModelFacts, PortFacts, Report, machine, versions
+from onnxslim.report import ModelFacts, PortFacts, Report, machine
 from onnxslim.report.layers import GraphFacts, Layers, NodeFacts, WeightFacts
 from onnxslim.search import Figures, Front, Trial
+from onnxslim.version import versions
 
 NASTY = "</script><img src=x onerror=alert(1)>"
 
