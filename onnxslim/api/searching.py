@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -245,10 +244,6 @@ def _setting(
     if not data or statistics or not named or not isinstance(config.samples, str | os.PathLike):
         return None
     setting = TrialSetting(data, shared_config(config, task.metric), tuple(passes), dict(base.halves))
-    try:
-        pickle.dumps(setting)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        return None
     return setting
 
 

@@ -220,5 +220,13 @@ def shared_config(config: RunConfig, metric: str) -> RunConfig:
     """The configuration as other processes are given it: what only this one can say or see is left out."""
     quiet = RunConfig()
     return replace(
-        config, metric=metric or None, progress=quiet.progress, plan=None, stats=(), prepare=None, recipe_path=None
+        config,
+        metric=metric or None,
+        progress=quiet.progress,
+        watch=quiet.watch,
+        plan=None,
+        report=None,
+        stats=(),
+        prepare=None,
+        recipe_path=None,
     )

@@ -39,6 +39,10 @@ Progress = Callable[[str], None]
 Watch = Callable[["Reached"], None]
 
 
+def unheard(_: object) -> None:
+    """Takes what is said of a run that nobody watches; it can be sent to other processes."""
+
+
 def _option(text: str, **shown: Any) -> dict[str, Any]:
     """Metadata of a field that is an option of the command line.
 
@@ -182,8 +186,8 @@ class RunConfig:
     """Path of a library of custom operators, or several, which every session loads."""
     time_sessions: bool = False
     """Whether to measure how long onnxruntime takes to open the model before and after."""
-    progress: Progress = lambda _: None
-    watch: Watch = lambda _: None
+    progress: Progress = unheard
+    watch: Watch = unheard
     """Sees how far a search is, whenever that changes."""
 
     @classmethod

@@ -21,7 +21,8 @@ from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation import Tier
 from onnxslim.pipeline import RUN_OPTIONS, Context, Effects, Offer, Pass, PassResult, get_pass
 from onnxslim.search.config import SEARCH_OPTIONS
-from onnxslim.search.front import INTERRUPTED, dominates
+from onnxslim.search.front import INTERRUPTED, NOTHING, dominates
+from tests.documents import write_digit_samples
 
 DIGITS = models_zoo.get("digits_cnn")
 SAMPLES = [*DIGITS.samples("calibration").first(24), *DIGITS.samples("selection").first(24)]
@@ -151,3 +152,14 @@ class Halve(Pass):
 
     def apply(self, model: ir.Model, plan: int, context: Context) -> PassResult:
         return context.result()
+
+
+def test_workers_and_this_process_find_the_same(tmp_path: Path) -> None:
+    """Samples that have a name are read by each process: two workers, and none, give the same bytes."""
+    write_digit_samples(tmp_path / "samples", 32)
+    asked: dict[str, Any] = {"samples": tmp_path / "samples", "bench": False, "min_sqnr": 35.0, "time": 300.0}
+    for name, how in (("pool", {"workers": 2}), ("here", {"engine": "in-process"})):
+        made = onnxslim.compress(DIGITS.path(), tmp_path / f"{name}.onnx", **how, **asked)
+        assert made.front is not None
+        assert made.front.stopped == NOTHING
+    assert (tmp_path / "pool.onnx").read_bytes() == (tmp_path / "here.onnx").read_bytes()
