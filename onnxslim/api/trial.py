@@ -7,6 +7,7 @@ applies these plans to the same slimmed model gets the same model.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from onnxslim.evaluation import Reference
 from onnxslim.evaluation.amplified import bounded_drop
 from onnxslim.evaluation.confidence import Drop, PairedMetric
 from onnxslim.evaluation.remembered import Remembered
+from onnxslim.evaluation.scoring import score_of_run
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import Run, open_session, operators_from
 from onnxslim.graph.halves import Half
@@ -137,8 +139,8 @@ class TrialBench:
     def metric(self) -> PairedMetric | None:
         """The metric beside the slimmed model's; None where there is none."""
         config = self.task.config
-        if config.score is None:
-            return None
+        if config.score is None or math.isinf(score_of_run(config.score, self._original, self.samples)):
+            return None  # nothing drops from infinity: such a metric is told, and the outputs count
         return PairedMetric(config.score, self._original, self.samples, memory=config.memory // 8)
 
     @cached_property

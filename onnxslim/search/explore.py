@@ -82,7 +82,8 @@ class Explorer:
         self._started = time.perf_counter()
         try:
             self._run()
-            self._take_known()
+            if self.tried[0].measured is not None:
+                self._take_known()
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
 
@@ -98,6 +99,9 @@ class Explorer:
         # What only stores weights is there at once: a first result within seconds.
         first = [axis for axis in self.space.axes if axis.instance.only_stores]
         self._work([(none, None)], [self._asking(axis, 1) for axis in first])
+        if self.tried[0].measured is None:
+            self.stopped = f"the slimmed model could not be measured: {self.tried[0].built.reason}"
+            return
         mildest = tuple(int(axis in first and bool(axis.offers)) for axis in self.space.axes)
         self._work([(mildest, None)] if any(mildest) else [], self._open(EVERY))
         self._work(self.proposals(without=_removes_work), [])
