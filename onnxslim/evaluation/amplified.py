@@ -53,7 +53,7 @@ def bounded_drop(metric: PairedMetric, reference: Run, run: Run, memory: int) ->
         memory: Bytes of outputs that may be kept.
 
     Returns:
-        The drop; its bound is no less than its value, and None where there are too few samples.
+        The drop; its bound is no less than its value, not negative, and None where there are too few samples.
 
     Raises:
         InputError: The metric fails.
@@ -63,4 +63,5 @@ def bounded_drop(metric: PairedMetric, reference: Run, run: Run, memory: int) ->
     far = metric.drop(amplified(reference, kept, FACTOR))
     if here.bound is None or far.bound is None or (far.value == here.value != 0):  # it sees no floats
         return here
-    return replace(here, bound=max(here.value, far.bound / FACTOR))
+    # What a candidate gains on few samples is luck: it pays for nothing.
+    return replace(here, bound=max(0.0, here.value, far.value / FACTOR) + (far.bound - far.value) / FACTOR)
