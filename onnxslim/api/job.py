@@ -79,6 +79,15 @@ def rewrite(
         return _delivered(task, made, output, started)
 
 
+def none_better(front: Front | None) -> str:
+    """Why nothing of a search is the result: what speaks against the model that came nearest to the outputs."""
+    failed = [each for each in (front.trials if front is not None else ()) if each.reason and each.choices]
+    if not failed:
+        return NONE_BETTER
+    nearest = max(failed, key=lambda each: -math.inf if each.measured is None else each.measured.sqnr_db)
+    return f"{NONE_BETTER}: {nearest.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of a job, and what a report says besides.
@@ -136,7 +145,7 @@ class VerbRun:
             tried, dropped, front = found.tried, None, found.front
         if tried is None:
             early = front is not None and front.interrupted
-            kept = replace(base, decision=task.verb.kept, reason=INTERRUPTED_EARLY if early else NONE_BETTER)
+            kept = replace(base, decision=task.verb.kept, reason=INTERRUPTED_EARLY if early else none_better(front))
             kept = finished(task, kept, self.rest)
         elif tried.rejection is None:
             kept = tried.after(base)

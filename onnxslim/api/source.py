@@ -84,7 +84,7 @@ def open_source(
     """
     loaded = load(model, trust_data_dir=trust_data_dir)
     if isinstance(model, ir.Model):
-        loaded = model.clone()
+        loaded = _copied(model)
     frozen = freeze_initializers and bool(defaults(loaded))
     if freeze_initializers or loaded.ir_version < DEFAULTS_IR:
         make_constants(loaded)
@@ -99,6 +99,15 @@ def open_source(
     found = source_of(loaded)
     files = () if found is None else {os.path.realpath(model), *map(str, found.data_files)}
     return Source(loaded, os.fspath(model), sum(map(os.path.getsize, files)), given, claims)
+
+
+def _copied(model: ir.Model) -> ir.Model:
+    """A copy of a caller's model. A clone names nodes that have no name, and may give one that another node has."""
+    made = model.clone()
+    every = (ir.traversal.RecursiveGraphIterator(each.graph) for each in (model, made))
+    for node, twin in zip(*every, strict=True):
+        twin.name = node.name
+    return made
 
 
 def refuse_broken(model: ir.Model, path: str = "") -> tuple[Contradiction, ...]:

@@ -51,7 +51,8 @@ class StoredModel:
         # What is in int8 already is tried in the fewest bits, and by itself: it is not to be left out for the others.
         tried = {name: each.forms()[0] if _is_int8(each) else "int8" for name, each in self.items.items()}
         for int8 in (False, True):
-            some = {name: form for name, form in tried.items() if _is_int8(self.items[name]) == int8}
+            left = {name: each for name, each in self.items.items() if _is_int8(each) == int8}
+            some = {name: tried[name] for name in left}
             deciding = [name for name in some if any(map(lengths.decides, self.items[name].nodes))]
             reason = lengths.change(self.built(some)) if deciding else ""
             for name in deciding if reason else ():
