@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from onnxslim.execution import compare_latency
+from onnxslim.execution import Latency, compare_latency
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "models_zoo" / "data" / "digits_cnn.onnx"
@@ -41,6 +41,9 @@ def write_digit_samples(folder: Path, count: int = 24) -> None:
 
 def shorten_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times with few processes for a short while: no test rests on a verdict."""
-    quick = functools.partial(compare_latency, processes=4, seconds=0.2)
+
+    def quick(*arguments: Any, **options: Any) -> Latency:
+        return compare_latency(*arguments, **options | {"processes": 4, "seconds": 0.2})
+
     monkeypatch.setattr("onnxslim.execution.compare_latency", quick)
     monkeypatch.setattr("onnxslim.api.bench.compare_latency", quick)

@@ -103,8 +103,9 @@ class Explorer:
             self.stopped = f"the slimmed model could not be measured: {self.tried[0].built.reason}"
             return
         mildest = tuple(int(axis in first and bool(axis.offers)) for axis in self.space.axes)
-        self._work([(mildest, None)] if any(mildest) else [], self._open(EVERY))
-        self._work(self.proposals(without=_removes_work), [])
+        self._work([(mildest, None)] if any(mildest) else [], [] if self._late else self._open(EVERY))
+        if not self._late:
+            self._work(self.proposals(without=_removes_work), [])
         self.goal = Goal(self.goal.name, self._best_figures)
         while not self._late and len(self.tried) < MOST:
             proposals, opened = self.proposals(), self._open(CHUNK) if self._early else []
