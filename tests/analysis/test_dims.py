@@ -52,7 +52,10 @@ def test_expressions_have_the_value_and_the_bounds_of_what_they_stand_for(tree: 
     expression, number = built
     assert evaluate(expression, sizes) == number
     assert dims.lower(expression) <= number <= dims.upper(expression)
-    halved = dims.substitute(expression, {"N": 2 * symbol("H")})
+    try:
+        halved = dims.substitute(expression, {"N": 2 * symbol("H")})
+    except ZeroDivisionError:  # a divisor such as N mod 2, which is 0 for every even N
+        return
     if sizes["N"] % 2 == 0:
         assert evaluate(halved, {**sizes, "H": sizes["N"] // 2}) == number
 
