@@ -78,12 +78,20 @@ def command(tool: str, python: str, source: Path, target: Path, options: Row) ->
         python: The Python of this project's environment.
         source: The model.
         target: Where the result goes; a recipe and the folder of the search go beside it.
-        options: ``max_drop``, and for a search ``time`` and ``more`` options.
+        options: ``max_drop``, and for a search ``time``, ``work`` (a folder, None for one beside the result) and
+            ``more`` options.
     """
     given = ["--samples", f"{DEFINED}:samples", "--metric", f"{DEFINED}:metric", "--max-drop", str(options["max_drop"])]
     paths, beside = [str(source), "-o", str(target)], target.parent
     if tool in SEARCHES:
-        search = ["--goal", SEARCHES[tool], "--time", options["time"], "--work", str(beside / "work")]
+        search = [
+            "--goal",
+            SEARCHES[tool],
+            "--time",
+            options["time"],
+            "--work",
+            str(options["work"] or beside / "work"),
+        ]
         words = ["compress", *paths, *given, *search, *options["more"]]
     elif tool in RECIPES:
         (beside / "recipe.toml").write_text(RECIPES[tool])
@@ -103,14 +111,16 @@ def compress(tool: str, python: str, source: Path, root: Path, folder: Path, opt
         source: The model.
         root: Where the samples lie, as `tools.quantize_judge` writes them.
         folder: Empty; holds the result as ``model.onnx``.
-        options: As of `command`, and ``timeout`` in seconds.
+        options: As of `command` without ``work``, ``timeout`` in seconds, and whether all goals ``share`` a journal.
     """
     if tool in PEERS:
         return quantize(tool, python, source, root / "peers", folder, options["timeout"])
     target, progress = folder / "model.onnx", folder / "progress.txt"
     variables = {GIVEN: str(root / "given.pickle")}
     words = command(tool, python, source, target, options)
-    with Watch(folder / "work", progress) as watch:
+    work = root / "work" if options["share"] else None
+    options = {**options, "work": work}
+    with Watch(work or folder / "work", progress) as watch:
         cost = run(OURS, words, target, folder, options["timeout"], variables=variables, progress=progress)
     made = cost.to_json()
     made["command"] = " ".join(["onnxslim", *words[3:]]).replace(f"{folder}/", "")

@@ -1,9 +1,9 @@
 """Anytime search across passes: tables of single choices, a proposal, whole models, corrected tables, and again.
 
 1. Each pass measures what its choices do by themselves (`Pass.offers`): once, for all models of the search.
-2. The best combination that is predicted to keep the limits is built and measured as a whole, beside the one that
-   would be best if predictions err to the good as much as they have so far: two at a time, whatever the number of
-   workers, so that the search is the same on any.
+2. The best combination that is predicted to keep the limits is built and measured as a whole, beside those that are
+   best if predictions err to the good or to the bad as much as they have so far: four at a time, whatever the number
+   of workers, so that the search is the same on any.
 3. What was measured corrects the predictions (`onnxslim.search.space`), and so on, until nothing better is predicted or
    the time is up.
 
@@ -32,6 +32,8 @@ TABLES = 0.6
 """Share of the time within which single offers are asked for."""
 CHUNK, EVERY = 2, 99
 """Offers that are asked for at once, where each goes on from the one before, and elsewhere."""
+ERRORS = (0.0, 1.0, -1.0, 0.5)
+"""What proposals take predictions to err by to the good, in typical errors so far; one proposal for each."""
 GAIN = 0.01
 """Logarithm of the goal by which a proposal must be predicted to be better than the best model so far."""
 ALIKE = 0.02
@@ -136,7 +138,7 @@ class Explorer:
         return OfferRequest(axis, count, Bound(HOPELESS * self.limits.noise, None if drop is None else HOPELESS * drop))
 
     def proposals(self, *, without: Callable[[Pass], bool] = lambda _: False) -> list[tuple[Point, Figures | None]]:
-        """The best points that were not built: by prediction, and if the predictions err to the good.
+        """The best points that were not built: one for each of `ERRORS` of the predictions.
 
         Args:
             without: Passes that are left out of them.
@@ -154,9 +156,10 @@ class Explorer:
                     valued.append((value, point, figures))
         valued.sort(key=lambda each: (-each[0], each[1]))
         found: list[tuple[Point, Figures | None]] = []
-        for judged in (self.space.predict, self.space.optimistic):
+        for errors in ERRORS:
             for _, point, figures in valued:
-                if all(point != other for other, _ in found) and not self.limits.broken(self.figures(judged(point))):
+                judged = self.figures(self.space.predict(point, errors))
+                if all(point != other for other, _ in found) and not self.limits.broken(judged):
                     found.append((point, figures))
                     break
         return found

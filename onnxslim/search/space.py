@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -123,23 +123,24 @@ class Space:
             math.prod(sizes),
         )
 
-    def predict(self, point: Point) -> Effects:
-        """What a point does, by the tables and by what was measured of other points."""
+    def predict(self, point: Point, errors: float = 0.0) -> Effects:
+        """What a point does, by the tables and by what was measured of other points.
+
+        Args:
+            point: Which.
+            errors: Less noise and drop than that, in typical errors of the predictions so far.
+        """
         plain = self.table(point)
         noise, time, size, drop = self._corrections(point)
+        if errors:
+            typical = np.sqrt(self._squares / (1 + len(self._seen)))
+            noise, drop = noise - errors * typical[0], drop - errors * typical[3]
         return Effects(
             max(plain.noise, LEAST_NOISE) * math.exp(noise) if any(point) else 0.0,
             (_drop_of(plain) + SMALL_DROP) * math.exp(drop) - SMALL_DROP,
             plain.time * math.exp(time),
             plain.bytes * math.exp(size),
         )
-
-    def optimistic(self, point: Point) -> Effects:
-        """The prediction, with as much less noise and drop as predictions have erred by so far."""
-        found = self.predict(point)
-        noise, _, _, drop = np.sqrt(self._squares / (1 + len(self._seen)))
-        less = (found.drop + SMALL_DROP) * math.exp(-drop) - SMALL_DROP
-        return replace(found, noise=found.noise * math.exp(-noise), drop=less)
 
     def learn(self, point: Point, found: Effects) -> None:
         """Takes in what was measured of a point."""
