@@ -117,9 +117,8 @@ def compress(tool: str, python: str, source: Path, root: Path, folder: Path, opt
         return quantize(tool, python, source, root / "peers", folder, options["timeout"])
     target, progress = folder / "model.onnx", folder / "progress.txt"
     variables = {GIVEN: str(root / "given.pickle")}
-    words = command(tool, python, source, target, options)
     work = root / "work" if options["share"] else None
-    options = {**options, "work": work}
+    words = command(tool, python, source, target, {**options, "work": work})
     with Watch(work or folder / "work", progress) as watch:
         cost = run(OURS, words, target, folder, options["timeout"], variables=variables, progress=progress)
     made = cost.to_json()
