@@ -143,6 +143,16 @@ custom_ops_option = click.option(
     help="Shared library of custom operators that onnxruntime loads; may be repeated. It is code: it can do anything",
 )
 
+framework_options = chain(
+    click.option("--from", "kind", metavar="KIND", help="Converter of a framework's model  [default: by its form]"),
+    click.option(
+        "--python",
+        type=click.Path(),
+        help="Python, or folder of a venv, that has the framework  [default: the one that runs onnxslim]",
+    ),
+    click.option("--trust-code", is_flag=True, help="Read forms that run code which the file brings, such as pickles"),
+)
+
 recipe_option = click.option("--recipe", type=click.Path(), help="TOML file of [[pass]] tables to run instead")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else")

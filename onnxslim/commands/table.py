@@ -11,6 +11,7 @@ from onnxslim.errors import InputError, did_you_mean
 from onnxslim.version import __version__
 
 VERBS: dict[str, str] = {
+    "convert": "Make an ONNX file of a framework's model, and compare their outputs",
     "slim": "Make a graph smaller without changing what it computes",
     "prune": "Remove channels and refit what reads them, from sample inputs",
     "quantize": "Quantize a model to int8 (static, QDQ) from sample inputs",

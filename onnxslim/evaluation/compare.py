@@ -22,6 +22,7 @@ Kind = Literal[
     "NaN/Inf",
     "value",
     "limit",
+    "random",
 ]
 
 ABSOLUTE, RELATIVE = 1e-5, 1e-4
