@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnxslim.api.bench import bench
     from onnxslim.api.calibrate import calibrate
     from onnxslim.api.compress import compress
+    from onnxslim.api.convert import convert, frameworks
     from onnxslim.api.decode import decode
     from onnxslim.api.inspect import inspect
     from onnxslim.api.prune import prune
@@ -49,7 +50,9 @@ __all__ = [
     "bench",
     "calibrate",
     "compress",
+    "convert",
     "decode",
+    "frameworks",
     "inspect",
     "load",
     "prune",
@@ -80,6 +83,8 @@ __getattr__ = lazy_exports(
         "bench": ".api.bench",
         "calibrate": ".api.calibrate",
         "compress": ".api.compress",
+        "convert": ".api.convert",
+        "frameworks": ".api.convert",
         "decode": ".api.decode",
         "inspect": ".api.inspect",
         "load": ".graph",

@@ -68,8 +68,8 @@ def _bench(
     progress: Callable[[str], None],
     how: Mapping[str, Any],
 ) -> Latency:
-    first = open_source(a, **how)
-    second = first if b is None else open_source(b, **how)
+    first = open_source(a, samples=samples, **how)
+    second = first if b is None else open_source(b, samples=samples, **how)
     found = open_samples(samples, first.model)
     feeds = random_feeds(first.model, enough=1) if found is None else feeds_of(found, TIMED)
     for source in (first, second):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from onnxslim import calibration
 from onnxslim.api.source import AnyModel, AnySamples, Source, check_output, open_samples, open_source
@@ -53,7 +54,8 @@ def calibrate(
         CheckFailed: The model fails on a sample.
     """
     with operators_from(custom_op_library):
-        source = open_source(model, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
+        how: dict[str, Any] = {"trust_data_dir": trust_data_dir, "freeze_initializers": freeze_initializers}
+        source = open_source(model, samples=samples, **how)
         return _calibrate(source, output, samples, all_samples, memory, threads, progress)
 
 

@@ -215,6 +215,7 @@ def _delivered(task: Task, made: Verdict, output: str | os.PathLike[str] | None,
         machine=machine(),
         recipe=recipe,
         front=made.front,
+        converted=source.converted,
         layers=layers,
         **files,
     )

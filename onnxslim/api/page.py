@@ -99,7 +99,7 @@ def save_comparison(
         found: Further fields of the report.
     """
     how: dict[str, Any] = {"trust_data_dir": trust_data_dir, "freeze_initializers": freeze_initializers}
-    first, second = (open_source(model, **how) for model in models)
+    first, second = (open_source(model, samples=samples, **how) for model in models)
     given = open_samples(samples, first.model)
     feeds = [] if given is None else typical(feeds_of(given, FEEDS), FEEDS)
     Report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnxslim import execution
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
@@ -106,10 +106,9 @@ def score(
     if min_score is not None and math.isnan(min_score):
         raise InputError("min_score is not a number", mend="give a score of the metric")
     with execution.operators_from(custom_op_library):
+        how: dict[str, Any] = {"trust_data_dir": trust_data_dir, "freeze_initializers": freeze_initializers}
         first, *others = (
-            open_source(each, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers).model
-            for each in (model, reference)
-            if each is not None
+            open_source(each, samples=samples, **how).model for each in (model, reference) if each is not None
         )
         runs = [execution.open_session(each, threads=threads).run for each in (first, *others)]
         found = open_samples(samples, first, labels)

@@ -15,7 +15,10 @@ import onnx_ir as ir
 from onnxslim import execution
 from onnxslim.analysis.facts import Contradiction
 from onnxslim.analysis.validity import examine
+from onnxslim.api.convert import converted_source
 from onnxslim.calibration import Statistics
+from onnxslim.converters.converted import Converted
+from onnxslim.converters.detect import is_foreign
 from onnxslim.errors import CannotRun, InputError
 from onnxslim.execution import Port
 from onnxslim.graph import load, same_file
@@ -49,6 +52,8 @@ class Source:
     given: AnyModel
     false_claims: tuple[Contradiction, ...] = ()
     """Shapes that the file declares and that cannot be true."""
+    converted: Converted | None = None
+    """How a framework's model became this one; None for what was an ONNX file."""
 
     def original(self) -> Bytes | None:
         """The very bytes that came in; None for an ``onnx_ir.Model``, and where they are no single file."""
@@ -66,22 +71,34 @@ class Source:
     @property
     def facts(self) -> ModelFacts:
         """The model in numbers."""
-        return describe(self.model, self.path, self.bytes)
+        return describe(self.model, self.path or (self.converted.source if self.converted else None), self.bytes)
 
 
 def open_source(
-    model: AnyModel, *, trust_data_dir: str | os.PathLike[str] | None = None, freeze_initializers: bool = False
+    model: AnyModel,
+    *,
+    trust_data_dir: str | os.PathLike[str] | None = None,
+    freeze_initializers: bool = False,
+    samples: AnySamples | None = None,
 ) -> Source:
     """Loads a model from any of its forms; a proto or an onnx_ir.Model of the caller's is not changed.
 
     Args:
-        model: The model.
+        model: The model. What is no ONNX file but a framework's is converted (`onnxslim.api.convert.frameworks`).
         trust_data_dir: Where external data may lie besides the model's folder.
         freeze_initializers: Whether initializers that are inputs too are constants.
+        samples: What a conversion is checked on.
 
     Raises:
-        InputError: As ``onnxslim.load`` does.
+        InputError: As ``onnxslim.load`` does, and ``onnxslim.convert``.
+        CheckFailed: A conversion computes something else than the framework.
     """
+    if isinstance(model, str | os.PathLike) and is_foreign(model):
+        made = converted_source(model, samples)
+        loaded = made.load()
+        claims = refuse_broken(loaded, os.fspath(model))
+        given: AnyModel = made.data or made.path
+        return Source(loaded, None, made.report.size, given, claims, made.report)
     loaded = load(model, trust_data_dir=trust_data_dir)
     if isinstance(model, ir.Model):
         loaded = _copied(model)
@@ -203,6 +220,8 @@ def check_output(
     if where == "":
         raise InputError("the output's path is empty", mend="name a file")
     check_writable(output)
+    if source.converted is not None and same_file(source.converted.source, output):
+        raise InputError("the output is the input", where=where, mend="name another output")
     loaded = source_of(source.model)
     for data in loaded.data_files if loaded is not None else ():
         if same_file(data, output):

@@ -83,7 +83,12 @@ def open_task(
     """
     passes = _complete(passes, config.checked())
     _refuse_after_packing(passes)
-    source = open_source(model, trust_data_dir=config.trust_data_dir, freeze_initializers=config.freeze_initializers)
+    source = open_source(
+        model,
+        trust_data_dir=config.trust_data_dir,
+        freeze_initializers=config.freeze_initializers,
+        samples=config.samples,
+    )
     facts = source.facts
     given: dict[str, object] = {
         "samples": config.samples,

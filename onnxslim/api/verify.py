@@ -134,7 +134,7 @@ def verify(
     _refuse(limits, min_sqnr, samples=samples is not None, labels=labels is not None, metric=metric is not None)
     with operators_from(custom_op_library):
         first, second = (
-            open_source(each, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers)
+            open_source(each, trust_data_dir=trust_data_dir, freeze_initializers=freeze_initializers, samples=samples)
             for each in (reference, candidate)
         )
         found = open_samples(samples, first.model, labels)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 )
 @options.run_options("trust_data_dir")
 @options.custom_ops_option
+@options.framework_options
 @options.run_options("freeze_initializers", "threads", "report")
 @options.json_option
 @options.quiet_option

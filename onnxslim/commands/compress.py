@@ -81,6 +81,7 @@ search_options = options.chain(
 @options.pass_options("store")
 @options.run_options("verify", "must_verify", "bench", "target", "ops", "trust_data_dir")
 @options.custom_ops_option
+@options.framework_options
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def compress(recipe: str | None, **arguments: Any) -> int:
@@ -91,8 +92,9 @@ def compress(recipe: str | None, **arguments: Any) -> int:
     that chose nothing. IN may be a folder of models, and -o one for the results: each model has its own search.
     """
     from onnxslim.api.compress import compress as run
+    from onnxslim.converters.detect import is_foreign
 
-    if os.path.isdir(arguments["model"]):
+    if os.path.isdir(arguments["model"]) and not is_foreign(arguments["model"]):
         return _folder(recipe, arguments)
     given = {name: options.take_pass_options(arguments, name) for name in ("quantize", "store")}
     search = {name: value for name in SEARCH_OPTIONS if (value := arguments.pop(name)) is not None}

@@ -16,7 +16,7 @@ from onnxslim.errors import InputError
 @click.argument("source", type=click.Path(), required=False)
 @click.option("-o", "--output", type=click.Path(), help="Where the ONNX file goes")
 @click.option("--list", "listed", is_flag=True, help="List the converters, and what the environment has of each")
-@options.framework_options
+@options.convert_options
 @click.option("--opset", type=click.IntRange(min=7), metavar="N", help="Opset  [default: the exporter's own]")
 @click.option(
     "--dynamic",
@@ -47,18 +47,18 @@ def convert(source: str | None, output: str | None, listed: bool, as_json: bool,
 
     arguments |= {"threads": 1, "trust_data_dir": None, "freeze_initializers": False}
     samples = take_samples(arguments, source)
-    given = {name: arguments[name] for name in ("kind", "python", "trust_code", "opset", "dynamic", "exporter")}
+    given = {name: arguments[name] for name in ("source_kind", "python", "trust_code", "opset", "dynamic", "exporter")}
     with progress(quiet or as_json) as say:
         found = run(source, output, samples=samples, progress=say, **given)
     if as_json:
-        from onnxslim.report import envelope
+        from onnxslim.report import envelope, plain
 
-        print_json(envelope("convert", **found.to_json()))
+        print_json(envelope("convert", **plain(found.report)))
     elif not quiet:
         from onnxslim.report.conversion import document_of_conversion
         from onnxslim.report.terminal import print_document
 
-        print_document(document_of_conversion(found), console())
+        print_document(document_of_conversion(found.report), console())
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from onnxslim.converters.detect import is_foreign
 from onnxslim.errors import InputError
 from onnxslim.pipeline.config import RunConfig
 
@@ -143,8 +145,10 @@ custom_ops_option = click.option(
     help="Shared library of custom operators that onnxruntime loads; may be repeated. It is code: it can do anything",
 )
 
-framework_options = chain(
-    click.option("--from", "kind", metavar="KIND", help="Converter of a framework's model  [default: by its form]"),
+convert_options = chain(
+    click.option(
+        "--from", "source_kind", metavar="KIND", help="Converter of a framework's model  [default: by its form]"
+    ),
     click.option(
         "--python",
         type=click.Path(),
@@ -152,6 +156,27 @@ framework_options = chain(
     ),
     click.option("--trust-code", is_flag=True, help="Read forms that run code which the file brings, such as pickles"),
 )
+
+
+def framework_options(function: F, /) -> F:
+    """Adds how a model is converted that is no ONNX file: for as long as the command runs."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **arguments: Any) -> Any:
+        from onnxslim.api.convert import frameworks
+
+        how = {name: arguments.pop(name) for name in ("source_kind", "python", "trust_code")}
+        silent = arguments.get("quiet") or arguments.get("as_json")
+        with frameworks(**how, progress=(lambda _: None) if silent else _say):
+            return function(*args, **arguments)
+
+    return convert_options(run)  # type: ignore[return-value]
+
+
+def _say(text: str) -> None:
+    """Progress of a conversion, which comes before a verb's own."""
+    click.echo(f"onnxslim: {text}", err=True)
+
 
 recipe_option = click.option("--recipe", type=click.Path(), help="TOML file of [[pass]] tables to run instead")
 
@@ -175,9 +200,12 @@ def output_path(model: str, output: str | None, in_place: bool) -> str:
     """Where the result goes.
 
     Raises:
-        InputError: Neither ``-o`` nor ``--in-place`` was given, both name different files, or the output is ``-``.
+        InputError: Neither ``-o`` nor ``--in-place`` was given, both name different files, the output is ``-``, or a
+            framework's model would be replaced.
     """
     refuse_stdout(output)
+    if in_place and is_foreign(model):
+        raise InputError("a framework's model is not replaced", where=model, mend="name the ONNX file with -o")
     if in_place and output is not None and os.path.realpath(output) != os.path.realpath(model):
         raise InputError(
             "--in-place replaces the input, and -o names another file", where=output, mend="give one of the two"

@@ -19,6 +19,7 @@ from onnxslim.commands.samples import samples_options
 @options.pass_options("prune")
 @options.run_options("verify", "must_verify", "bench", "trust_data_dir")
 @options.custom_ops_option
+@options.framework_options
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def prune(**arguments: Any) -> int:

@@ -128,10 +128,10 @@ def take_samples(arguments: dict[str, Any], model: str) -> Samples | str | None:
 
 
 def _session(arguments: dict[str, Any], model: str) -> Session:
+    from onnxslim.api.source import open_source
     from onnxslim.execution import open_session
-    from onnxslim.graph import load
 
-    return open_session(load(model, **how_to_load(arguments)), threads=arguments["threads"])
+    return open_session(open_source(model, **how_to_load(arguments)).model, threads=arguments["threads"])
 
 
 def how_to_load(arguments: dict[str, Any]) -> dict[str, Any]:

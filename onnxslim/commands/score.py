@@ -28,6 +28,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 )
 @options.run_options("trust_data_dir")
 @options.custom_ops_option
+@options.framework_options
 @options.run_options("freeze_initializers", "threads")
 @options.json_option
 @options.quiet_option

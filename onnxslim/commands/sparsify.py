@@ -20,6 +20,7 @@ from onnxslim.commands.samples import samples_options
 @options.pass_options("encode")
 @options.run_options("verify", "must_verify", "bench", "ops", "trust_data_dir")
 @options.custom_ops_option
+@options.framework_options
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def sparsify(**arguments: Any) -> int:

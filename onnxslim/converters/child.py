@@ -51,12 +51,14 @@ class ChildFramework:
     Args:
         detected: The source.
         python: The interpreter of the framework's environment; None for this one.
+        trust_code: Whether code that the source brings may run.
 
     Raises:
         SetupError: There is no such interpreter.
     """
 
-    def __init__(self, detected: Detected, python: str | None = None) -> None:
+    def __init__(self, detected: Detected, python: str | None = None, *, trust_code: bool = False) -> None:
+        self._trust_code = trust_code
         self.detected = detected
         self.python = interpreter(python)
         self.framework = ""
@@ -124,6 +126,7 @@ class ChildFramework:
             source=self.detected.source if self.detected.form.name == OBJECT else os.path.abspath(self.detected.source),
             form=self.detected.form.name,
             example=self._written(example) if example else "",
+            trust_code=self._trust_code,
         )
         self.framework, self.narrows, self.notes = made["framework"], made["narrows"], list(made["notes"])
 

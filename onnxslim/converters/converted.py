@@ -1,15 +1,11 @@
-"""The result of a conversion."""
+"""What a report says of a conversion, as plain data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-import onnx_ir as ir
+from dataclasses import dataclass
 
 from onnxslim.converters.expectations import Expected
 from onnxslim.evaluation.findings import Parity
-from onnxslim.graph import load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +22,6 @@ class Converted:
         size: Bytes of the ONNX file, external data included.
         seconds: That it took.
         output: Where it was written; None where it was not.
-        data: The file; empty where it takes more than one.
     """
 
     source: str
@@ -38,16 +33,6 @@ class Converted:
     size: int
     seconds: float
     output: str | None = None
-    data: bytes = field(default=b"", repr=False)
-
-    @property
-    def model(self) -> ir.Model:
-        """The graph."""
-        return load(self.data or self.output or b"")
 
     def __str__(self) -> str:
-        return f"converted from {self.framework} by {self.exporter}, outputs compared: {self.parity}"
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the file."""
-        return {name: value for name, value in vars(self).items() if name != "data"}
+        return f"converted from {self.framework} by {self.exporter}; compared with the framework: {self.parity}"

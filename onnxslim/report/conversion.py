@@ -33,8 +33,8 @@ def document_of_conversion(found: Converted) -> Document:
 def conversion_blocks(found: Converted) -> Iterator[Block]:
     """The same as blocks of a section."""
     yield Line(f"converted from {found.framework} by {found.exporter}", Tone.STRONG)
-    yield Line(f"{found.source} -> {found.output or 'nothing written'}: {size(found.size)}")
-    yield Line(f"outputs compared with the framework's: {found.parity}", Tone.GOOD)
+    yield Line(f"{found.source} -> {found.output or 'ONNX'}: {size(found.size)}")
+    yield Line(f"compared with the framework's outputs: {found.parity}", Tone.GOOD)
     yield Listing(Line("inputs that the graph expects:"), tuple(Line(str(each)) for each in found.inputs))
     for note in found.notes:
         yield Line(f"note: {note}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.blocks import Block, DataTable, Document, Line, Listing, Section, Tone, document
+from onnxslim.report.conversion import conversion_blocks
 from onnxslim.report.front_table import front_blocks
 from onnxslim.report.side_by_side import column_of, side_by_side
 from onnxslim.report.steps import step_blocks
@@ -37,6 +38,7 @@ def document_of(report: Account, explain: bool = False) -> Document:
     """
     return document(
         Section("verdict", tuple(_verdict(report))),
+        Section("source", () if report.converted is None else tuple(conversion_blocks(report.converted))),
         Section("files", tuple(_files(report))),
         Section("models", tuple(_models(report))),
         Section("checks", tuple(_checks(report))),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from onnxslim.converters.converted import Converted
     from onnxslim.evaluation import Parity
     from onnxslim.execution import Latency
     from onnxslim.pipeline import Guilty, Step
@@ -80,6 +81,7 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     ``target`` is the machine that the result is for, where that is not this one; the speed is not measured then.
     ``recipe`` is the pipeline as TOML, every option resolved.
     ``machine`` is what measured: processor, CPUs and system.
+    ``converted`` says how a framework's model became the input; None for an ONNX file.
     ``front`` is what a search across passes has tried; None where there was none.
     ``layers`` is both models layer by layer; None unless a report was to be written.
     ``files`` are those that were written. Where a model was replaced, its old data files are in ``removed_files``, or
@@ -102,6 +104,7 @@ class Account(Record, Decision):  # the fields of the last base come first, in J
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
+    converted: Converted | None = None
     front: Front | None = None
     layers: Layers | None = None
     files: Sequence[WrittenFile] = ()

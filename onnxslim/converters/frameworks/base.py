@@ -45,6 +45,7 @@ class Request:
         example: Arrays of one sample by input name, where the user gave samples; a name that is a number is a place.
         loaded: The object itself, where the caller has it in this process.
         arguments: Its example arguments, as the framework takes them.
+        trust_code: Whether code that the source brings may run.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Request:
     example: Feed = field(default_factory=dict)
     loaded: Any = None
     arguments: Any = None
+    trust_code: bool = False
 
 
 @dataclass

@@ -50,9 +50,9 @@ class Child:
         except (Exception, SystemExit) as error:
             return {"error": {"what": "", "why": base.last_line(error), "mend": "", "code": 2}}
 
-    def _load(self, module: str, source: str, form: str, example: str) -> dict[str, Any]:
+    def _load(self, module: str, source: str, form: str, example: str, trust_code: bool) -> dict[str, Any]:
         arrays = read(example) if example else {}
-        request = self._base.Request(source, form, arrays)
+        request = self._base.Request(source, form, arrays, trust_code=trust_code)
         if form == "module:object":
             request.loaded = self._base.import_object(source)
             kinds = self._import("kinds")
