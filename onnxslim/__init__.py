@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from onnxslim.api.bench import bench
     from onnxslim.api.calibrate import calibrate
     from onnxslim.api.compress import compress
-    from onnxslim.api.convert import convert, frameworks
+    from onnxslim.api.convert import convert
     from onnxslim.api.decode import decode
+    from onnxslim.api.export import export
+    from onnxslim.api.frameworks import frameworks
     from onnxslim.api.inspect import inspect
     from onnxslim.api.prune import prune
     from onnxslim.api.quantize import quantize
+    from onnxslim.api.record import record
     from onnxslim.api.result import Result
     from onnxslim.api.score import score
     from onnxslim.api.sparsify import sparsify
@@ -52,11 +55,13 @@ __all__ = [
     "compress",
     "convert",
     "decode",
+    "export",
     "frameworks",
     "inspect",
     "load",
     "prune",
     "quantize",
+    "record",
     "register_fusion_pattern",
     "save",
     "score",
@@ -84,12 +89,14 @@ __getattr__ = lazy_exports(
         "calibrate": ".api.calibrate",
         "compress": ".api.compress",
         "convert": ".api.convert",
-        "frameworks": ".api.convert",
+        "export": ".api.export",
+        "frameworks": ".api.frameworks",
         "decode": ".api.decode",
         "inspect": ".api.inspect",
         "load": ".graph",
         "prune": ".api.prune",
         "quantize": ".api.quantize",
+        "record": ".api.record",
         "register_fusion_pattern": ".compat.patterns",
         "save": ".graph",
         "score": ".api.score",

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from onnxslim.converters.blame import first_difference
+from onnxslim.converters.checked import checked, first_of, inputs_for, report_on
 from onnxslim.converters.child import ChildFramework
 from onnxslim.converters.converted import Converted
 from onnxslim.converters.detect import detect
-from onnxslim.converters.expectations import expected_inputs
-from onnxslim.converters.inputs import Axes, parse_axes, resembling
-from onnxslim.converters.verify import Framework, verified
-from onnxslim.errors import CheckFailed, InputError, did_you_mean
-from onnxslim.execution import Port, open_isolated, random_feeds
+from onnxslim.converters.inputs import Axes, parse_axes
+from onnxslim.errors import InputError, did_you_mean
 from onnxslim.graph import atomic_write, load, save
 from onnxslim.graph.atomic import check_writable
-from onnxslim.samples import load_samples
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from onnxslim.evaluation.findings import Evidence, Parity
-    from onnxslim.execution import Feed
     from onnxslim.samples.sources import SampleSource
 
-COMPARED = 16
-"""Samples that are compared, at most."""
 TRUST = "give --trust-code (trust_code=True) if you trust who made it"
 
 
@@ -134,28 +123,49 @@ def convert(
     return ConvertResult(load(output), replace(made.report, output=os.fspath(output)))
 
 
+class Folder:
+    """A temporary folder that is gone when nothing refers to this any more.
+
+    Attributes:
+        path: Of the folder.
+    """
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix="onnxslim-")
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    @property
+    def model(self) -> str:
+        """Path of the ONNX file in it."""
+        return os.path.join(self.path, "model.onnx")
+
+
 @dataclass(eq=False)
 class ConvertedFile:
     """A file that a conversion made, in a temporary folder that lives as long as this does.
 
     Attributes:
-        path: Of the ONNX file.
+        folder: Where it lies.
         report: On the conversion.
     """
 
-    path: str
+    folder: Folder
     report: Converted
-    _folder: tempfile.TemporaryDirectory[str]
+
+    @property
+    def path(self) -> str:
+        """Of the ONNX file."""
+        return self.folder.model
 
     @property
     def data(self) -> bytes | None:
         """The file; None where there are others beside it."""
-        return Path(self.path).read_bytes() if len(os.listdir(self._folder.name)) == 1 else None
+        return Path(self.path).read_bytes() if len(os.listdir(self.folder.path)) == 1 else None
 
     def load(self) -> ir.Model:
         """The model; files of weights beside it must outlive it, so it keeps the folder."""
         model = load(self.data or self.path)
-        model.meta["onnxslim.folder"] = self._folder
+        model.meta["onnxslim.folder"] = self.folder
         return model
 
 
@@ -171,8 +181,8 @@ def converted_file(
     if detected.form.danger and not how.trust_code:
         danger = f"loading a {detected.form} file can run any code"
         raise InputError(danger, where=detected.source, why=detected.form.danger, mend=TRUST)
-    folder = tempfile.TemporaryDirectory(prefix="onnxslim-", ignore_cleanup_errors=True)
-    path = os.path.join(folder.name, "model.onnx")
+    folder = Folder()
+    path = folder.model
     with ChildFramework(detected, how.python, trust_code=how.trust_code) as child:
         progress(f"load {detected.source} in {child.python}")
         child.load(None if samples is None else first_of(samples))
@@ -181,120 +191,7 @@ def converted_file(
         progress("compare outputs")
         feeds, evidence = inputs_for(path, samples, child.example)
         parity = checked(child, path, feeds, evidence, how.axes, source=detected.source)
-    report = Converted(
-        source=detected.source,
-        framework=child.framework,
-        exporter=exporter,
-        parity=parity,
-        inputs=tuple(expected_inputs(load(path), list(feeds))),
-        notes=(*child.notes, *notes, *parity.notes),
-        size=sum(each.stat().st_size for each in Path(folder.name).iterdir()),
-        seconds=time.perf_counter() - started,
+    seconds = time.perf_counter() - started
+    return ConvertedFile(
+        folder, report_on(child, detected.source, exporter, parity, path, feeds, notes, seconds=seconds)
     )
-    return ConvertedFile(path, report, folder)
-
-
-def first_of(samples: SampleSource) -> dict[str, np.ndarray] | None:
-    """The arrays of the first sample, before anything is known of the model: one without a name has the name ``0``.
-
-    Returns:
-        None where samples cannot be read without the model's inputs, such as images of no size.
-    """
-    for inputs in (None, (Port("0", None, (), ""),)):
-        with contextlib.suppress(InputError):  # what is wrong with them is said when they are read for the file
-            first = next(iter(load_samples(samples, inputs=inputs)), None)
-            return None if first is None else {name: np.asarray(value) for name, value in first.feed.items()}
-    return None
-
-
-def inputs_for(
-    path: str, samples: SampleSource | None, example: Callable[[], Feed | None]
-) -> tuple[list[Feed], Evidence]:
-    """What a framework and its file are compared on: samples, else an example and what resembles it, else random."""
-    if samples is not None:
-        ports = open_isolated(path, optimize=False).inputs
-        found = load_samples(samples, inputs=ports)
-        return [sample.feed for sample in itertools.islice(found, COMPARED)], "samples"
-    known = example()
-    if known is not None:
-        return resembling(known), "random inputs"
-    return random_feeds(load(path), enough=3), "random inputs"
-
-
-def checked(
-    framework: Framework, path: str, feeds: Sequence[Feed], evidence: Evidence, asked: Axes, *, source: str
-) -> Parity:
-    """The comparison, if it finds no difference.
-
-    Raises:
-        CheckFailed: The file computes something else; the message names the first operation that differs, where the
-            framework lets us look.
-    """
-    found = verified(framework, path, feeds, evidence=evidence, asked=asked)
-    if found.passed:
-        return found
-    if any(each.kind == "random" for each in found.differences):
-        raise CheckFailed(
-            "the model gives other outputs on every run, so they cannot be compared",
-            where=source,
-            why="something random, such as dropout, is on",
-            mend="call eval() on the model, or leave the random operation out for the export",
-        )
-    blamed = None
-    if any(each.kind in ("value", "shape", "NaN/Inf") and each.output for each in found.differences):
-        steps = framework.trace(dict(feeds[0]))
-        blamed = None if steps is None else first_difference(steps, path, feeds[0])
-    raise CheckFailed(
-        "the exported file does not compute what the framework computes",
-        where=source,
-        why=f"{found}" + ("" if blamed is None else f"; {blamed}"),
-        mend="try another --exporter or --opset, or rewrite that part of the model",
-    )
-
-
-@dataclass(eq=False)
-class _Frameworks:
-    """How sources are converted while a block runs.
-
-    The last one is kept: it is read twice where images are to be made for its inputs.
-    """
-
-    options: ConvertOptions
-    key: object = None
-    made: ConvertedFile | None = None
-    progress: Callable[[str], None] = field(default=lambda _: None)
-
-    def convert(self, source: str | os.PathLike[str], samples: SampleSource | None) -> ConvertedFile:
-        text = os.fspath(source)
-        key = os.path.realpath(text), os.path.getmtime(text) if os.path.exists(text) else None
-        if self.made is None or key != self.key:
-            self.key, self.made = key, converted_file(source, samples, self.options, self.progress)
-        return self.made
-
-
-_frameworks: ContextVar[_Frameworks | None] = ContextVar("frameworks", default=None)
-
-
-@contextlib.contextmanager
-def frameworks(**options: Any) -> Iterator[None]:
-    """How verbs convert sources that are no ONNX files while the block runs; without it, with this interpreter.
-
-    ``with onnxslim.frameworks(python="torch-venv"): onnxslim.compress("mine:build", ...)``
-
-    Args:
-        options: Fields of `ConvertOptions`, and ``progress``.
-
-    Raises:
-        InputError: A name is none of these.
-    """
-    progress = options.pop("progress", lambda _: None)
-    token = _frameworks.set(_Frameworks(ConvertOptions.of(options), progress=progress))
-    try:
-        yield
-    finally:
-        _frameworks.reset(token)
-
-
-def converted_source(source: str | os.PathLike[str], samples: SampleSource | None) -> ConvertedFile:
-    """A source as the block of `frameworks` wants it converted; see `convert` for what it raises."""
-    return (_frameworks.get() or _Frameworks(ConvertOptions())).convert(source, samples)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +17,8 @@ import onnx_ir as ir
 from onnxslim import execution
 from onnxslim.analysis.facts import Contradiction
 from onnxslim.analysis.validity import examine
-from onnxslim.api.convert import converted_source
+from onnxslim.api.convert import ConvertedFile
+from onnxslim.api.frameworks import converted_source
 from onnxslim.calibration import Statistics
 from onnxslim.converters.converted import Converted
 from onnxslim.converters.detect import is_foreign
@@ -74,6 +77,19 @@ class Source:
         return describe(self.model, self.path or (self.converted.source if self.converted else None), self.bytes)
 
 
+_exported: ContextVar[ConvertedFile | None] = ContextVar("exported", default=None)
+
+
+@contextlib.contextmanager
+def given_as(made: ConvertedFile) -> Iterator[None]:
+    """Has verbs know, while the block runs, that the file of a conversion comes from a framework."""
+    token = _exported.set(made)
+    try:
+        yield
+    finally:
+        _exported.reset(token)
+
+
 def open_source(
     model: AnyModel,
     *,
@@ -93,8 +109,9 @@ def open_source(
         InputError: As ``onnxslim.load`` does, and ``onnxslim.convert``.
         CheckFailed: A conversion computes something else than the framework.
     """
-    if isinstance(model, str | os.PathLike) and is_foreign(model):
-        made = converted_source(model, samples)
+    exported = _exported.get()
+    if isinstance(model, str | os.PathLike) and ((exported and model == exported.path) or is_foreign(model)):
+        made = exported if exported and model == exported.path else converted_source(model, samples)
         loaded = made.load()
         claims = refuse_broken(loaded, os.fspath(model))
         given: AnyModel = made.data or made.path

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import framework_options
 from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import how_to_load, samples_options, take_samples
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 )
 @options.run_options("trust_data_dir")
 @options.custom_ops_option
-@options.framework_options
+@framework_options
 @options.run_options("freeze_initializers", "threads", "report")
 @options.json_option
 @options.quiet_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import framework_options
 from onnxslim.commands.lossy import carry_out
 from onnxslim.commands.samples import samples_options
 from onnxslim.errors import InputError
@@ -81,7 +82,7 @@ search_options = options.chain(
 @options.pass_options("store")
 @options.run_options("verify", "must_verify", "bench", "target", "ops", "trust_data_dir")
 @options.custom_ops_option
-@options.framework_options
+@framework_options
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def compress(recipe: str | None, **arguments: Any) -> int:

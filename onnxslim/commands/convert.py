@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import convert_options
 from onnxslim.commands.output import console, print_json, progress
 from onnxslim.commands.samples import samples_options, take_samples
 from onnxslim.errors import InputError
@@ -16,7 +17,7 @@ from onnxslim.errors import InputError
 @click.argument("source", type=click.Path(), required=False)
 @click.option("-o", "--output", type=click.Path(), help="Where the ONNX file goes")
 @click.option("--list", "listed", is_flag=True, help="List the converters, and what the environment has of each")
-@options.convert_options
+@convert_options
 @click.option("--opset", type=click.IntRange(min=7), metavar="N", help="Opset  [default: the exporter's own]")
 @click.option(
     "--dynamic",

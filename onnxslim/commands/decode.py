@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import framework_options
 from onnxslim.commands.output import progress, show
 
 
@@ -15,7 +16,7 @@ from onnxslim.commands.output import progress, show
 @options.output_options
 @options.run_options("verify", "must_verify", "trust_data_dir")
 @options.custom_ops_option
-@options.framework_options
+@framework_options
 @options.run_options("freeze_initializers", "threads")
 @options.report_options
 def decode(

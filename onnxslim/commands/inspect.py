@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import framework_options
 from onnxslim.commands.output import console, print_json
 
 
@@ -15,7 +16,7 @@ from onnxslim.commands.output import console, print_json
 @click.option("--text", is_flag=True, help="Print the graph as text instead")
 @click.option("--weights", is_flag=True, help="Read the weights: zeros, values, and bytes by encoding")
 @options.run_options("trust_data_dir", "freeze_initializers")
-@options.framework_options
+@framework_options
 @options.json_option
 def inspect(model: str, text: bool, weights: bool, as_json: bool, **how: Any) -> int:
     """Show what a model is made of: size, inputs and outputs, opsets, operators, weights.

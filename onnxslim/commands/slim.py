@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import framework_options
 from onnxslim.commands.output import progress, show
 from onnxslim.commands.samples import samples_options, take_samples
 
@@ -19,7 +20,7 @@ from onnxslim.commands.samples import samples_options, take_samples
 @options.pass_options("slim")
 @options.run_options("verify", "must_verify", "ops", "trust_data_dir")
 @options.custom_ops_option
-@options.framework_options
+@framework_options
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def slim(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onnxslim.commands import options
+from onnxslim.commands.frameworks import framework_options
 from onnxslim.commands.lossy import carry_out
 from onnxslim.commands.samples import samples_options
 
@@ -20,7 +21,7 @@ from onnxslim.commands.samples import samples_options
 @options.pass_options("encode")
 @options.run_options("verify", "must_verify", "bench", "ops", "trust_data_dir")
 @options.custom_ops_option
-@options.framework_options
+@framework_options
 @options.run_options("freeze_initializers", "threads", "memory")
 @options.report_options
 def sparsify(**arguments: Any) -> int:

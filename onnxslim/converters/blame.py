@@ -35,9 +35,9 @@ class Blamed:
     node: str
 
     def __str__(self) -> str:
-        node = f", node {self.node} of the file" if self.node else ""
-        before = f"; {self.before} before it agrees" if self.before else ""
-        return f"the first operation that differs is {self.step}{node}{before}"
+        node = f", {self.node} in the file" if self.node else ""
+        before = f"{self.before} before it agrees" if self.before else "nothing before it could be compared"
+        return f"the first operation that differs is {self.step}{node}; {before}"
 
 
 def first_difference(steps: Sequence[TracedStep], path: str, feed: Feed) -> Blamed | None:
@@ -51,17 +51,17 @@ def first_difference(steps: Sequence[TracedStep], path: str, feed: Feed) -> Blam
         feed: What both were run on.
 
     Returns:
-        None where every step, or none, is found in the file.
+        None where every step is found in the file.
     """
     model = load(path)
     agrees = agreeing(steps, _values(model, feed))
     reaches = _reaching(steps, agrees)
     differing = next((place for place, _ in enumerate(steps) if not agrees[place] and not reaches[place]), None)
-    if differing is None or not any(agrees):
+    if differing is None:
         return None
     before = next((steps[place].name for place in range(differing - 1, -1, -1) if agrees[place]), "")
     maker = next((node for node in model.graph if steps[differing].value in _names(node)), None)
-    node = "" if maker is None else f"{maker.name!r} ({maker.op_type})"
+    node = "" if maker is None else f"{maker.op_type} {maker.name or maker.outputs[0].name!r}"
     return Blamed(steps[differing].name, before, node)
 
 

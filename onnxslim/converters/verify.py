@@ -28,6 +28,10 @@ class Framework(Protocol):
     def narrows(self) -> bool:
         """Whether the exporter computes in float32 what the framework computes in float64, by its documentation."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of how it was loaded."""
+
     def run(self, feed: Feed) -> list[tuple[str, np.ndarray]]:
         """Outputs by name, in the order of the export's."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ import torch
 from torch.utils import _pytree
 
 from .base import Exported, ExportOptions, Feed, Refused, Request, Step, by_name, last_line
+from .pytorch_trace import array_of, traced_graph, traced_modules
 
 DYNAMO, TORCHSCRIPT = "dynamo", "torchscript"
-TRACED = 1 << 30
-"""Bytes of inner values that a trace keeps, about."""
 
 
 class PyTorchModel:
@@ -46,7 +45,7 @@ class PyTorchModel:
 
     def example(self) -> Feed | None:
         """The example arguments."""
-        return {name: _array(self._leaves[place]) for name, place in zip(self.names, self._places, strict=True)}
+        return {name: array_of(self._leaves[place]) for name, place in zip(self.names, self._places, strict=True)}
 
     def export(self, options: ExportOptions) -> Exported:
         """By the exporter that is asked for; else by the new one, and where that fails by the old one."""
@@ -76,7 +75,7 @@ class PyTorchModel:
         raise AssertionError("one of the ways returned or raised")
 
     def _export(self, options: ExportOptions, *, dynamo: bool) -> None:
-        more: dict[str, Any] = {"opset_version": options.opset} if options.opset is not None else {}
+        more: dict[str, Any] = {"verbose": False} | ({} if options.opset is None else {"opset_version": options.opset})
         if dynamo:
             more |= {"external_data": False, "optimize": True}
             if self.program is not None and not options.dynamic:
@@ -126,7 +125,7 @@ class PyTorchModel:
         with torch.no_grad():
             found = self.module(*args, **kwargs)
         leaves = _pytree.tree_leaves(found)
-        return [("", _array(leaf)) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return [("", array_of(leaf)) for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
     def trace(self, feed: Feed) -> list[Step] | None:
         """Operation by operation where ``torch.export`` takes the model, else module by module."""
@@ -134,11 +133,11 @@ class PyTorchModel:
         with torch.no_grad():
             try:
                 program = self.program or torch.export.export(self.module, args, kwargs, strict=False)
-                steps: list[Step] = _traced_graph(program.module(), args, kwargs)
+                steps: list[Step] = traced_graph(program.module(), args, kwargs)
             except Exception:
                 if isinstance(self.module, torch.jit.ScriptModule):
                     return None
-                steps = _traced_modules(self.module, args, kwargs)
+                steps = traced_modules(self.module, args, kwargs)
         return steps
 
 
@@ -173,6 +172,33 @@ def load(request: Request) -> PyTorchModel:
             mend="name a module:function that builds the model, loads them and returns (model, example inputs)",
         )
     return of_module(found, None, request.example, notes)
+
+
+@contextlib.contextmanager
+def kept(module: torch.nn.Module) -> Iterator[None]:
+    """Leaves the modes of a caller's module and of all in it as they are."""
+    modes = {each: each.training for each in module.modules()}
+    try:
+        yield
+    finally:
+        for each, mode in modes.items():
+            each.training = mode
+
+
+@contextlib.contextmanager
+def recording(module: torch.nn.Module, take: Callable[[dict[str, np.ndarray]], None]) -> Iterator[None]:
+    """Hands over the tensors that a module is called with, by the names of its arguments."""
+
+    def before(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = _names(module, args, kwargs)
+        leaves = [leaf for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        take({name: array_of(leaf) for name, leaf in zip(names, leaves, strict=True)})
+
+    hook = module.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def of_module(module: torch.nn.Module, given: Any, example: Feed, notes: list[str]) -> PyTorchModel:
@@ -239,90 +265,6 @@ def _names(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> lis
         alone = isinstance(value, torch.Tensor)
         found += [name if alone else f"{name}_{place}" for place, _ in enumerate(tensors)]
     return found
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    plain = tensor.detach().cpu()
-    return np.asarray((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy())
-
-
-class _Kept:
-    """Outputs of steps, up to `TRACED` bytes in all."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def array(self, value: Any) -> np.ndarray | None:
-        if not isinstance(value, torch.Tensor) or self.bytes > TRACED:
-            return None
-        found = _array(value)
-        self.bytes += found.nbytes
-        return found
-
-
-def _traced_graph(module: torch.fx.GraphModule, args: Any, kwargs: Any) -> list[Step]:
-    kept, steps, places = _Kept(), list[Step](), dict[torch.fx.Node, int]()
-
-    class Tracer(torch.fx.Interpreter):  # type: ignore[misc]
-        def run_node(self, n: torch.fx.Node) -> Any:
-            value = super().run_node(n)
-            if n.op.startswith("call") and (array := kept.array(value)) is not None:
-                places[n] = len(steps)
-                steps.append(Step(_operation(n), array, value=n.name))
-            return value
-
-    leaves = _pytree.tree_leaves((args, kwargs))
-    Tracer(module).run(*leaves)
-    for node, place in places.items():
-        steps[place].users = [places[user] for user in _kept_users(node, places)]
-    return steps
-
-
-def _kept_users(node: torch.fx.Node, places: Mapping[torch.fx.Node, int]) -> Iterator[torch.fx.Node]:
-    """The nodes with a place that read a value, also by way of such without one (a tuple's element)."""
-    for user in node.users:
-        if user in places:
-            yield user
-        else:
-            yield from _kept_users(user, places)
-
-
-def _operation(node: torch.fx.Node) -> str:
-    stack = [each.strip() for each in (node.meta.get("stack_trace") or "").strip().splitlines()]
-    files = [line for line in stack if line.startswith("File ")]
-    modules = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
-    place = ""
-    if files:
-        path, line = files[-1].split(",")[:2]
-        place = "{}{}".format(path.removeprefix("File ").strip('"').rpartition("/")[2], line.replace(" line ", ":"))
-    owner = " of module {}".format(modules[-1].removeprefix("L['self'].")) if modules else ""
-    return "{}{}{}".format(node.target, owner, f" ({place})" if place else "")
-
-
-def _traced_modules(module: torch.nn.Module, args: Any, kwargs: Any) -> list[Step]:
-    kept, steps, makers, held = _Kept(), list[Step](), dict[int, int](), list[Any]()
-
-    def hook(name: str) -> Any:
-        def note(owner: torch.nn.Module, given: Any, value: Any) -> None:
-            for leaf in _pytree.tree_leaves(given):
-                if id(leaf) in makers:
-                    steps[makers[id(leaf)]].users.append(len(steps))
-            if (array := kept.array(value)) is not None:
-                makers[id(value)] = len(steps)
-                held.append(value)  # or another tensor may have its id
-                steps.append(Step(f"{type(owner).__name__} {name}", array))
-
-        return note
-
-    hooks = [
-        each.register_forward_hook(hook(name)) for name, each in module.named_modules() if not list(each.children())
-    ]
-    try:
-        module(*args, **kwargs)
-    finally:
-        for each in hooks:
-            each.remove()
-    return steps
 
 
 @contextlib.contextmanager
