@@ -31,7 +31,7 @@ class LocalFramework:
     """
 
     def __init__(self, model: Any, arguments: Any = None, example: Mapping[str, np.ndarray] | None = None) -> None:
-        request = base.Request(
+        request = base.LoadRequest(
             type(model).__name__, "module:object", dict(example or {}), loaded=model, arguments=arguments
         )
         with explained("the model cannot be used", request.source):
@@ -81,7 +81,7 @@ def module_of(model: Any) -> Any:
         InputError: No converter knows it.
         SetupError: A package is missing.
     """
-    request = base.Request(type(model).__name__, loaded=model)
+    request = base.LoadRequest(type(model).__name__, loaded=model)
     with explained("it is no model", request.source):
         return importlib.import_module(f"{PACKAGE}.{kinds.module_of(request)}")
 

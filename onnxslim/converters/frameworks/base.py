@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Request:
+class LoadRequest:
     """What is to be loaded.
 
     Attributes:
@@ -87,7 +87,7 @@ class Exported:
 
 
 @dataclass
-class Step:
+class Operation:
     """One operation of the framework, in the order of computation.
 
     Attributes:
@@ -125,7 +125,7 @@ class FrameworkModel(Protocol):
     def run(self, feed: Feed) -> list[tuple[str, np.ndarray]]:
         """The framework's outputs by name, in the order of the export's. A name may be empty."""
 
-    def trace(self, feed: Feed) -> list[Step] | None:
+    def trace(self, feed: Feed) -> list[Operation] | None:
         """Every operation; None where the framework does not let us look."""
 
 

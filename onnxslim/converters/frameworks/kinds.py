@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Refused, Request
+from .base import Refused, LoadRequest
 
 OBJECTS = {
     "torch": "pytorch",
@@ -27,7 +27,7 @@ def libraries(found: object) -> set[str]:
     return {each.__module__.partition(".")[0] for each in type(found).__mro__}
 
 
-def resolve(request: Request) -> None:
+def resolve(request: LoadRequest) -> None:
     """Takes apart what ``module:object`` named: a function is called, and a tuple is a model and its example inputs."""
     found = request.loaded
     if callable(found) and not libraries(found) & OBJECTS.keys():
@@ -38,7 +38,7 @@ def resolve(request: Request) -> None:
     request.loaded = found
 
 
-def module_of(request: Request) -> str:
+def module_of(request: LoadRequest) -> str:
     """The module for an object that was imported.
 
     Raises:

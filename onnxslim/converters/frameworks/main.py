@@ -18,7 +18,7 @@ PACKAGE = "onnxslim_frameworks"
 """Name under which this package is imported in the child: its folder stays off the path."""
 
 
-class Child:
+class FrameworkServer:
     """Answers requests.
 
     Args:
@@ -52,7 +52,7 @@ class Child:
 
     def _load(self, module: str, source: str, form: str, example: str, trust_code: bool) -> dict[str, Any]:
         arrays = read(example) if example else {}
-        request = self._base.Request(source, form, arrays, trust_code=trust_code)
+        request = self._base.LoadRequest(source, form, arrays, trust_code=trust_code)
         if form == "module:object":
             request.loaded = self._base.import_object(source)
             kinds = self._import("kinds")
@@ -134,9 +134,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a framework prints is not taken for an answer
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [each for each in sys.path if os.path.abspath(each or ".") != here]
-    child = Child(_importer())
+    server = FrameworkServer(_importer())
     for line in sys.stdin:
-        made = child.answer(json.loads(line))
+        made = server.answer(json.loads(line))
         answers.write(json.dumps(made) + "\n")
         answers.flush()
     with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree
 
-from .base import Exported, ExportOptions, Feed, Refused, Request, Step, by_name, last_line
+from .base import Exported, ExportOptions, Feed, Refused, LoadRequest, Operation, by_name, last_line
 from .pytorch_trace import array_of, traced_graph, traced_modules
 
 DYNAMO, TORCHSCRIPT = "dynamo", "torchscript"
@@ -127,13 +127,13 @@ class PyTorchModel:
         leaves = _pytree.tree_leaves(found)
         return [("", array_of(leaf)) for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
-    def trace(self, feed: Feed) -> list[Step] | None:
+    def trace(self, feed: Feed) -> list[Operation] | None:
         """Operation by operation where ``torch.export`` takes the model, else module by module."""
         args, kwargs = self._call({name: array for name, array in feed.items() if name in self.names})
         with torch.no_grad():
             try:
                 program = self.program or torch.export.export(self.module, args, kwargs, strict=False)
-                steps: list[Step] = traced_graph(program.module(), args, kwargs)
+                steps: list[Operation] = traced_graph(program.module(), args, kwargs)
             except Exception:
                 if isinstance(self.module, torch.jit.ScriptModule):
                     return None
@@ -141,7 +141,7 @@ class PyTorchModel:
         return steps
 
 
-def load(request: Request) -> PyTorchModel:
+def load(request: LoadRequest) -> PyTorchModel:
     """A model of any of PyTorch's forms.
 
     Raises:

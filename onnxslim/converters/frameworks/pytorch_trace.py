@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree
 
-from .base import Step
+from .base import Operation
 
 TRACED = 1 << 30
 """Bytes of inner values that a trace keeps, about."""
@@ -35,16 +35,16 @@ class _Kept:
         return found
 
 
-def traced_graph(module: torch.fx.GraphModule, args: Any, kwargs: Any) -> list[Step]:
+def traced_graph(module: torch.fx.GraphModule, args: Any, kwargs: Any) -> list[Operation]:
     """The steps of an exported program's module, operation by operation."""
-    kept, steps, places = _Kept(), list[Step](), dict[torch.fx.Node, int]()
+    kept, steps, places = _Kept(), list[Operation](), dict[torch.fx.Node, int]()
 
     class Tracer(torch.fx.Interpreter):  # type: ignore[misc]
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if n.op.startswith("call") and (array := kept.array(value)) is not None:
                 places[n] = len(steps)
-                steps.append(Step(_operation(n), array, value=n.name))
+                steps.append(Operation(_operation(n), array, value=n.name))
             return value
 
     leaves = _pytree.tree_leaves((args, kwargs))
@@ -75,9 +75,9 @@ def _operation(node: torch.fx.Node) -> str:
     return "{}{}{}".format(node.target, owner, f" ({place})" if place else "")
 
 
-def traced_modules(module: torch.nn.Module, args: Any, kwargs: Any) -> list[Step]:
+def traced_modules(module: torch.nn.Module, args: Any, kwargs: Any) -> list[Operation]:
     """The steps of a module by the modules in it that hold no others."""
-    kept, steps, makers, held = _Kept(), list[Step](), dict[int, int](), list[Any]()
+    kept, steps, makers, held = _Kept(), list[Operation](), dict[int, int](), list[Any]()
 
     def hook(name: str) -> Any:
         def note(owner: torch.nn.Module, given: Any, value: Any) -> None:
@@ -87,7 +87,7 @@ def traced_modules(module: torch.nn.Module, args: Any, kwargs: Any) -> list[Step
             if (array := kept.array(value)) is not None:
                 makers[id(value)] = len(steps)
                 held.append(value)  # or another tensor may have its id
-                steps.append(Step(f"{type(owner).__name__} {name}", array))
+                steps.append(Operation(f"{type(owner).__name__} {name}", array))
 
         return note
 
