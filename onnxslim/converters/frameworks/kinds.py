@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Refused, LoadRequest
+from .base import LoadRequest, Refused
 
 OBJECTS = {
     "torch": "pytorch",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree
 
-from .base import Exported, ExportOptions, Feed, Refused, LoadRequest, Operation, by_name, last_line
+from .base import Exported, ExportOptions, Feed, LoadRequest, Operation, Refused, by_name, last_line
 from .pytorch_trace import array_of, traced_graph, traced_modules
 
 DYNAMO, TORCHSCRIPT = "dynamo", "torchscript"
