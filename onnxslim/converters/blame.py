@@ -11,11 +11,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.converters.child import TracedStep
-from onnxslim.evaluation.compare import OWN_SHARE, dtype_scale, numeric
+from onnxslim.evaluation.compare import OWN_FACTOR, OWN_SHARE, dtype_scale, numeric
 from onnxslim.execution import Feed, OnnxRuntime
 from onnxslim.graph import load
 from onnxslim.graph.edit import constant_tensor
 
+SHARES = (OWN_SHARE, OWN_SHARE / 10, 0.0)
+"""Errors that are no difference, as a share of the largest magnitude: gross mistakes are looked for first, for sums in
+another order differ a little everywhere."""
 MEMORY = 1 << 30
 """Bytes of inner values that are compared, about."""
 
@@ -54,10 +57,14 @@ def first_difference(steps: Sequence[TracedStep], path: str, feed: Feed) -> Blam
         None where every step is found in the file.
     """
     model = load(path)
-    agrees = agreeing(steps, _values(model, feed))
-    reaches = _reaching(steps, agrees)
-    differing = next((place for place, _ in enumerate(steps) if not agrees[place] and not reaches[place]), None)
-    if differing is None:
+    values = _values(model, feed)
+    for share in SHARES:
+        agrees = agreeing(steps, values, share)
+        reaches = _reaching(steps, agrees)
+        differing = next((place for place, _ in enumerate(steps) if not agrees[place] and not reaches[place]), None)
+        if differing is not None:
+            break
+    else:
         return None
     before = next((steps[place].name for place in range(differing - 1, -1, -1) if agrees[place]), "")
     maker = next((node for node in model.graph if steps[differing].value in _names(node)), None)
@@ -65,17 +72,25 @@ def first_difference(steps: Sequence[TracedStep], path: str, feed: Feed) -> Blam
     return Blamed(steps[differing].name, before, node)
 
 
-def agreeing(steps: Sequence[TracedStep], values: Mapping[tuple[int, ...], Sequence[np.ndarray]]) -> list[bool]:
-    """For each step whether some value of its shape is equal within the numeric tier's widest bound."""
-    return [any(_equal(step.output, value) for value in values.get(step.output.shape, ())) for step in steps]
+def agreeing(
+    steps: Sequence[TracedStep], values: Mapping[tuple[int, ...], Sequence[np.ndarray]], share: float
+) -> list[bool]:
+    """For each step whether some value of its shape is equal.
+
+    Args:
+        steps: Of the framework.
+        values: Of the file, by shape.
+        share: Of the largest magnitude that an error may be; the numeric tier's bound is allowed in any case.
+    """
+    return [any(_equal(step.output, value, share) for value in values.get(step.output.shape, ())) for step in steps]
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+def _equal(one: np.ndarray, other: np.ndarray, share: float) -> bool:
     if one.dtype.kind != other.dtype.kind:
         return False
     if one.dtype.kind in "biu":
         return bool((one == other).all())
-    own = OWN_SHARE * float(np.abs(one[np.isfinite(one)]).max(initial=0.0)) / 4
+    own = share * float(np.abs(one[np.isfinite(one)]).max(initial=0.0)) / OWN_FACTOR
     scale = dtype_scale({one.dtype.name, other.dtype.name})
     return numeric(one, other, "", 0, own=own, scale=scale)[0] is None
 
