@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxslim.converters.kinds import OBJECT, Converter, Form, converter_of, converters
@@ -59,7 +60,7 @@ def detect(source: str | os.PathLike[str], kind: str | None = None) -> Detected:
         raise InputError("there is no such model", where=text, mend="name a file or folder, or module:object")
     if text.lower().endswith(ONNX):
         raise InputError("it is an ONNX file already", where=text, mend="leave convert out: every verb reads it")
-    found = _form(text) if named is None else _form_in(text, named)
+    found = _form(text) if named is None else _form_in(text, named, named.named_forms)
     if found is None:
         shown = ", ".join(str(form) for each in converters().values() for form in each.forms)
         raise InputError(
@@ -67,7 +68,7 @@ def detect(source: str | os.PathLike[str], kind: str | None = None) -> Detected:
             where=text,
             mend=f"the forms are {shown} and module:object"
             if named is None
-            else f"use {', '.join(map(str, named.forms)) or OBJECT}",
+            else f"use {', '.join(map(str, (*named.forms, *named.named_forms))) or OBJECT}",
         )
     return Detected(text, *found)
 
@@ -76,8 +77,8 @@ def _form(path: str) -> tuple[Converter, Form] | None:
     return next((found for each in converters().values() if (found := _form_in(path, each)) is not None), None)
 
 
-def _form_in(path: str, converter: Converter) -> tuple[Converter, Form] | None:
-    for form in converter.forms:
+def _form_in(path: str, converter: Converter, more: Sequence[Form] = ()) -> tuple[Converter, Form] | None:
+    for form in (*converter.forms, *more):
         if form.folder:
             if os.path.isfile(os.path.join(path, form.name)):
                 return converter, form

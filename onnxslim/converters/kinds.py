@@ -45,6 +45,7 @@ class Converter:
         packages: Distributions that the environment needs, as pip is given them.
         imports: What is imported from them.
         exporter: Whose code makes the graph.
+        named_forms: Further forms, which others have too: only where the kind is named.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Converter:
     packages: tuple[str, ...]
     imports: tuple[str, ...]
     exporter: str
+    named_forms: tuple[Form, ...] = ()
 
 
 BUILT_IN = (
@@ -79,6 +81,7 @@ BUILT_IN = (
         ("lightgbm", "onnxmltools", "skl2onnx"),
         ("lightgbm", "onnxmltools"),
         "onnxmltools",
+        (Form(".txt"),),
     ),
     Converter(
         "xgboost",
@@ -87,6 +90,7 @@ BUILT_IN = (
         ("xgboost", "onnxmltools", "skl2onnx"),
         ("xgboost", "onnxmltools"),
         "onnxmltools",
+        (Form(".json"),),
     ),
     Converter("catboost", "boosting", (Form(".cbm"),), ("catboost", "onnx"), ("catboost",), "CatBoost itself"),
     Converter(

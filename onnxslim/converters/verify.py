@@ -160,7 +160,7 @@ def _compare(
         found.differences.append(Difference(kind, "", detail, index))
         return
     for name, (_, before) in zip(names, wanted, strict=True):
-        after, other = np.asarray(made[name]), np.asarray(plain[name])
+        after, other = _array(made[name]), _array(plain[name])
         if narrows:
             before = _narrowed(found, before, after)
         difference = same_form(before, after, name, index)
@@ -173,6 +173,13 @@ def _compare(
             found.differences.append(
                 Difference(difference.kind, name, difference.detail + where, index, difference.error)
             )
+
+
+def _array(value: object) -> np.ndarray:
+    """An output as an array; a map from classes to probabilities for each row is a table."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return np.array([list(each.values()) for each in value], np.float32)
+    return np.asarray(value)
 
 
 def _narrowed(found: _Found, before: np.ndarray, after: np.ndarray) -> np.ndarray:

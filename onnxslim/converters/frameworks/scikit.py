@@ -1,0 +1,353 @@
+"""scikit-learn: a fitted estimator or pipeline, by skl2onnx; its steps of LightGBM and XGBoost by onnxmltools."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.base import is_classifier, is_clusterer, is_regressor
+
+from .base import Exported, ExportOptions, Feed, LoadRequest, Operation, Refused, last_line
+from .kinds import libraries
+
+INPUT = "X"
+ROWS = 32
+"""Rows of inputs that are made up."""
+LOCALE = "C.UTF-8"
+"""That text is lowercased in: the exporter's own, en_US.UTF-8, is missing on small systems."""
+CALLS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
+
+
+class Estimator:
+    """See `onnxslim.converters.frameworks.base.FrameworkModel`.
+
+    Args:
+        estimator: Fitted.
+        notes: Of loading.
+    """
+
+    narrows = True
+
+    def __init__(self, estimator: Any, notes: list[str]) -> None:
+        self.estimator, self.notes = estimator, notes
+        self.framework = f"scikit-learn {sklearn.__version__}"
+        self.columns = _columns(estimator)
+        if not self.columns:
+            width = getattr(estimator, "n_features_in_", None)
+            if width is None and not _takes_text(estimator):
+                raise Refused("the estimator is not fitted", why="it does not know its number of inputs", mend="fit it")
+            self.width = 1 if width is None else int(width)
+            self.text = width is None or _strings(estimator, self.width) == {*range(self.width)}
+
+    def example(self) -> Feed | None:
+        """Numbers around what the estimator was fitted on, as far as it tells; strings that it knows."""
+        generator = np.random.default_rng(0)
+        if self.columns:
+            return {
+                _valid(name): _words(generator, known, ROWS) if known else _numbers(generator, ROWS, 1, {})
+                for name, known in self.columns.items()
+            }
+        if self.text:
+            known = next(iter(_categories(self.estimator).values()), ["a", "b"])
+            if _takes_text(self.estimator):
+                known = [" ".join(known[place : place + 3]) for place in range(0, min(len(known), 300), 3)] or known
+            every = list(_categories(self.estimator).values()) or [known]
+            columns = [_words(generator, [*words], ROWS) for words in every[: self.width]] or [
+                _words(generator, known, ROWS)
+            ]
+            if _takes_text(self.estimator):
+                columns = [_words(generator, known, ROWS)]
+            return {INPUT: np.concatenate(columns, axis=1)}
+        return {INPUT: _numbers(generator, ROWS, self.width, _ranges(self.estimator))}
+
+    def export(self, options: ExportOptions) -> Exported:
+        """By skl2onnx, with plain tensors of probabilities."""
+        import skl2onnx
+        from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+        boosted = _register(self.estimator)
+        if self.columns:
+            types = [
+                (_valid(name), (StringTensorType if known else FloatTensorType)([None, 1]))
+                for name, known in self.columns.items()
+            ]
+        else:
+            types = [(INPUT, (StringTensorType if self.text else FloatTensorType)([None, self.width]))]
+        opset: Any = options.opset
+        if boosted:  # onnxmltools' converters know no later one
+            opset = {"": opset or skl2onnx.__max_supported_opset__, "ai.onnx.ml": 3}
+        wanted = {id(each): {"locale": LOCALE} for each in parts_of(self.estimator) if _takes_text(each)}
+        notes = [f"text is lowercased in the locale {LOCALE}, which the device must have"] if wanted else []
+        # Some classifiers have no option zipmap, and give tensors anyhow.
+        plain = {id(self.estimator): {"zipmap": False}} if is_classifier(self.estimator) else {}
+        made = None
+        for given in [wanted | plain, wanted] if plain else [wanted]:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    made = skl2onnx.convert_sklearn(
+                        _renamed(self.estimator, self.columns), initial_types=types, options=given, target_opset=opset
+                    )
+                break
+            except NameError as error:
+                if given == wanted:
+                    raise Refused("skl2onnx cannot convert the estimator", why=last_line(error)) from error
+            except Exception as error:  # skl2onnx has a class of its own for each reason
+                raise Refused("skl2onnx cannot convert the estimator", why=last_line(error)) from error
+        assert made is not None, "one of the ways returned or raised"
+        with open(options.path, "wb") as file:
+            file.write(made.SerializeToString())
+        return Exported(f"skl2onnx {skl2onnx.__version__}", notes)
+
+    def run(self, feed: Feed) -> list[tuple[str, np.ndarray]]:
+        """The outputs that skl2onnx gives an estimator of this kind, as arrays of their shapes."""
+        return outputs_of(self.estimator, self._given(feed))
+
+    def _given(self, feed: Feed) -> Any:
+        if self.columns:
+            import pandas
+
+            return pandas.DataFrame({name: feed[_valid(name)][:, 0] for name in self.columns})
+        array = feed[INPUT]
+        return array[:, 0] if _takes_text(self.estimator) else array
+
+    def trace(self, feed: Feed) -> list[Operation] | None:
+        """Step by step of a pipeline; None for anything else."""
+        steps = getattr(self.estimator, "steps", None)
+        if steps is None or self.columns:
+            return None
+        given, found = self._given(feed), list[Operation]()
+        for name, step in steps[:-1]:
+            if step in (None, "passthrough"):
+                continue
+            given = _dense(step.transform(given))
+            found.append(Operation(f"{type(step).__name__} {name!r}", np.asarray(given, np.float32), [len(found) + 1]))
+        last = outputs_of(steps[-1][1], given)[-1][1]
+        found.append(Operation(f"{type(steps[-1][1]).__name__} {steps[-1][0]!r}", np.asarray(last)))
+        return found if found[-1].output.dtype.kind == "f" else found[:-1]
+
+
+def outputs_of(estimator: Any, given: Any) -> list[tuple[str, np.ndarray]]:
+    """What an estimator answers: label and scores, values, or the transformed input."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if is_classifier(estimator):
+            label = np.asarray(estimator.predict(given))
+            if hasattr(estimator, "predict_proba"):
+                return [("label", label), ("probabilities", _dense(estimator.predict_proba(given)))]
+            scores = _dense(estimator.decision_function(given))
+            return [("label", label), ("probabilities", np.stack([-scores, scores], 1) if scores.ndim == 1 else scores)]
+        if getattr(estimator, "_estimator_type", "") == "outlier_detector" or hasattr(estimator, "offset_"):
+            label = np.asarray(estimator.predict(given)).reshape(-1, 1)
+            return [("label", label), ("scores", _dense(estimator.decision_function(given)).reshape(-1, 1))]
+        if is_clusterer(estimator):
+            label = np.asarray(estimator.predict(given))
+            return [("label", label), ("scores", _dense(estimator.transform(given)))]
+        if is_regressor(estimator):
+            value = _dense(estimator.predict(given))
+            return [("variable", value.reshape(-1, 1) if value.ndim == 1 else value)]
+        return [("variable", _dense(estimator.transform(given)))]
+
+
+def load(request: LoadRequest) -> Any:
+    """An estimator from a file or an object; one of a boosting library has a module of its own.
+
+    Raises:
+        Refused: The file holds no estimator.
+    """
+    notes: list[str] = []
+    found = request.loaded
+    if request.form != "module:object":
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = _read(request.source, request.form)
+        notes = list(dict.fromkeys(str(each.message).split(". ")[0] for each in said if "version" in str(each.message)))
+    known = libraries(found)
+    if known & {"lightgbm", "xgboost", "catboost"}:
+        from . import boosting
+
+        return boosting.of_object(found, notes)
+    if "sklearn" not in known and not hasattr(found, "get_params"):
+        raise Refused(f"the file holds a {type(found).__name__}, not an estimator")
+    return Estimator(found, notes)
+
+
+def _read(path: str, form: str) -> Any:
+    if form == ".skops":
+        import skops.io
+
+        try:
+            return skops.io.load(path)
+        except skops.io.exceptions.UntrustedTypesFoundException as error:
+            raise Refused(
+                "the .skops file holds types that skops does not trust", why=str(error), mend="save it as .joblib"
+            ) from error
+    if form == ".joblib":
+        import joblib
+
+        return joblib.load(path)
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+@contextmanager
+def recording(estimator: Any, take: Callable[[dict[str, np.ndarray]], None]) -> Iterator[None]:
+    """Hands over what an estimator's methods are called with from outside."""
+    inside = [False]
+
+    def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(given: Any, *args: Any, **kwargs: Any) -> Any:
+            if not inside[0]:
+                take(feed_of(given))
+            before, inside[0] = inside[0], True
+            try:
+                return method(given, *args, **kwargs)
+            finally:
+                inside[0] = before
+
+        return call
+
+    with ExitStack() as stack:
+        for name in CALLS:
+            if hasattr(estimator, name):
+                setattr(estimator, name, wrapped(getattr(estimator, name)))
+                stack.callback(delattr, estimator, name)
+        yield
+
+
+def feed_of(given: Any) -> dict[str, np.ndarray]:
+    """A batch as the exported file takes it: an array, or a column for each input."""
+    if hasattr(given, "columns"):
+        return {_valid(str(name)): _plain(np.asarray(given[name])).reshape(-1, 1) for name in given.columns}
+    return {INPUT: _plain(np.asarray(given))}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    return array.astype(object) if array.dtype.kind in "OUS" else array.astype(np.float32)
+
+
+def _dense(value: Any) -> np.ndarray:
+    return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
+
+
+def parts_of(estimator: Any) -> Iterator[Any]:
+    """An estimator and all fitted ones in it, in the order of computation."""
+    yield estimator
+    inner: list[Any] = [step for _, step in getattr(estimator, "steps", ())]
+    inner += [each[1] for each in getattr(estimator, "transformers_", ())]
+    inner += [each for _, each in getattr(estimator, "transformer_list", ())]
+    for name in ("estimator_", "best_estimator_", "base_estimator_", "regressor_"):
+        inner += [getattr(estimator, name)] if hasattr(estimator, name) else []
+    several = getattr(estimator, "estimators_", ())
+    inner += list(np.asarray(several, dtype=object).reshape(-1)) if len(several) else []
+    for each in inner:
+        if hasattr(each, "get_params"):
+            yield from parts_of(each)
+
+
+def _columns(estimator: Any) -> dict[str, list[str]]:
+    """Name of a column -> the words that it may be, none for numbers; empty where it takes one array."""
+    names = getattr(estimator, "feature_names_in_", None)
+    split = next((each for each in parts_of(estimator) if hasattr(each, "transformers_")), None)
+    if names is None or split is None:
+        return {}
+    words: dict[str, list[str]] = {}
+    for _, step, columns in split.transformers_:
+        if not isinstance(columns, Sequence | np.ndarray) or not hasattr(step, "get_params"):
+            continue
+        named = [str(names[each]) if isinstance(each, int | np.integer) else str(each) for each in columns]
+        known = _categories(step)
+        words |= {name: known[place] for place, name in enumerate(named) if place in known}
+    return {str(name): words.get(str(name), []) for name in names}
+
+
+def _categories(estimator: Any) -> dict[int, list[str]]:
+    """Column -> the strings that its first encoder, imputer or vectorizer knows."""
+    for each in parts_of(estimator):
+        if hasattr(each, "categories_"):
+            lists = {place: list(found) for place, found in enumerate(each.categories_)}
+            return {place: [str(w) for w in found] for place, found in lists.items() if _is_text(found)}
+        if hasattr(each, "vocabulary_"):
+            return {0: [str(word) for word in each.vocabulary_]}
+    for each in parts_of(estimator):
+        statistics = getattr(each, "statistics_", None)
+        if statistics is not None and np.asarray(statistics).dtype == object:
+            return {place: [str(word)] for place, word in enumerate(statistics)}
+    return {}
+
+
+def _is_text(found: Sequence[Any]) -> bool:
+    return any(isinstance(each, str) for each in found)
+
+
+def _strings(estimator: Any, width: int) -> set[int]:
+    return set(_categories(estimator)) & set(range(width))
+
+
+def _takes_text(estimator: Any) -> bool:
+    first = next((each for each in parts_of(estimator) if not hasattr(each, "steps")), estimator)
+    return hasattr(first, "vocabulary_") or hasattr(first, "build_analyzer")
+
+
+def _ranges(estimator: Any) -> dict[int, tuple[float, float]]:
+    """Column -> centre and spread of what an estimator was fitted on, from scalers and from the splits of trees."""
+    found: dict[int, tuple[float, float]] = {}
+    splits: dict[int, list[float]] = {}
+    for each in parts_of(estimator):
+        if getattr(each, "mean_", None) is not None and getattr(each, "scale_", None) is not None and not found:
+            pairs = zip(np.ravel(each.mean_), np.ravel(each.scale_), strict=True)
+            return {place: (float(mean), float(scale)) for place, (mean, scale) in enumerate(pairs)}
+        if hasattr(each, "data_min_"):
+            pairs = zip(each.data_min_, each.data_max_, strict=True)
+            return {place: (float(a + b) / 2, float(b - a) / 3 or 1.0) for place, (a, b) in enumerate(pairs)}
+        tree = getattr(each, "tree_", None)
+        if tree is not None:
+            for place, threshold in zip(tree.feature, tree.threshold, strict=True):
+                if place >= 0:
+                    splits.setdefault(int(place), []).append(float(threshold))
+    for place, thresholds in splits.items():
+        found[place] = float(np.mean(thresholds)), float(np.std(thresholds)) or 1.0
+    return found
+
+
+def _numbers(generator: Any, rows: int, width: int, ranges: Mapping[int, tuple[float, float]]) -> np.ndarray:
+    pairs = [ranges.get(place, (0.0, 1.0)) for place in range(width)]
+    centre, spread = np.array(pairs, np.float64).T
+    return np.asarray(generator.normal(centre, 1.2 * spread, (rows, width)), np.float32)
+
+
+def _words(generator: Any, known: Sequence[str], rows: int) -> np.ndarray:
+    return np.array([known[place] for place in generator.integers(len(known), size=rows)], dtype=object).reshape(-1, 1)
+
+
+def _valid(name: str) -> str:
+    """The name of a column as that of an input: skl2onnx refuses others."""
+    return name if name.isidentifier() else "".join(each if each.isalnum() else "_" for each in f"c_{name}")
+
+
+def _renamed(estimator: Any, columns: Mapping[str, Any]) -> Any:
+    """The estimator; its columns must have names that inputs may have."""
+    odd = [name for name in columns if _valid(name) != name]
+    if odd:
+        raise Refused(
+            f"the column {odd[0]!r} cannot be the name of an input",
+            why="skl2onnx finds columns by the names of inputs",
+            mend="rename the columns to identifiers before fit, such as " + _valid(odd[0]),
+        )
+    return estimator
+
+
+def _register(estimator: Any) -> bool:
+    """Lets skl2onnx convert steps of boosting libraries, by onnxmltools; whether there are any."""
+    known = set[str]().union(*(libraries(each) for each in parts_of(estimator)))
+    if not known & {"lightgbm", "xgboost"}:
+        return False
+    from . import boosting
+
+    boosting.register(known)
+    return True
