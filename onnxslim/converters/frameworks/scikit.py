@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,13 @@ class Estimator:
         self.estimator, self.notes = estimator, notes
         self.framework = f"scikit-learn {sklearn.__version__}"
         self.columns = _columns(estimator)
+        odd = [name for name in self.columns if not name.isidentifier()]
+        if odd:
+            raise Refused(
+                f"the column {odd[0]!r} cannot be the name of an input",
+                why="skl2onnx finds columns by the names of inputs",
+                mend="rename the columns to identifiers before fit",
+            )
         if not self.columns:
             width = getattr(estimator, "n_features_in_", None)
             if width is None and not _takes_text(estimator):
@@ -49,20 +57,15 @@ class Estimator:
         generator = np.random.default_rng(0)
         if self.columns:
             return {
-                _valid(name): _words(generator, known, ROWS) if known else _numbers(generator, ROWS, 1, {})
+                name: _words(generator, known, ROWS) if known else _numbers(generator, ROWS, 1, {})
                 for name, known in self.columns.items()
             }
         if self.text:
-            known = next(iter(_categories(self.estimator).values()), ["a", "b"])
-            if _takes_text(self.estimator):
-                known = [" ".join(known[place : place + 3]) for place in range(0, min(len(known), 300), 3)] or known
-            every = list(_categories(self.estimator).values()) or [known]
-            columns = [_words(generator, [*words], ROWS) for words in every[: self.width]] or [
-                _words(generator, known, ROWS)
-            ]
-            if _takes_text(self.estimator):
-                columns = [_words(generator, known, ROWS)]
-            return {INPUT: np.concatenate(columns, axis=1)}
+            every = list(_categories(self.estimator).values()) or [["a", "b"]]
+            if _takes_text(self.estimator):  # sentences of words that it knows
+                words = every[0]
+                every = [[" ".join(words[place : place + 3]) for place in range(0, min(len(words), 300), 3)]]
+            return {INPUT: np.concatenate([_words(generator, words, ROWS) for words in every[: self.width]], axis=1)}
         return {INPUT: _numbers(generator, ROWS, self.width, _ranges(self.estimator))}
 
     def export(self, options: ExportOptions) -> Exported:
@@ -73,33 +76,31 @@ class Estimator:
         boosted = _register(self.estimator)
         if self.columns:
             types = [
-                (_valid(name), (StringTensorType if known else FloatTensorType)([None, 1]))
+                (name, (StringTensorType if known else FloatTensorType)([None, 1]))
                 for name, known in self.columns.items()
             ]
         else:
             types = [(INPUT, (StringTensorType if self.text else FloatTensorType)([None, self.width]))]
-        opset: Any = options.opset
-        if boosted:  # onnxmltools' converters know no later one
-            opset = {"": opset or skl2onnx.__max_supported_opset__, "ai.onnx.ml": 3}
         wanted = {id(each): {"locale": LOCALE} for each in parts_of(self.estimator) if _takes_text(each)}
         notes = [f"text is lowercased in the locale {LOCALE}, which the device must have"] if wanted else []
-        # Some classifiers have no option zipmap, and give tensors anyhow.
-        plain = {id(self.estimator): {"zipmap": False}} if is_classifier(self.estimator) else {}
-        made = None
-        for given in [wanted | plain, wanted] if plain else [wanted]:
+        ways: list[dict[int, Any]] = [{}]
+        if is_classifier(self.estimator):  # plain tensors; each classifier knows one of the two options
+            ways = [{id(self.estimator): {"zipmap": False}}, {id(_last(self.estimator)): {"raw_scores": True}}]
+        # onnxmltools' converters, and some of skl2onnx itself, know no later ai.onnx.ml than 3.
+        plain, old = options.opset, {"": options.opset or skl2onnx.__max_supported_opset__, "ai.onnx.ml": 3}
+        made, why = None, ""
+        for way, opset in itertools.product(ways, (old,) if boosted else (plain, old)):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     made = skl2onnx.convert_sklearn(
-                        _renamed(self.estimator, self.columns), initial_types=types, options=given, target_opset=opset
+                        self.estimator, initial_types=types, options=wanted | way, target_opset=opset
                     )
                 break
-            except NameError as error:
-                if given == wanted:
-                    raise Refused("skl2onnx cannot convert the estimator", why=last_line(error)) from error
             except Exception as error:  # skl2onnx has a class of its own for each reason
-                raise Refused("skl2onnx cannot convert the estimator", why=last_line(error)) from error
-        assert made is not None, "one of the ways returned or raised"
+                why = why or last_line(error)
+        if made is None:
+            raise Refused("skl2onnx cannot convert the estimator", why=why)
         with open(options.path, "wb") as file:
             file.write(made.SerializeToString())
         return Exported(f"skl2onnx {skl2onnx.__version__}", notes)
@@ -112,7 +113,7 @@ class Estimator:
         if self.columns:
             import pandas
 
-            return pandas.DataFrame({name: feed[_valid(name)][:, 0] for name in self.columns})
+            return pandas.DataFrame({name: feed[name][:, 0] for name in self.columns})
         array = feed[INPUT]
         return array[:, 0] if _takes_text(self.estimator) else array
 
@@ -223,7 +224,7 @@ def recording(estimator: Any, take: Callable[[dict[str, np.ndarray]], None]) -> 
 def feed_of(given: Any) -> dict[str, np.ndarray]:
     """A batch as the exported file takes it: an array, or a column for each input."""
     if hasattr(given, "columns"):
-        return {_valid(str(name)): _plain(np.asarray(given[name])).reshape(-1, 1) for name in given.columns}
+        return {str(name): _plain(np.asarray(given[name])).reshape(-1, 1) for name in given.columns}
     return {INPUT: _plain(np.asarray(given))}
 
 
@@ -325,21 +326,9 @@ def _words(generator: Any, known: Sequence[str], rows: int) -> np.ndarray:
     return np.array([known[place] for place in generator.integers(len(known), size=rows)], dtype=object).reshape(-1, 1)
 
 
-def _valid(name: str) -> str:
-    """The name of a column as that of an input: skl2onnx refuses others."""
-    return name if name.isidentifier() else "".join(each if each.isalnum() else "_" for each in f"c_{name}")
-
-
-def _renamed(estimator: Any, columns: Mapping[str, Any]) -> Any:
-    """The estimator; its columns must have names that inputs may have."""
-    odd = [name for name in columns if _valid(name) != name]
-    if odd:
-        raise Refused(
-            f"the column {odd[0]!r} cannot be the name of an input",
-            why="skl2onnx finds columns by the names of inputs",
-            mend="rename the columns to identifiers before fit, such as " + _valid(odd[0]),
-        )
-    return estimator
+def _last(estimator: Any) -> Any:
+    steps = getattr(estimator, "steps", None)
+    return estimator if not steps else _last(steps[-1][1])
 
 
 def _register(estimator: Any) -> bool:
