@@ -15,6 +15,7 @@ import argparse
 import ast
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from typing import Any
 import onnxslim
 from onnxslim.api.slim import simplify
 from onnxslim.errors import OnnxSlimError
+from tools.convert_sources.files import FILES
 
 HERE = Path(__file__).parent / "convert_sources"
 FRAMEWORKS = Path(os.environ.get("ONNXSLIM_FRAMEWORKS", Path(__file__).parents[1] / ".frameworks"))
@@ -39,6 +41,18 @@ def sources() -> Iterator[tuple[str, str]]:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 yield path.stem.removesuffix("_models"), f"tools.convert_sources.{path.stem}:{node.name}"
+
+
+def written(environment: str, name: str, folder: Path) -> str:
+    """The path of a source that is a file or folder, made in its environment."""
+    made = folder / "source"
+    made.mkdir()
+    python = str(FRAMEWORKS / environment / "bin" / "python")
+    words = [python, "-m", "tools.convert_sources.files", name, str(made)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=HERE.parents[1])
+    if done.returncode:
+        raise SystemExit(f"{name} cannot be made: {done.stderr[-1000:]}")
+    return done.stdout.strip().splitlines()[-1]
 
 
 def converted(environment: str, source: str, options: Row, folder: Path) -> Row:
@@ -85,13 +99,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="also what the file holds already")
     options = parser.parse_args(argv)
     results: dict[str, Row] = json.loads(options.out.read_text()) if options.out.exists() else {}
-    for environment, source in sources():
-        for way in WAYS.get(environment, ({},)):
+    files = [(environment, f"file:{name}") for name, environment in FILES.items()]
+    for environment, source in [*sources(), *files]:
+        for way in WAYS.get(environment, ({},)) if not source.startswith("file:") else ({},):
             name = " ".join([environment, source.partition(":")[2], *map(str, way.values())])
             if not any(text in name for text in options.only) or (name in results and not options.again):
                 continue
-            with tempfile.TemporaryDirectory() as folder:
-                results[name] = converted(environment, source, way, Path(folder))
+            with tempfile.TemporaryDirectory() as place:
+                folder, given, more = Path(place), source, {}
+                if source.startswith("file:"):
+                    given = written(environment, source.partition(":")[2], folder)
+                    more = {"trust_code": True}
+                results[name] = converted(environment, given, way | more, folder)
             options.out.write_text(json.dumps(results, indent=1))
             print(f"{name}: {results[name].get('error') or results[name]['parity']}", flush=True)
     print(markdown(results))
