@@ -117,7 +117,7 @@ BUILT_IN = (
         "huggingface",
         "huggingface",
         (Form("config.json", folder=True),),
-        ("torch", "transformers", "optimum-onnx"),
+        ("torch", "transformers", "optimum-onnx", "onnxruntime"),
         ("torch", "transformers", "optimum"),
         "optimum",
     ),

@@ -36,10 +36,11 @@ class KerasModel(TensorFlowModel):
         super().__init__(self._infer, signature, f"Keras {keras.__version__}", known, notes, min(words, default=2))
 
     def _infer(self, *given: Any) -> Any:
-        inputs = self.model.input
-        if isinstance(inputs, dict):
-            return self.model(dict(zip(inputs, given, strict=True)), training=False)
-        return self.model(list(given) if isinstance(inputs, list | tuple) else given[0], training=False)
+        nest = getattr(self.model, "_inputs_struct", None)
+        if isinstance(nest, dict):
+            return self.model(dict(zip(nest, given, strict=True)), training=False)
+        several = len(given) > 1 or isinstance(nest, list | tuple)
+        return self.model(list(given) if several else given[0], training=False)
 
     def trace(self, feed: Feed) -> list[Operation] | None:
         """Layer by layer of a functional or sequential model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .base import LoadRequest, Refused
 
 OBJECTS = {
@@ -48,6 +50,8 @@ def module_of(request: LoadRequest) -> str:
     for library, module in OBJECTS.items():
         if library in known:
             return module
+    if callable(request.loaded) and "jax" in sys.modules:
+        return "jax_functions"  # a plain function, which the source's module has written with it
     raise Refused(
         f"{request.source} is a {type(request.loaded).__name__}, which no converter knows",
         why="a model, or a function that returns (model, example inputs), is wanted",
