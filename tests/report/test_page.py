@@ -158,6 +158,20 @@ def test_the_verdict_is_one_sentence_and_honest() -> None:
     assert "too noisily" in sentence(report(latency=dataclasses.replace(same, high=1.4)))
 
 
+def test_what_came_to_nothing_says_so_first_and_why() -> None:
+    whole = report(latency=None, scores={}, decision="kept float", reason="no result of the search keeps 150 dB")
+    nothing = dataclasses.replace(whole, output=whole.input, warnings=())
+    said = sentence(nothing)
+    assert said.startswith("The model was not compressed: it is as large as before (10.90 MB); its outputs are")
+    shown = Page(page_of(nothing))
+    header = next(place for place, _ in shown.all("header"))
+    assert "Why: no result of the search keeps 150 dB." in shown.texts[header]
+    assert "warnings" not in [attributes["id"] for _, attributes in shown.all("section")]
+    assert sentence(report(output=None, parity=None, latency=None, scores={}, decision="unchanged")) == (
+        "The model was not compressed."
+    )
+
+
 def test_a_size_that_hardly_changed_is_the_same() -> None:
     whole = report(latency=None, scores={})
     small = report(output=dataclasses.replace(whole.input, bytes=10_899_000), latency=None, scores={})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from onnxslim.report.page.charts import levels, pairs
 from onnxslim.report.page.parts import Chapter, Drawing, Entry, Sheet, number, ratio_db, sheet
 from onnxslim.report.page.regions import MOST, LayerGroup, channels_text, few, matched, picture, regions_of
-from onnxslim.report.wording import decibels, shorten, size, three
+from onnxslim.report.wording import decibels, shorten, size
 
 if TYPE_CHECKING:
     from onnxslim.report.layers import Layers
@@ -47,7 +47,7 @@ def _times(rows: Sequence[Pair]) -> list[Drawing]:
         return []
     shown.sort(key=lambda each: -max(each[1] or 0.0, each[2] or 0.0))
     bars = [
-        (shorten(_name(pair), 34), a, b, " → ".join("-" if t is None else three(t) for t in (a, b)) + " ms")
+        (shorten(_name(pair), 34), a, b, " → ".join("-" if t is None else f"{t:.3f}" for t in (a, b)) + " ms")
         for pair, a, b in shown[:SLOWEST]
     ]
     sums = (sum(a or 0.0 for _, a, _ in shown), sum(b or 0.0 for _, _, b in shown))
@@ -55,7 +55,7 @@ def _times(rows: Sequence[Pair]) -> list[Drawing]:
         "Time by layer in milliseconds",
         ("layer", "ms before", "ms after", "times as fast"),
         [
-            (Entry(_name(pair)), number(a, "{:.4f}"), number(b, "{:.4f}"), _change(a, b))
+            (Entry(_name(pair)), number(a, "{:.3f}"), number(b, "{:.3f}"), _change(a, b))
             for pair, a, b in shown[:LISTED]
         ],
         ("all layers", *(f"{each:.3f}" for each in sums), ""),
@@ -102,7 +102,7 @@ def _table(rows: Sequence[Pair], errors: dict[str, float], channels: dict[str, i
                 ),
                 Entry(state),
                 *(Entry("-") if each is None else Entry(size(each.bytes), each.bytes) for each in (before, after)),
-                *(number(_ms(each), "{:.4f}") for each in (before, after)),
+                *(number(_ms(each), "{:.3f}") for each in (before, after)),
                 ratio_db(error),
             )
         )

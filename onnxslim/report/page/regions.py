@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from onnxslim.report.layers import GraphFacts, NodeFacts
 from onnxslim.report.page.svg import Svg, element, group
-from onnxslim.report.wording import QDQ, shorten, three
+from onnxslim.report.wording import QDQ, shorten
 
 MOST = 48
 """Regions of a graph that are drawn."""
@@ -208,4 +208,4 @@ def channels_text(node: NodeFacts, other: Mapping[str, int]) -> str:
 
 def _ms(region: LayerGroup) -> str:
     time = region.milliseconds
-    return "" if time is None else f"{three(time)} ms"
+    return "" if time is None else f"{time:.3f} ms"

@@ -117,7 +117,7 @@ def _timing(measured: Sequence[Trial]) -> str:
     """What the speeds of a search are worth."""
     if any(each.measured is not None and each.measured.speedup is None for each in measured):
         return "A candidate whose speed was not measured is drawn at 1."
-    return "These are the short measurements of the search; the final ones are under Latency and Outputs."
+    return "The search measures briefly; what the verdict says was measured again, at length."
 
 
 def _ordered(trials: Sequence[Trial]) -> list[Trial]:

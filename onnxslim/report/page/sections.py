@@ -30,9 +30,7 @@ MOST_PARTS = 100
 def chapters(report: Account) -> list[Chapter]:
     """All chapters that have something to show."""
     found: list[Chapter] = []
-    if report.warnings or report.reason:
-        reasons = (f"Why: {report.reason}",) if report.reason else ()
-        found.append(Chapter("warnings", "Before you rely on it", lines=(*report.warnings, *reasons)))
+    found.append(Chapter("warnings", "Before you rely on it", lines=tuple(report.warnings)))
     if report.front is not None and report.front.trials:
         found.append(front_chapter(report.front))
     found.append(Chapter("latency", "Latency", drawings=tuple(_latencies(report))))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.report.wording import decibels, size, three
+from onnxslim.report.words import verb_named
 
 if TYPE_CHECKING:
     from onnxslim.evaluation import Parity
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def sentence(report: Account) -> str:
-    """What came of it: size, speed, quality, and what that was measured on; a reason where no model came of it."""
+    """What came of it: size, speed, quality, and what that was measured on."""
     said = [part for part in (_size(report), _speed(report.latency)) if part]
     start = f"The model is {' and '.join(said)}" if said else f"{report.command}: {report.decision}"
+    verb = verb_named(report.command)
+    if report.decision in (verb.kept, "unchanged"):
+        start = f"The model was not {verb.done}" + (f": it is {' and '.join(said)}" if said else "")
     quality = _quality(report)
     return f"{start}{'; ' if quality else ''}{quality}."
 
