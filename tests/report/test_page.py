@@ -87,6 +87,9 @@ def test_headings_are_in_order_and_chapters_are_linked() -> None:
     assert links == [f"#{name}" for name in sections]
     ids = [attributes["id"] for _, attributes, _ in page().found if "id" in attributes]
     assert len(ids) == len(set(ids))
+    titles = [page().texts[page().within(place, "h2")[0]] for place, _ in page().all("section")]
+    regions = [attributes["aria-label"] for _, attributes, _ in page().found if attributes.get("role") == "region"]
+    assert len({*titles, *regions}) == len(titles) + len(regions)
     assert [len(list(page().all(tag))) for tag in ("header", "nav", "main", "footer")] == [1, 1, 1, 1]
 
 
@@ -306,6 +309,32 @@ def test_forms_by_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not (tmp_path / "other.html").exists()
 
 
+FAINT = """() => {
+  const part = (v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const color = (text) => text.match(/[\\d.]+/g).map(Number);
+  const behind = (node) => {
+    const box = node.closest("g.box, g:has(> .inside)")?.querySelector("rect");
+    if (box) return color(getComputedStyle(box).fill);
+    for (; ; node = node.parentElement) {
+      const found = color(getComputedStyle(node).backgroundColor);
+      if (found.length < 4 || found[3] > 0) return found;
+    }
+  };
+  const written = (node) => [...node.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
+  const found = [];
+  for (const node of document.querySelectorAll("body *:not(script, style, title)")) {
+    if (!written(node)) continue;
+    const style = getComputedStyle(node);
+    const both = [color(node.ownerSVGElement ? style.fill : style.color), behind(node)].map(light);
+    const ratio = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    if (ratio < 4.5) found.push(`${node.outerHTML.slice(0, 80)}: ${ratio}`);
+  }
+  return found;
+}"""
+"""Texts whose contrast to what is behind them is less than WCAG AA asks for."""
+
+
 def browser() -> tuple[Any, str]:
     """What drives a browser, and the browser; skips where one of both is not installed."""
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -337,6 +366,7 @@ def test_a_browser_shows_it_on_a_phone_and_sorts_by_keyboard(tmp_path: Path, sch
         shown.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         shown.set_viewport_size({"width": 360, "height": 800})
         assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+        assert shown.evaluate(FAINT) == []
         heading = shown.locator("#outputs th[scope=col]").nth(1)
         heading.locator("button").focus()
         for order in ("descending", "ascending"):
