@@ -168,11 +168,21 @@ def test_what_came_to_nothing_says_so_first_and_why() -> None:
     assert said.startswith("The model was not compressed: it is as large as before (10.90 MB); its outputs are")
     shown = Page(page_of(nothing))
     header = next(place for place, _ in shown.all("header"))
-    assert "Why: no result of the search keeps 150 dB." in shown.texts[header]
+    assert "No result of the search keeps 150 dB." in shown.texts[header]
     assert "warnings" not in [attributes["id"] for _, attributes in shown.all("section")]
     assert sentence(report(output=None, parity=None, latency=None, scores={}, decision="unchanged")) == (
         "The model was not compressed."
     )
+
+
+def test_the_nearest_result_is_not_said_to_keep_the_limits() -> None:
+    front = report().front
+    assert front is not None
+    trials = [dataclasses.replace(each, reason="too large" if each.kept else each.reason) for each in front.trials]
+    nearest = report(front=dataclasses.replace(front, trials=trials), reason="it is the nearest to what was asked")
+    assert sentence(nearest).endswith("samples that chose nothing; it breaks a limit of the search.")
+    row = re.search(r'<td class="bad">kept: too large</td>', page_of(nearest))
+    assert row is not None
 
 
 def test_a_size_that_hardly_changed_is_the_same() -> None:
@@ -241,6 +251,9 @@ def test_the_table_of_the_graphs_says_what_was_pruned_and_skipped() -> None:
     assert "/block.3/Conv" in row
     assert "64 → 40 channels" in row
     assert "quantize: no faster in int8: 3.5 us" in row
+    drawn = [page().texts[each] for each in page().within(place, "text")]
+    assert any(text.startswith("int8 · 64 → 40 channels · 0.03") and text.endswith(" ms") for text in drawn)
+    assert not [text for text in drawn if "..." in text and "channels" in text]
     hints = [page().texts[each] for each in page().within(place, "title")]
     assert sum("skipped at /block.3/Conv: quantize: no faster in int8: 3.5 us" in hint for hint in hints) == 1
 

@@ -13,12 +13,12 @@ from onnxslim.report.wording import QDQ, shorten
 
 MOST = 48
 """Regions of a graph that are drawn."""
-WIDTH, HEIGHT, GAP_X, GAP_Y = 196.0, 44.0, 14.0, 26.0
+WIDTH, HEIGHT, GAP_X, GAP_Y = 228.0, 44.0, 14.0, 26.0
 """Of a box, and between boxes."""
 MOST_REASONS = 3
 """Reasons in the hover text of a box."""
-LETTERS = 25
-"""That fit into a box."""
+LETTERS, SMALL_LETTERS = 29, 34
+"""That fit into the first and the second line of a box."""
 
 
 @dataclass(eq=False)
@@ -178,7 +178,7 @@ def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
 
 
 def _box(region: LayerGroup, x: float, y: float, other: Mapping[str, int], skipped: Mapping[str, str]) -> str:
-    facts = list(filter(None, (channels_text(region.main, other), "int8" if region.int8 else "", _ms(region))))
+    facts = list(filter(None, ("int8" if region.int8 else "", channels_text(region.main, other), _ms(region))))
     reasons = [f"skipped at {node.name}: {skipped[node.name]}" for node in region.nodes if node.name in skipped]
     pruned = other.get(region.main.name, region.main.channels) != region.main.channels
     kind = " ".join(filter(None, ("box", "int8" if region.int8 else "", "pruned" if pruned else "")))
@@ -187,7 +187,7 @@ def _box(region: LayerGroup, x: float, y: float, other: Mapping[str, int], skipp
         element("title", "; ".join([f"{region.main.name}: {region.label}{said}", *reasons[:MOST_REASONS]])),
         element("rect", x=x, y=y, width=WIDTH, height=HEIGHT, rx=7),
         element("text", shorten(region.label, LETTERS), x=x + 10, y=y + 18, class_="label"),
-        element("text", shorten(" · ".join(facts), LETTERS + 3), x=x + 10, y=y + 34, class_="tick"),
+        element("text", shorten(" · ".join(facts), SMALL_LETTERS), x=x + 10, y=y + 34, class_="tick"),
     ]
     if reasons:  # on the lower edge, beside the line to the next box
         right, middle = x + WIDTH - 8, y + HEIGHT + 3

@@ -32,7 +32,7 @@ def page_of(report: Account) -> str:
     return template.render(
         title=" - ".join(filter(None, (_model(report), f"{report.command}: {report.decision}"))),
         verdict=sentence(report),
-        reason=report.reason,
+        reason=report.reason[:1].upper() + report.reason[1:],
         figures=figures(report),
         terms=terms(report),
         chapters=chapters(report),

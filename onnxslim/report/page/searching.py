@@ -127,8 +127,9 @@ def _ordered(trials: Sequence[Trial]) -> list[Trial]:
 
 def _row(trial: Trial) -> tuple[Entry, ...]:
     found = trial.measured
-    state = "kept" if trial.kept else trial.reason or ("allowed, best" if trial.best else "allowed")
-    tone = "good" if trial.kept else "bad" if trial.reason else ""
+    kept = ": ".join(filter(None, ("kept", trial.reason)))
+    state = kept if trial.kept else trial.reason or ("allowed, best" if trial.best else "allowed")
+    tone = "bad" if trial.reason else "good" if trial.kept else ""
     return (
         Entry(trial.label),
         Entry(state, tone=tone),

@@ -23,7 +23,9 @@ def sentence(report: Account) -> str:
     if report.decision in (verb.kept, "unchanged"):
         start = f"The model was not {verb.done}" + (f": it is {' and '.join(said)}" if said else "")
     quality = _quality(report)
-    return f"{start}{'; ' if quality else ''}{quality}."
+    kept = report.front.kept if report.front is not None else None
+    broken = "it breaks a limit of the search" if kept is not None and kept.reason else ""
+    return "; ".join(filter(None, (start, quality, broken))) + "."
 
 
 def figures(report: Account) -> list[tuple[str, str, str]]:
