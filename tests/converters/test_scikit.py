@@ -109,7 +109,7 @@ def test_the_export_step_compresses_and_leaves_the_estimator_alone(tmp_path: Pat
     )
     assert result.report.converted is not None
     assert result.report.converted.framework.startswith("scikit-learn")
-    assert result.report.decision == "compressed"
+    assert result.report.decision in ("compressed", "weights in few bits")
     assert target.stat().st_size < result.report.converted.size / 2
     assert '"framework": "scikit-learn' in report.read_text()
     assert "converted from scikit-learn" in str(result.report)
