@@ -28,11 +28,12 @@ from onnxslim.samples.identity import sample_set_hash
 from onnxslim.search import Candidate
 from onnxslim.search.config import MIN_SQNR, SearchConfig
 from onnxslim.search.engine import Engine, InProcess, open_engine
-from onnxslim.search.explore import Explorer, Tried
+from onnxslim.search.explore import Explorer
 from onnxslim.search.front import Figures, Front
 from onnxslim.search.goal import Goal, Limits
 from onnxslim.search.journal import Journal
 from onnxslim.search.space import Axis, Space
+from onnxslim.search.tried import Tried
 from onnxslim.version import versions
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field, replace
 from onnxslim.pipeline.offer import Effects
 from onnxslim.pipeline.rewrite import Pass
 from onnxslim.search.front import INTERRUPTED, NOTHING, UP, Figures, Trial, dominates
-from onnxslim.search.goal import EQUAL, Goal, Limits
+from onnxslim.search.goal import Goal, Limits
 from onnxslim.search.lab import Bound, BuiltTrial, Lab, OfferRequest
 from onnxslim.search.space import Axis, Point, Space
 from onnxslim.search.status import Status
+from onnxslim.search.tried import Tried, command_of
 
 HOPELESS = 2.0
 """Noise or drop of a single offer, as a multiple of what is allowed, behind which its pass is not asked for more."""
@@ -44,17 +45,6 @@ MOST = 40
 
 def _removes_work(instance: Pass) -> bool:
     return instance.removes_work
-
-
-@dataclass(eq=False)
-class Tried:
-    """A point that was built."""
-
-    point: Point
-    built: BuiltTrial
-    predicted: Figures | None
-    measured: Figures | None
-    reason: str
 
 
 @dataclass(eq=False)
@@ -110,7 +100,7 @@ class Explorer:
             self._work(self.proposals(without=_removes_work), [])
         self.goal = Goal(self.goal.name, self._best_figures)
         while not self._late and len(self.tried) < MOST:
-            proposals, opened = self.proposals(), self._open(CHUNK) if self._early else []
+            proposals, opened = self.proposals()[: self._room], self._open(CHUNK) if self._early else []
             if not proposals and not opened:
                 self.stopped = NOTHING
                 return
@@ -124,6 +114,15 @@ class Explorer:
     @property
     def _early(self) -> bool:
         return time.perf_counter() < self._started + TABLES * (self.ends - self._started)
+
+    @property
+    def _room(self) -> int:
+        """Models for which there is time, as long as those before took: two are built at once, and each is timed."""
+        if math.isinf(self.ends):
+            return len(ERRORS)
+        took = [each.built.seconds for each in self.tried if each.built.seconds and not each.built.recalled]
+        typical = sorted(took)[len(took) // 2] if took else 0.0
+        return max(1, math.floor(2 * (self.ends - time.perf_counter()) / max(typical, 1e-9)))
 
     def _open(self, count: int) -> list[OfferRequest]:
         """Requests for more of what there is; what removes work goes in steps, each on the one before."""
@@ -272,7 +271,7 @@ class Explorer:
                     reason=each.reason,
                     best=best,
                     kept=each is kept,
-                    command=_command(self._told(each)) if best else "",
+                    command=command_of(self._told(each)) if best else "",
                     seconds=each.built.seconds,
                 )
             )
@@ -289,11 +288,3 @@ class Explorer:
         now = time.perf_counter()
         left = None if math.isinf(self.ends) else max(0.0, self.ends - now)
         self.watch(Status(stage, self._best_figures, len(self.tried), now - self._started, left))
-
-
-def _command(figures: Figures | None) -> str:
-    """Options that would choose a model of these figures again."""
-    if figures is None:
-        return ""
-    fast = "" if figures.speedup is None else f" --min-speedup {EQUAL * figures.speedup:.2f}"
-    return f"--max-size {figures.bytes}{fast}"

@@ -15,6 +15,7 @@ from sklearn.base import is_classifier, is_clusterer, is_regressor
 
 from .base import Exported, ExportOptions, Feed, LoadRequest, Operation, Refused, last_line
 from .kinds import libraries
+from .scikit_parts import categories_of, columns_of, parts_of, ranges_of, strings_in, takes_text
 
 INPUT = "X"
 ROWS = 32
@@ -37,7 +38,7 @@ class Estimator:
     def __init__(self, estimator: Any, notes: list[str]) -> None:
         self.estimator, self.notes = estimator, notes
         self.framework = f"scikit-learn {sklearn.__version__}"
-        self.columns = _columns(estimator)
+        self.columns = columns_of(estimator)
         odd = [name for name in self.columns if not name.isidentifier()]
         if odd:
             raise Refused(
@@ -47,10 +48,10 @@ class Estimator:
             )
         if not self.columns:
             width = getattr(estimator, "n_features_in_", None)
-            if width is None and not _takes_text(estimator):
+            if width is None and not takes_text(estimator):
                 raise Refused("the estimator is not fitted", why="it does not know its number of inputs", mend="fit it")
             self.width = 1 if width is None else int(width)
-            self.text = width is None or _strings(estimator, self.width) == {*range(self.width)}
+            self.text = width is None or strings_in(estimator, self.width) == {*range(self.width)}
 
     def example(self) -> Feed | None:
         """Numbers around what the estimator was fitted on, as far as it tells; strings that it knows."""
@@ -61,12 +62,12 @@ class Estimator:
                 for name, known in self.columns.items()
             }
         if self.text:
-            every = list(_categories(self.estimator).values()) or [["a", "b"]]
-            if _takes_text(self.estimator):  # sentences of words that it knows
+            every = list(categories_of(self.estimator).values()) or [["a", "b"]]
+            if takes_text(self.estimator):  # sentences of words that it knows
                 words = every[0]
                 every = [[" ".join(words[place : place + 3]) for place in range(0, min(len(words), 300), 3)]]
             return {INPUT: np.concatenate([_words(generator, words, ROWS) for words in every[: self.width]], axis=1)}
-        return {INPUT: _numbers(generator, ROWS, self.width, _ranges(self.estimator))}
+        return {INPUT: _numbers(generator, ROWS, self.width, ranges_of(self.estimator))}
 
     def export(self, options: ExportOptions) -> Exported:
         """By skl2onnx, with plain tensors of probabilities."""
@@ -81,7 +82,7 @@ class Estimator:
             ]
         else:
             types = [(INPUT, (StringTensorType if self.text else FloatTensorType)([None, self.width]))]
-        wanted = {id(each): {"locale": LOCALE} for each in parts_of(self.estimator) if _takes_text(each)}
+        wanted = {id(each): {"locale": LOCALE} for each in parts_of(self.estimator) if takes_text(each)}
         notes = [f"text is lowercased in the locale {LOCALE}, which the device must have"] if wanted else []
         ways: list[dict[int, Any]] = [{}]
         if is_classifier(self.estimator):  # plain tensors; each classifier knows one of the two options
@@ -115,7 +116,7 @@ class Estimator:
 
             return pandas.DataFrame({name: feed[name][:, 0] for name in self.columns})
         array = feed[INPUT]
-        return array[:, 0] if _takes_text(self.estimator) else array
+        return array[:, 0] if takes_text(self.estimator) else array
 
     def trace(self, feed: Feed) -> list[Operation] | None:
         """Step by step of a pipeline; None for anything else."""
@@ -234,86 +235,6 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 def _dense(value: Any) -> np.ndarray:
     return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
-
-
-def parts_of(estimator: Any) -> Iterator[Any]:
-    """An estimator and all fitted ones in it, in the order of computation."""
-    yield estimator
-    inner: list[Any] = [step for _, step in getattr(estimator, "steps", ())]
-    inner += [each[1] for each in getattr(estimator, "transformers_", ())]
-    inner += [each for _, each in getattr(estimator, "transformer_list", ())]
-    for name in ("estimator_", "best_estimator_", "base_estimator_", "regressor_"):
-        inner += [getattr(estimator, name)] if hasattr(estimator, name) else []
-    several = getattr(estimator, "estimators_", ())
-    inner += list(np.asarray(several, dtype=object).reshape(-1)) if len(several) else []
-    for each in inner:
-        if hasattr(each, "get_params"):
-            yield from parts_of(each)
-
-
-def _columns(estimator: Any) -> dict[str, list[str]]:
-    """Name of a column -> the words that it may be, none for numbers; empty where it takes one array."""
-    names = getattr(estimator, "feature_names_in_", None)
-    split = next((each for each in parts_of(estimator) if hasattr(each, "transformers_")), None)
-    if names is None or split is None:
-        return {}
-    words: dict[str, list[str]] = {}
-    for _, step, columns in split.transformers_:
-        if not isinstance(columns, Sequence | np.ndarray) or not hasattr(step, "get_params"):
-            continue
-        named = [str(names[each]) if isinstance(each, int | np.integer) else str(each) for each in columns]
-        known = _categories(step)
-        words |= {name: known[place] for place, name in enumerate(named) if place in known}
-    return {str(name): words.get(str(name), []) for name in names}
-
-
-def _categories(estimator: Any) -> dict[int, list[str]]:
-    """Column -> the strings that its first encoder, imputer or vectorizer knows."""
-    for each in parts_of(estimator):
-        if hasattr(each, "categories_"):
-            lists = {place: list(found) for place, found in enumerate(each.categories_)}
-            return {place: [str(w) for w in found] for place, found in lists.items() if _is_text(found)}
-        if hasattr(each, "vocabulary_"):
-            return {0: [str(word) for word in each.vocabulary_]}
-    for each in parts_of(estimator):
-        statistics = getattr(each, "statistics_", None)
-        if statistics is not None and np.asarray(statistics).dtype == object:
-            return {place: [str(word)] for place, word in enumerate(statistics)}
-    return {}
-
-
-def _is_text(found: Sequence[Any]) -> bool:
-    return any(isinstance(each, str) for each in found)
-
-
-def _strings(estimator: Any, width: int) -> set[int]:
-    return set(_categories(estimator)) & set(range(width))
-
-
-def _takes_text(estimator: Any) -> bool:
-    first = next((each for each in parts_of(estimator) if not hasattr(each, "steps")), estimator)
-    return hasattr(first, "vocabulary_") or hasattr(first, "build_analyzer")
-
-
-def _ranges(estimator: Any) -> dict[int, tuple[float, float]]:
-    """Column -> centre and spread of what an estimator was fitted on, from scalers and from the splits of trees."""
-    found: dict[int, tuple[float, float]] = {}
-    splits: dict[int, list[float]] = {}
-    for each in parts_of(estimator):
-        if getattr(each, "mean_", None) is not None and getattr(each, "scale_", None) is not None and not found:
-            pairs = zip(np.ravel(each.mean_), np.ravel(each.scale_), strict=True)
-            return {place: (float(mean), float(scale)) for place, (mean, scale) in enumerate(pairs)}
-        if hasattr(each, "data_min_"):
-            pairs = zip(each.data_min_, each.data_max_, strict=True)
-            return {place: (float(a + b) / 2, float(b - a) / 3 or 1.0) for place, (a, b) in enumerate(pairs)}
-        tree = getattr(each, "tree_", None)
-        if tree is not None:
-            for place, threshold in zip(tree.feature, tree.threshold, strict=True):
-                if place >= 0:
-                    splits.setdefault(int(place), []).append(float(threshold))
-    for place, thresholds in splits.items():
-        found[place] = float(np.mean(thresholds)), float(np.std(thresholds)) or 1.0
-    return found
 
 
 def _numbers(generator: Any, rows: int, width: int, ranges: Mapping[int, tuple[float, float]]) -> np.ndarray:

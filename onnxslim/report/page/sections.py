@@ -14,6 +14,7 @@ from onnxslim.report.page.verdict import on_samples
 from onnxslim.report.wording import common, difference_lines, kind_of, shorten, size, three
 
 if TYPE_CHECKING:
+    from onnxslim.converters.converted import Converted
     from onnxslim.evaluation import Parity
     from onnxslim.execution import Latency
     from onnxslim.report.layers import GraphFacts, Layers
@@ -31,6 +32,8 @@ def chapters(report: Account) -> list[Chapter]:
     """All chapters that have something to show."""
     found: list[Chapter] = []
     found.append(Chapter("warnings", "Before you rely on it", lines=tuple(report.warnings)))
+    if report.converted is not None:
+        found.append(_source(report.converted))
     if report.front is not None and report.front.trials:
         found.append(front_chapter(report.front))
     found.append(Chapter("latency", "Latency", drawings=tuple(_latencies(report))))
@@ -47,6 +50,27 @@ def chapters(report: Account) -> list[Chapter]:
     found.append(Chapter("notes", "Notes", lines=tuple(report.notes)))
     found.append(_origin(report))
     return [each for each in found if each.holds]
+
+
+def _source(found: Converted) -> Chapter:
+    """Where the model came from before it was an ONNX file."""
+    lead = (
+        f"{found.source} was converted from {found.framework} by {found.exporter}. The framework's outputs and "
+        f"onnxruntime's were compared: {found.parity}."
+    )
+    rows = [
+        (
+            Entry(each.name),
+            Entry(f"{each.dtype} [{', '.join(map(str, each.shape))}]"),
+            Entry(each.layout or "-"),
+            Entry(each.inside or "-"),
+            Entry("-" if each.least is None or each.most is None else f"{each.least:.4g} to {each.most:.4g}"),
+        )
+        for each in found.inputs
+    ]
+    columns = ("input", "type", "layout", "the graph itself computes", "values compared")
+    drawing = Drawing("What the graph expects", (), sheet("Inputs of the graph", columns, rows), folded=False)
+    return Chapter("source", "From the framework", lead, (drawing,), tuple(found.notes))
 
 
 def _latencies(report: Account) -> Iterator[Drawing]:
