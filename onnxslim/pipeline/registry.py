@@ -22,6 +22,8 @@ BUILT_IN: dict[str, str] = {
     "remove-identity": "onnxslim.passes.slim.remove_identity:RemoveIdentity",
     "common-subexpressions": "onnxslim.passes.slim.common_subexpressions:CommonSubexpressions",
     "fuse-conv-batchnorm": "onnxslim.passes.slim.fuse_conv_batchnorm:FuseConvBatchNorm",
+    "trim-trees": "onnxslim.passes.slim.trim_trees:TrimTrees",
+    "lift-trees": "onnxslim.passes.slim.lift_trees:LiftTrees",
     "unfold-constants": "onnxslim.passes.slim.unfold_constants:UnfoldConstants",
     "inline-functions": "onnxslim.passes.slim.inline_functions:InlineFunctions",
     "inline-if": "onnxslim.passes.slim.inline_if:InlineIf",

@@ -38,6 +38,7 @@ from .plain_cast import PlainCast
 from .plain_reshape import PlainReshape
 from .sink_below_concat import SinkBelowConcat
 from .sink_transposes import SinkTransposes
+from .trim_trees import TrimTrees
 
 RULES: tuple[Rule, ...] = (
     PlainReshape(),
@@ -78,6 +79,7 @@ RULES: tuple[Rule, ...] = (
     FuseReduceSqueeze(),
     FuseReduceTranspose(),
     DropZeroState(),
+    TrimTrees(),
 )
 
 ONNXRUNTIME_RULES: tuple[Rule, ...] = (
