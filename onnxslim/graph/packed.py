@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import Message  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.graph.wire import ATTRIBUTE, FLOATS, INTS, NODE, framed, varints
@@ -48,6 +49,17 @@ def _attribute(attribute: onnx.AttributeProto) -> bytes:
     attribute.ClearField("ints" if number == INTS else "floats")
     head, tail = parts(attribute, number)
     return head + framed(number, content) + tail
+
+
+def list_bytes(attribute: ir.Attr) -> int:
+    """What the numbers or texts of a list take in a file, each with its tag where the list is not packed."""
+    count = len(attribute.value)
+    tags = 0 if count >= LONG_LIST and attribute.type != ir.AttributeType.STRINGS else count
+    if attribute.type == ir.AttributeType.FLOATS:
+        return 4 * count + tags
+    if attribute.type == ir.AttributeType.INTS:
+        return len(varints(np.array(attribute.value, np.int64))) + tags if count else 0
+    return sum(len(framed(FLOATS, text.encode())) for text in attribute.as_strings())
 
 
 def _is_long(attribute: onnx.AttributeProto) -> bool:

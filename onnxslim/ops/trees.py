@@ -13,7 +13,6 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-DOMAIN: Final = "ai.onnx.ml"
 ENSEMBLE: Final = "TreeEnsemble"
 ENSEMBLE_SINCE: Final = 5
 """Version of the domain that brought TreeEnsemble and deprecated the others."""

@@ -22,6 +22,7 @@ BUILT_IN: dict[str, str] = {
     "remove-identity": "onnxslim.passes.slim.remove_identity:RemoveIdentity",
     "common-subexpressions": "onnxslim.passes.slim.common_subexpressions:CommonSubexpressions",
     "fuse-conv-batchnorm": "onnxslim.passes.slim.fuse_conv_batchnorm:FuseConvBatchNorm",
+    "fold-scaler": "onnxslim.passes.slim.fold_scaler:FoldScaler",
     "trim-trees": "onnxslim.passes.slim.trim_trees:TrimTrees",
     "lift-trees": "onnxslim.passes.slim.lift_trees:LiftTrees",
     "unfold-constants": "onnxslim.passes.slim.unfold_constants:UnfoldConstants",

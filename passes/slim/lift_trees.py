@@ -28,6 +28,7 @@ from onnxslim.graph.uses import drop_inputs
 from onnxslim.graph.walk import nodes
 from onnxslim.ops import trees
 from onnxslim.ops.determinism import schema
+from onnxslim.ops.ml import DOMAIN, base_values, class_labels, numbers
 from onnxslim.ops.tree_attributes import by_position, read
 from onnxslim.ops.trees import Forest
 from onnxslim.pipeline.action import Action, PassResult
@@ -37,7 +38,7 @@ from onnxslim.rewriter.scopes import ANNOTATION, Forwarding
 from onnxslim.rewriter.shape_facts import shape_facts
 from onnxslim.rewriter.size import listing_bytes, node_bytes, tensor_bytes
 
-from .trim_trees import drops_zeros, has_base, number_of_classes, trim, without_zeros
+from .trim_trees import drops_zeros, trim, without_zeros
 
 TRANSFORMS: Final = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 NODE_NS: Final = 500
@@ -65,7 +66,7 @@ class LiftTrees(Pass):
 
     def run(self, model: ir.Model, context: Context) -> PassResult:
         """Lifts all or none, in place."""
-        old = [node for node in nodes(model) if node.domain == trees.DOMAIN and node.op_type in trees.PREFIX]
+        old = [node for node in nodes(model) if node.domain == DOMAIN and node.op_type in trees.PREFIX]
         if not old:
             return context.result()
         reasons = list(obstacles(model))
@@ -87,7 +88,7 @@ class LiftTrees(Pass):
         if not reasons and context.allow(Action(self.name, outputs, "model", f"{len(plans)} ensembles")):
             for plan in plans:
                 put(plan, model, forwarding)
-            model.opset_imports[trees.DOMAIN] = trees.ENSEMBLE_SINCE
+            model.opset_imports[DOMAIN] = trees.ENSEMBLE_SINCE
         else:
             for new in (new for plan in plans for new in reversed(plan.nodes)):
                 drop_inputs(new)  # what is not put in place must not count among the users of anything
@@ -111,13 +112,13 @@ class Stand:
 
 def obstacles(model: ir.Model) -> Iterator[tuple[str, str]]:
     """What else of the model version 5 of the domain would change."""
-    version = model.opset_imports.get(trees.DOMAIN, 1)
-    if any(trees.DOMAIN in function.opset_imports for function in model.functions.values()):
+    version = model.opset_imports.get(DOMAIN, 1)
+    if any(DOMAIN in function.opset_imports for function in model.functions.values()):
         yield "model", "a function imports the domain, too"
     for node in nodes(model):
-        if node.domain != trees.DOMAIN or node.op_type in trees.PREFIX or node.op_type == trees.ENSEMBLE:
+        if node.domain != DOMAIN or node.op_type in trees.PREFIX or node.op_type == trees.ENSEMBLE:
             continue
-        before, after = (schema(node.op_type, each, trees.DOMAIN) for each in (version, trees.ENSEMBLE_SINCE))
+        before, after = (schema(node.op_type, each, DOMAIN) for each in (version, trees.ENSEMBLE_SINCE))
         same = before is not None and after is not None and before.since_version == after.since_version
         # Version 4 gave LabelEncoder attributes beside those of version 2, which kept their meaning.
         if not same and not (node.op_type == "LabelEncoder" and version >= 2):
@@ -148,7 +149,8 @@ def lifted(node: ir.Node, model: ir.Model, facts: ShapeFacts, names: Names) -> S
         targets = int(node.attributes["n_targets"].as_int()) if "n_targets" in node.attributes else 0
         answer = _regressor(plan, x, forest, targets, base, post, aggregate)
     else:
-        classes = number_of_classes(node)
+        labels = class_labels(node)
+        classes = labels[0] if labels is not None else 0
         if post not in ("NONE", "SOFTMAX", "LOGISTIC") or model.opset_imports.get("", 0) < 7:
             return f"no node of this opset computes {post}"
         answer = (_two if classes == 2 else _many)(plan, x, forest, classes, base, post)
@@ -198,14 +200,16 @@ def _two(plan: Stand, x: ir.Value, forest: Forest, classes: int, base: Sequence[
         return "not all weights of its two classes are those of the first"
     # Of all weights, also those of branches that are never reached: this decides what the operator computes.
     stated = plan.node.attributes.get("class_weights") or plan.node.attributes["class_weights_as_tensor"]
-    positive = bool((np.asarray(_numbers(stated)) >= 0).all())
+    positive = bool((np.asarray(numbers(stated)) >= 0).all())
+    if positive and post == "LOGISTIC":
+        return "versions of onnxruntime differ in what they make of two classes without a negative weight"
     shift = float(base[0]) if base else 0.0
     weights = _constant(plan, "weights", np.array([[-1, 1]], np.float32))
     bias = _constant(plan, "bias", np.array([1 - shift, shift] if positive else [-shift, shift], np.float32))
     sums = _sums(plan, x, forest, {"n_targets": 1})
     scores = _add(plan, ir.node("Gemm", [sums, weights, bias] if positive or shift else [sums, weights]))
     label = _label(plan, scores)
-    if post == "LOGISTIC" and not positive:
+    if post == "LOGISTIC":
         scores = _add(plan, ir.node("Sigmoid", [scores]))
     plan.outputs = [label, scores]
     return None
@@ -216,7 +220,7 @@ def _sums(plan: Stand, x: ir.Value, forest: Forest, attributes: dict[str, int]) 
     defaults = {"aggregate_function": trees.AGGREGATES.index("SUM"), "post_transform": 0}
     plain = [ir.AttrInt64(name, value) for name, value in attributes.items() if defaults.get(name) != value]
     stated = [*plain, *by_position(forest).values()]
-    return _add(plan, ir.Node(trees.DOMAIN, trees.ENSEMBLE, [x], stated, name=plan.node.name))
+    return _add(plan, ir.Node(DOMAIN, trees.ENSEMBLE, [x], stated, name=plan.node.name))
 
 
 def _label(plan: Stand, scores: ir.Value) -> ir.Value | None:
@@ -249,19 +253,6 @@ def _constant(plan: Stand, name: str, array: np.ndarray | ir.TensorProtocol) -> 
     fresh = plan.names.fresh(f"{plan.node.outputs[-1].name}_{name}")
     plan.constants.append(ir.Value(name=fresh, const_value=tensor))
     return plan.constants[-1]
-
-
-def base_values(node: ir.Node) -> list[float]:
-    """What the node adds to its sums."""
-    if not has_base(node):
-        return []
-    return _numbers(node.attributes.get("base_values") or node.attributes["base_values_as_tensor"])
-
-
-def _numbers(attribute: ir.Attr) -> list[float]:
-    if attribute.type == ir.AttributeType.TENSOR:
-        return [float(each) for each in attribute.value.numpy().reshape(-1)]
-    return list(attribute.as_floats())
 
 
 def _text(node: ir.Node, name: str, default: str) -> str:

@@ -9,6 +9,7 @@ from .constant_where import ConstantWhere
 from .drop_zero_state import DropZeroState
 from .fold_into_consumer import FoldScaleIntoConsumer, FoldShiftIntoConsumer
 from .fold_into_producer import FoldScaleIntoProducer, FoldShiftIntoProducer
+from .fold_scaler import FoldScaler
 from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
 from .fuse_bias_gelu import FuseBiasGelu, FuseContribGelu
 from .fuse_fused_conv import FuseFusedConv
@@ -73,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     FoldShiftIntoProducer(),
     FoldScaleIntoConsumer(),
     FoldShiftIntoConsumer(),
+    FoldScaler(),
     GatherOneHot(),
     FuseMatMulAdd(),
     FuseGemmTranspose(),

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
 from onnxslim.ops import trees
+from onnxslim.ops.ml import DOMAIN, base_values, class_labels
 from onnxslim.ops.tree_attributes import by_position, listed, read, stated_by
 from onnxslim.ops.trees import EQ, GT, GTE, LEQ, LT, NEQ, Branch, Forest, Weights
 from onnxslim.rewriter.place import Place, Replacement, remade
@@ -27,7 +28,7 @@ class TrimTrees(Rule):
     name: ClassVar[str] = "trim-trees"
     tier: ClassVar[Tier] = Tier.EXACT
     op_types: ClassVar[tuple[str, ...]] = (trees.ENSEMBLE, *trees.PREFIX)
-    domains: ClassVar[tuple[str, ...]] = (trees.DOMAIN,)
+    domains: ClassVar[tuple[str, ...]] = (DOMAIN,)
 
     def rewrite(self, node: ir.Node, place: Place) -> Replacement | str | None:
         """The same operator with fewer or shorter attributes."""
@@ -40,7 +41,7 @@ class TrimTrees(Rule):
         if node.op_type == trees.ENSEMBLE:
             stated = by_position(trimmed)
         else:
-            version = place.scope.opsets.get(trees.DOMAIN, 1)
+            version = place.scope.opsets.get(DOMAIN, 1)
             stated = listed(trimmed, trees.PREFIX[node.op_type], as_tensors=version >= 3)
         if is_stated(node, stated):
             return None
@@ -166,10 +167,11 @@ def drops_zeros(node: ir.Node, forest: Forest) -> bool:
     if node.op_type == "TreeEnsembleRegressor":
         aggregate = node.attributes.get("aggregate_function")
         return aggregate is None or aggregate.as_string() in ("SUM", "AVERAGE")
-    if number_of_classes(node) <= 2:
+    labels = class_labels(node)
+    if labels is None or labels[0] <= 2:
         return False
     weights = [[weight for _, weight in leaf] for leaf in forest.leaves]
-    return all(min(each) >= 0 and max(each) > 0 for each in weights) and not has_base(node)
+    return all(min(each) >= 0 and max(each) > 0 for each in weights) and not base_values(node)
 
 
 def without_zeros(forest: Forest) -> Forest:
@@ -180,19 +182,6 @@ def without_zeros(forest: Forest) -> Forest:
 
     light = Forest(forest.dtype, forest.branches, [kept(leaf) for leaf in forest.leaves], forest.roots)
     return trim(light)
-
-
-def number_of_classes(node: ir.Node) -> int:
-    """How many labels a classifier has."""
-    for name in ("classlabels_int64s", "classlabels_strings"):
-        if name in node.attributes:
-            return len(node.attributes[name].value)
-    return 0
-
-
-def has_base(node: ir.Node) -> bool:
-    """Whether something is added to the sums."""
-    return "base_values" in node.attributes or "base_values_as_tensor" in node.attributes
 
 
 def is_stated(node: ir.Node, stated: dict[str, ir.Attr]) -> bool:
