@@ -15,6 +15,7 @@ The converters may need an older protobuf than onnx brings; train in an environm
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import importlib
 import importlib.util
@@ -182,7 +183,8 @@ def measured(folder: Path, name: str) -> str:
 
     path = file_of(folder, name)
     slimmed = path.with_name(f"slim_{path.name}")
-    onnxslim.slim(str(path), str(slimmed))
+    with contextlib.redirect_stdout(sys.stderr):  # it prints a table of its own
+        onnxslim.slim(str(path), str(slimmed))
     rows = np.load(path.with_suffix(".npy"))
     sessions = [ort.InferenceSession(each, providers=["CPUExecutionProvider"]) for each in (path, slimmed)]
     feed = {sessions[0].get_inputs()[0].name: rows}

@@ -120,12 +120,12 @@ def with_base(forest: Forest, base: dict[int, float]) -> Forest | None:
     raised = Forest(forest.dtype)
     for at, root in enumerate(forest.roots):
         shift, new = last.get(at, 0.0), dict[int, int]()
-        for place in reversed(list(walk(forest, [root]))):  # places below 0 and children before what leads to them
+        for place in sorted(walk(forest, [root])):  # leaves are below 0, and children come before what leads to them
             if place < 0:
                 new[place] = raised.leaf(_shifted(forest.leaves[~place], shift))
-        for place in sorted(each for each in walk(forest, [root]) if each >= 0):
-            branch = forest.branches[place]
-            new[place] = raised.branch(branch._replace(true=new[branch.true], false=new[branch.false]))
+            else:
+                branch = forest.branches[place]
+                new[place] = raised.branch(branch._replace(true=new[branch.true], false=new[branch.false]))
         raised.roots.append(new[root])
     return raised
 

@@ -55,10 +55,21 @@ def trim(forest: Forest) -> Forest:
 
     What lies above a branch is one path only in trees that share nothing yet; in others no branch counts as decided.
     """
+    if mixes_missing(forest):
+        return forest
     out = Forest(forest.dtype)
     known: dict[int, int] | None = {} if forest.is_shared() else None
     out.roots = [_copy(forest, root, out, known) for root in forest.roots]
     return out
+
+
+def mixes_missing(forest: Forest) -> bool:
+    """Whether tests for equality differ in where NaN leads.
+
+    onnxruntime 1.32 makes one test of several on a feature that lead to equal subtrees, and lets NaN go where the first
+    one has it. Such trees stay as they are: what is taken out could bring two such tests together.
+    """
+    return len({branch.missing_true for branch in forest.branches if branch.mode == EQ}) > 1
 
 
 def _copy(forest: Forest, root: int, out: Forest, known: dict[int, int] | None) -> int:
@@ -162,7 +173,7 @@ def drops_zeros(node: ir.Node, forest: Forest) -> bool:
     A classifier chooses among the classes that have got a weight. One that has got none is not chosen, nor is one of
     sum 0 where another class has a positive one. Of two classes onnxruntime looks at which have weights at all.
     """
-    if node.op_type == trees.ENSEMBLE or all(len(leaf) == 1 for leaf in forest.leaves):
+    if node.op_type == trees.ENSEMBLE or all(len(leaf) == 1 for leaf in forest.leaves) or mixes_missing(forest):
         return False
     if node.op_type == "TreeEnsembleRegressor":
         aggregate = node.attributes.get("aggregate_function")

@@ -46,7 +46,6 @@ def ensemble(
     *,
     outputs: int = 1,
     opset: int = 3,
-    ml: int | None = None,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """A model of one ensemble, on three features."""
@@ -56,7 +55,7 @@ def ensemble(
     if len(node_outputs) == 2:
         infos.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
     graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])], infos)
-    imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", ml or opset)]
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", opset)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -65,8 +64,21 @@ def ensemble(
 MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
 
 
-def grown(seed: int, prefix: str, targets: int, *, per_leaf: int = 1, depth: int = 6, mode: str = "") -> dict[str, Any]:
-    """Attributes of random trees with many decided branches and equal leaves: few splits, few weights."""
+def grown(
+    seed: int,
+    prefix: str,
+    targets: int,
+    *,
+    per_leaf: int = 1,
+    depth: int = 6,
+    count: int = 5,
+    ordered: bool = False,
+    tracks: float = 0.5,
+) -> dict[str, Any]:
+    """Attributes of random trees with many decided branches and equal leaves: few splits, few weights.
+
+    With ``ordered`` there are no tests for equality; ``tracks`` is the share where NaN leads where true does.
+    """
     generator = np.random.default_rng(seed)
     columns = "treeids nodeids featureids modes values truenodeids falsenodeids missing_value_tracks_true hitrates"
     lists: dict[str, list[Any]] = {f"nodes_{name}": [] for name in columns.split()}
@@ -76,7 +88,7 @@ def grown(seed: int, prefix: str, targets: int, *, per_leaf: int = 1, depth: int
         """Lists the node and all below; the next free number."""
         leaf = level == 0 or (level < depth and generator.random() < 0.2)
         at = len(lists["nodes_treeids"])
-        chosen = mode or str(generator.choice(MODES))
+        chosen = str(generator.choice(MODES[:4] if ordered else MODES))
         for name, value in {
             "treeids": tree,
             "nodeids": number,
@@ -85,7 +97,7 @@ def grown(seed: int, prefix: str, targets: int, *, per_leaf: int = 1, depth: int
             "values": 0.0 if leaf else float(generator.integers(4)),
             "truenodeids": 0,
             "falsenodeids": 0,
-            "missing_value_tracks_true": 0 if leaf else int(generator.integers(2)),
+            "missing_value_tracks_true": 0 if leaf else int(generator.random() < tracks),
             "hitrates": 1.0,
         }.items():
             lists[f"nodes_{name}"].append(value)
@@ -100,7 +112,7 @@ def grown(seed: int, prefix: str, targets: int, *, per_leaf: int = 1, depth: int
         lists["nodes_falsenodeids"][at] = false
         return grow(tree, false, level - 1)
 
-    for tree in range(5):
+    for tree in range(count):
         grow(tree, 0, depth)
     return lists | weights
 

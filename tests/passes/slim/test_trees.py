@@ -109,11 +109,22 @@ def test_slimming_lifts_a_regressor_and_is_done() -> None:
     assert not applied(Slim(), model)[1].actions
 
 
+def test_onnxruntime_joins_tests_for_equality_so_that_they_stay() -> None:
+    """Trimmed, tree 161 is ``x == 3``, and below its false way ``x == 3 or NaN``, which onnxruntime takes for one."""
+    proto = ensemble("TreeEnsembleRegressor", grown(1, "target", 1, depth=2, count=200), n_targets=1)
+    model, _ = applied(TrimTrees(), load(proto))
+    assert len(forest_of(model).branches) == len(forest_of(load(proto)).branches)
+    np.testing.assert_array_equal(outputs(model, grid())[0], outputs(proto, grid())[0])
+    _, context = applied(LiftTrees(always=True), load(proto))
+    assert "tests for equality" in reasons(context)
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
 def test_random_trees_give_the_same_bits(seed: int, aggregate: str) -> None:
     """Modes and ways of NaN at random, features that are decided above, equal leaves."""
-    proto = ensemble("TreeEnsembleRegressor", grown(seed, "target", 1), n_targets=1, aggregate_function=aggregate)
+    stated = grown(seed, "target", 1, ordered=seed % 3 == 0, tracks=(0.5, 0.0, 1.0)[seed % 3])
+    proto = ensemble("TreeEnsembleRegressor", stated, n_targets=1, aggregate_function=aggregate)
     model, _ = applied(TrimTrees(), load(proto))
     assert len(forest_of(model).branches) < len(forest_of(load(proto)).branches)
     np.testing.assert_array_equal(outputs(model, grid())[0], outputs(proto, grid())[0])
@@ -130,7 +141,7 @@ def test_random_classifiers_agree(seed: int, post: str, base: list[float]) -> No
     kind = "TreeEnsembleClassifier"
     extra: dict[str, Any] = {"base_values": base} if base else {}
     stated: dict[str, Any] = {"classlabels_int64s": [7, 3, 5, 9], "post_transform": post, **extra}
-    proto = ensemble(kind, grown(seed, "class", 4, per_leaf=1 + seed % 3), outputs=4, **stated)
+    proto = ensemble(kind, grown(seed, "class", 4, per_leaf=1 + seed % 3, ordered=True), outputs=4, **stated)
     model, _ = applied(TrimTrees(), load(proto))
     for a, b in zip(outputs(proto, grid()), outputs(model, grid()), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -151,7 +162,7 @@ def test_random_classifiers_agree(seed: int, post: str, base: list[float]) -> No
 @pytest.mark.parametrize("shift", [0.0, -0.4])
 def test_two_classes_with_one_weight(post: str, base: list[float], shift: float) -> None:
     """What the operator computes depends on whether a weight is negative."""
-    stated = grown(3, "class", 1)
+    stated = grown(3, "class", 1, ordered=True)
     stated["class_weights"] = [weight / 5 + shift for weight in stated["class_weights"]]
     extra: dict[str, Any] = {"base_values": base} if base else {}
     proto = ensemble(
@@ -165,6 +176,17 @@ def test_two_classes_with_one_weight(post: str, base: list[float], shift: float)
     label, scores = outputs(lifted, grid())
     np.testing.assert_array_equal(label, outputs(proto, grid())[0])
     np.testing.assert_allclose(scores, outputs(proto, grid())[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(50, "TreeEnsembleClassifier"), (1000, "TreeEnsemble")])
+def test_many_trees_pay_for_the_nodes_behind_them(count: int, wanted: str) -> None:
+    stated = grown(1, "class", 1, depth=2, count=count, ordered=True)
+    proto = ensemble("TreeEnsembleClassifier", stated, outputs=2, classlabels_int64s=[0, 1], post_transform="NONE")
+    model, _ = applied(Slim(), load(proto))
+    assert wanted in operators(model)
+    label, scores = outputs(model, grid())
+    np.testing.assert_array_equal(label, outputs(proto, grid())[0])
+    np.testing.assert_allclose(scores, outputs(proto, grid())[1], rtol=1e-5, atol=1e-4)
 
 
 CHAIN = {
