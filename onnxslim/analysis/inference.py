@@ -19,11 +19,13 @@ from onnxslim.analysis.dims import Dim, Expr, Symbols, TooComplex, age, free_sym
 from onnxslim.analysis.elements import FOLLOWED, INTEGERS, WIDE
 from onnxslim.analysis.facts import UNKNOWN, Contradiction, Fact, ShapeFacts, contradiction, declared_fact
 from onnxslim.analysis.fallback import infer_by_onnx
+from onnxslim.analysis.ml import ML_RULES
 from onnxslim.analysis.movement import MOVEMENT_RULES
 from onnxslim.analysis.operator import Operator, Rule, Undecided, tensor
 from onnxslim.analysis.pieces import PIECE_RULES
 from onnxslim.analysis.values import VALUE_RULES
 from onnxslim.ops.contrib import DOMAIN
+from onnxslim.ops.ml import DOMAIN as ML_DOMAIN
 
 ControlRule: TypeAlias = Callable[["Inference", Operator], Sequence[Fact] | None]
 
@@ -161,6 +163,8 @@ class Inference:
                     return found
         if domain == DOMAIN and node.op_type in CONTRIB_RULES:
             return CONTRIB_RULES[node.op_type](op)
+        if domain == ML_DOMAIN and node.op_type in ML_RULES:
+            return ML_RULES[node.op_type](op)
         return infer_by_onnx(op, self.opsets)
 
     def record(self, value: ir.Value, fact: Fact) -> None:

@@ -17,11 +17,11 @@ from typing import Self
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import Message  # type: ignore[import-untyped, unused-ignore]
 from onnx_ir.serde import TensorProtoTensor
 
 from onnxslim.errors import InputError
 from onnxslim.graph.listed import list_initializers
+from onnxslim.graph.packed import packed_nodes, parts
 from onnxslim.graph.sidecar import restore
 from onnxslim.graph.sparse import MARK
 from onnxslim.graph.tensors import is_raw
@@ -111,20 +111,22 @@ def encode(model: ir.Model, external: Mapping[ir.Value, Stub] | None = None) -> 
     graph = proto.graph
     initializers = list(graph.initializer)
     graph.ClearField("initializer")
-    graph_head, graph_tail = _parts(graph, INITIALIZER)
+    nodes = packed_nodes(graph)
+    graph_head, graph_tail = parts(graph, INITIALIZER)
+    graph_head = nodes + graph_head
     pieces: list[bytes | ir.TensorProtocol] = [graph_head]
     for each in initializers:
         weight = weights.get(each.name)
         if weight is None:
             pieces.append(framed(INITIALIZER, each.SerializeToString(deterministic=True)))
             continue
-        head, tail = _parts(each, RAW_DATA)
+        head, tail = parts(each, RAW_DATA)
         head += key(RAW_DATA) + varint(weight.nbytes)
         pieces += [key(INITIALIZER) + varint(len(head) + weight.nbytes + len(tail)) + head, weight, tail]
     pieces.append(graph_tail)
     size = sum(_length(piece) for piece in pieces)
     proto.ClearField("graph")
-    model_head, model_tail = _parts(proto, GRAPH)
+    model_head, model_tail = parts(proto, GRAPH)
     pieces[0] = model_head + key(GRAPH) + varint(size) + graph_head
     pieces.append(model_tail)
     total = sum(_length(piece) for piece in pieces)
@@ -230,22 +232,6 @@ def _can_wait(tensor: ir.TensorProtocol) -> bool:
     if tensor.dtype == ir.DataType.STRING or tensor.nbytes < INLINE_BELOW or MARK in tensor.meta:
         return False
     return not isinstance(tensor, TensorProtoTensor) or is_raw(tensor.raw)
-
-
-def _parts(message: Message, number: int) -> tuple[bytes, bytes]:
-    """The bytes of a message's fields before ``number`` and of those after it, which are taken out of it."""
-    rest = type(message)()
-    rest_fields = [(field, value) for field, value in message.ListFields() if field.number > number]
-    for field, value in rest_fields:
-        target = getattr(rest, field.name)
-        if hasattr(target, "extend"):
-            target.extend(value)
-        elif field.message_type is not None:
-            target.CopyFrom(value)
-        else:
-            setattr(rest, field.name, value)
-        message.ClearField(field.name)
-    return message.SerializeToString(deterministic=True), rest.SerializeToString(deterministic=True)
 
 
 def _length(piece: bytes | ir.TensorProtocol) -> int:

@@ -15,7 +15,9 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from onnxslim.errors import InputError
+from onnxslim.graph.packed import list_bytes
 from onnxslim.graph.walk import Body, bodies, subgraphs, tensor_protos, tensors
+from onnxslim.ops.ml import list_attributes
 
 if TYPE_CHECKING:
     from onnxslim.packing import TensorFacts
@@ -39,8 +41,9 @@ class ModelFacts:
 
     ``bytes`` counts the model's file and every external data file it refers to; None for a model that is in no file.
     ``nodes`` and ``ops`` leave Constant nodes out, count subgraphs, and count a function's body once for each call.
-    ``parameters`` and ``weight_bytes`` count elements and bytes of initializers and of tensors in attributes, such as
-    those of Constant nodes; a tensor that is shared counts once. ``tensors`` are the weights one by one, where they
+    ``parameters`` and ``weight_bytes`` count elements and bytes of initializers, of tensors in attributes, such as
+    those of Constant nodes, and of the lists in which operators of ``ai.onnx.ml`` hold their weights, in the form that
+    this package writes; a tensor that is shared counts once. ``tensors`` are the weights one by one, where they
     were asked for. ``unpacking`` counts those of ``ops`` that make plain weights of packed ones: a runtime that folds
     constants runs them once, when it loads the model.
     """
@@ -77,6 +80,7 @@ def describe(
     """
     ops = _count_ops(model)
     weights = {id(tensor): tensor for tensor in tensors(model)}.values()
+    lists = [attribute for body in bodies(model) for node in body for attribute in list_attributes(node)]
     if bytes is None and path is not None:
         bytes = file_bytes(path)
     return ModelFacts(
@@ -89,8 +93,8 @@ def describe(
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
         inputs=tuple(map(describe_value, model.graph.inputs)),
         outputs=tuple(map(describe_value, model.graph.outputs)),
-        parameters=sum(tensor.size for tensor in weights),
-        weight_bytes=sum(tensor.nbytes for tensor in weights),
+        parameters=sum(tensor.size for tensor in weights) + sum(len(each.value) for each in lists),
+        weight_bytes=sum(tensor.nbytes for tensor in weights) + sum(list_bytes(each) for each in lists),
         unpacking=_unpacking(model),
     )
 

@@ -14,7 +14,10 @@ from onnxslim.errors import OnnxSlimError
 from onnxslim.evaluation.inner import LayerError, layer_errors
 from onnxslim.execution import Feed, attribute, node_times
 from onnxslim.graph.edit import constant_tensor
+from onnxslim.graph.packed import list_bytes
 from onnxslim.graph.sparse import MARK
+from onnxslim.graph.walk import attribute_tensors
+from onnxslim.ops.ml import list_attributes
 from onnxslim.packing import behind, decoded_values
 from onnxslim.report.layers import GraphFacts, Layers, NodeFacts, WeightFacts
 from onnxslim.report.wording import QDQ
@@ -106,11 +109,17 @@ def graph_facts(model: ir.Model) -> GraphFacts:
             outputs=tuple(value.name or "" for value in node.outputs),
             channels=_channels(node, shapes),
             int8=_on_integers(node),
-            weight_bytes=sum(_weight(value).bytes for value in constants if readers[value] == 1),
+            weight_bytes=_own_bytes(node) + sum(_weight(value).bytes for value in constants if readers[value] == 1),
         )
         for node, (name, constants) in alive.items()
     ]
     return GraphFacts(model.graph.name or "", nodes, sorted(_weights(model), key=lambda each: -each.bytes))
+
+
+def _own_bytes(node: ir.Node) -> int:
+    """Bytes of the weights that the node holds in its attributes, as trees do."""
+    held = sum(tensor.nbytes for tensor in attribute_tensors(node.attributes.values()))
+    return held + sum(map(list_bytes, list_attributes(node)))
 
 
 def times_of(model: ir.Model, feed: Feed, threads: int) -> dict[str, float]:

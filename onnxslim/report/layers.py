@@ -21,7 +21,7 @@ class NodeFacts:
         outputs: Names of the values that it computes.
         channels: Outputs of a Conv, Gemm, MatMul or ConvTranspose; None where it is another operator or unknown.
         int8: Whether it computes on quantized values.
-        weight_bytes: Of the constants that only it reads, as the file holds them.
+        weight_bytes: Of the constants that only it reads and of its attributes, as the file holds them.
         microseconds: What onnxruntime spends on it and on what is fused into it; None where that was not measured.
     """
 

@@ -27,6 +27,7 @@ from .inline_functions import InlineFunctions, inline_functions
 from .inline_if import InlineIf
 from .inline_loop import InlineLoop
 from .lift_constants import LiftConstants
+from .lift_trees import LiftTrees
 from .move_transposes import MoveTransposes
 from .remove_identity import RemoveIdentity
 from .remove_unused import RemoveUnused
@@ -55,6 +56,7 @@ def slim_passes() -> tuple[Pass, ...]:
         FoldConstants(),
         FuseConvBatchNorm(),
         CommonSubexpressions(),
+        LiftTrees(),
         RemoveUnused(),
     )
 

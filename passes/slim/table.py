@@ -9,6 +9,7 @@ from .constant_where import ConstantWhere
 from .drop_zero_state import DropZeroState
 from .fold_into_consumer import FoldScaleIntoConsumer, FoldShiftIntoConsumer
 from .fold_into_producer import FoldScaleIntoProducer, FoldShiftIntoProducer
+from .fold_scaler import FoldScaler
 from .fuse_activation import FuseClip, FuseLeakyRelu, FuseSigmoid
 from .fuse_bias_gelu import FuseBiasGelu, FuseContribGelu
 from .fuse_fused_conv import FuseFusedConv
@@ -38,6 +39,7 @@ from .plain_cast import PlainCast
 from .plain_reshape import PlainReshape
 from .sink_below_concat import SinkBelowConcat
 from .sink_transposes import SinkTransposes
+from .trim_trees import TrimTrees
 
 RULES: tuple[Rule, ...] = (
     PlainReshape(),
@@ -72,12 +74,14 @@ RULES: tuple[Rule, ...] = (
     FoldShiftIntoProducer(),
     FoldScaleIntoConsumer(),
     FoldShiftIntoConsumer(),
+    FoldScaler(),
     GatherOneHot(),
     FuseMatMulAdd(),
     FuseGemmTranspose(),
     FuseReduceSqueeze(),
     FuseReduceTranspose(),
     DropZeroState(),
+    TrimTrees(),
 )
 
 ONNXRUNTIME_RULES: tuple[Rule, ...] = (

@@ -7,8 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.errors import InputError
-from onnxslim.graph import load, parse, save
+from onnxslim.graph import load, parse, save, to_bytes
 from onnxslim.report import describe
+from tests.passes.slim.classical import fixture
 
 FUNCTIONS = """
 <ir_version: 8, opset_import: ["" : 17, "own" : 1]>
@@ -22,6 +23,20 @@ once (x) => (y) { a = Relu(x) y = Neg(a) }
 
 def test_a_functions_body_counts_once_for_each_call() -> None:
     assert describe(parse(FUNCTIONS)).ops == {"Neg": 4, "Relu": 4}
+
+
+def test_lists_of_trees_are_weights() -> None:
+    model = fixture("forest_of_two")
+    facts = describe(model)
+    assert 0.9 * len(to_bytes(model)) < facts.weight_bytes < len(to_bytes(model))
+    node = next(iter(model.graph))
+    lists = [each for each in node.attributes.values() if each.type.name in ("INTS", "FLOATS", "STRINGS")]
+    assert facts.parameters == sum(len(each.value) for each in lists)
+
+
+def test_lists_of_other_operators_are_no_weights() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[3,2] y) {'
+    assert describe(parse(text + " y = Transpose <perm = [1, 0]> (x) }")).weight_bytes == 0
 
 
 def test_functions_in_a_circle_are_refused() -> None:
