@@ -38,6 +38,8 @@ class Model:
         self.kernel = rng.normal(size=(6, 3)).astype(np.float32)
         self.bias = rng.normal(size=6).astype(np.float32)
         self.weight = rng.normal(size=(6, 6)).astype(np.float32)
+        if fault == "constant":
+            self.weight *= 0
         self.random = np.random.default_rng()
 
     def example(self) -> dict[str, np.ndarray]:

@@ -101,6 +101,12 @@ def test_every_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
     assert not target.exists()
 
 
+def test_an_output_that_does_not_follow_the_inputs_is_noted(tmp_path: Path) -> None:
+    report = onnxslim.convert(source(tmp_path, "constant")).report
+    assert [note for note in report.notes if "the same for all inputs" in note][0].startswith("'y'")
+    assert not any("the same for all" in note for note in onnxslim.convert(source(tmp_path)).report.notes)
+
+
 def test_a_size_at_which_the_framework_itself_fails_is_noted(tmp_path: Path) -> None:
     report = onnxslim.convert(source(tmp_path, "fails at size 5"), dynamic=DYNAMIC).report
     assert report.parity.feeds == 5
