@@ -133,12 +133,12 @@ def _result(found: _Found, evidence: Evidence) -> Parity:
 
 
 def _constant(values: Sequence[np.ndarray]) -> bool:
-    """Whether an output does not follow the inputs, but for rounding."""
+    """Whether floats do not follow the inputs, but for rounding; a label may well be the same for a few of them."""
     first = values[0]
-    return first.size > 0 and all(
-        each.shape == first.shape
-        and (np.allclose(each, first, 1e-6, 1e-7) if first.dtype.kind == "f" else bool((each == first).all()))
-        for each in values[1:]
+    return (
+        first.dtype.kind == "f"
+        and first.size > 0
+        and all(each.shape == first.shape and np.allclose(each, first, 1e-6, 1e-7) for each in values[1:])
     )
 
 

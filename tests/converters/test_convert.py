@@ -103,7 +103,7 @@ def test_every_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
 
 def test_an_output_that_does_not_follow_the_inputs_is_noted(tmp_path: Path) -> None:
     report = onnxslim.convert(source(tmp_path, "constant")).report
-    assert [note for note in report.notes if "the same for all inputs" in note][0].startswith("'y'")
+    assert next(note for note in report.notes if "the same for all inputs" in note).startswith("'y'")
     assert not any("the same for all" in note for note in onnxslim.convert(source(tmp_path)).report.notes)
 
 
