@@ -28,6 +28,8 @@ import numpy as np
 
 OPSET, ML_OPSET = 18, 3
 ROWS = (1, 256)
+OTHERS = ("LGBMClassifier", "LGBMRegressor", "XGBClassifier", "XGBRegressor")
+"""Models that may have been trained in another environment, which has their packages."""
 
 Data = tuple[np.ndarray, np.ndarray]
 Made = tuple[Any, Data]
@@ -227,10 +229,12 @@ def main(arguments: list[str]) -> None:
             rows = options.fixtures / f"{name}.npy"
             np.save(rows, np.load(rows)[:60])
         return
-    names = [name for name in estimators() if (options.only or "") in name]
+    known = estimators()
+    there = [name for name in OTHERS if name not in known and file_of(options.models, name).exists()]
+    names = [name for name in (*known, *there) if (options.only or "") in name]
     for name in names:
         if not file_of(options.models, name).exists():
-            train(estimators()[name](), file_of(options.models, name))
+            train(known[name](), file_of(options.models, name))
     if not options.train_only:
         for line in lines(options.models, names):
             print(line, flush=True)
