@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnxslim.api.convert import ConvertResult
 from onnxslim.api.source import AnyModel, AnySamples, open_samples, open_source
 from onnxslim.errors import InputError, OnnxSlimError
 from onnxslim.execution import Feed, random_feeds
 from onnxslim.graph.atomic import check_writable
 from onnxslim.pipeline import get_pass
-from onnxslim.report import Report, machine
+from onnxslim.report import Report, describe, machine
 from onnxslim.report.layers import Layers
 from onnxslim.report.report import form_of
 from onnxslim.samples import feeds_of, typical
@@ -71,6 +72,27 @@ def layers_of(task: Task, model: ir.Model, *, runs: bool) -> Layers | None:
     feeds: Sequence[Feed] = typical(task.evaluator.feeds, FEEDS) if task.evaluator.feeds else []
     compare = bool(feeds) and not any(isinstance(each, strip) for each in task.passes)
     return _inside(task.source.model, model, feeds if runs else None, compare=compare, threads=task.config.threads)
+
+
+def save_conversion(path: str | os.PathLike[str], found: ConvertResult) -> None:
+    """Writes the report of a conversion.
+
+    Args:
+        path: Where it goes.
+        found: What `onnxslim.api.convert.convert` returned.
+    """
+    report = found.report
+    Report(
+        command="convert",
+        decision="converted",
+        input=describe(found.model, report.output or report.source, report.size),
+        converted=report,
+        parity=report.parity,
+        evidence=report.parity.evidence,
+        seconds=report.seconds,
+        versions=versions(),
+        machine=machine(),
+    ).save(path)
 
 
 def save_comparison(

@@ -27,9 +27,18 @@ from onnxslim.errors import InputError
 )
 @click.option("--exporter", metavar="NAME", help="One of several exporters: dynamo or torchscript for PyTorch")
 @samples_options()
+@options.run_options("report")
 @options.json_option
 @options.quiet_option
-def convert(source: str | None, output: str | None, listed: bool, as_json: bool, quiet: bool, **arguments: Any) -> int:
+def convert(
+    source: str | None,
+    output: str | None,
+    listed: bool,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+    **arguments: Any,
+) -> int:
     """Make an ONNX file of a framework's model, and compare their outputs.
 
     SOURCE is a file or folder of the framework, or module:object: a model, or a function that returns (model, example
@@ -45,12 +54,17 @@ def convert(source: str | None, output: str | None, listed: bool, as_json: bool,
         raise InputError("no output was named", where="-o", mend="add -o OUT.onnx")
     options.refuse_stdout(output)
     from onnxslim.api.convert import convert as run
+    from onnxslim.api.page import check_report, save_conversion
+
+    check_report(report, {"source": source, "output": output}, arguments["samples"])
 
     arguments |= {"threads": 1, "trust_data_dir": None, "freeze_initializers": False}
     samples = take_samples(arguments, source)
     given = {name: arguments[name] for name in ("source_kind", "python", "trust_code", "opset", "dynamic", "exporter")}
     with progress(quiet or as_json) as say:
         found = run(source, output, samples=samples, progress=say, **given)
+    if report is not None:
+        save_conversion(report, found)
     if as_json:
         from onnxslim.report import envelope, plain
 

@@ -43,6 +43,7 @@ class Verb:
 VERBS = {
     verb.name: verb
     for verb in (
+        Verb(name="convert", done="converted", may_grow=True),
         Verb(name="slim", done="slimmed", side_by_side=True),
         Verb(
             name="prune",

@@ -172,6 +172,10 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert said["command"] == "convert"
     assert said["parity"]["passed"]
     assert said["inputs"][0]["shape"] == ["n", 3, 4, 4]
+    page = tmp_path / "report.html"
+    assert main(["convert", str(path), "-o", str(target), "--quiet", "--report", str(page)]) == 0
+    assert "was converted from Numpy 1 by the numpy exporter" in page.read_text()
+    assert "What the graph expects" in page.read_text()
     target.unlink()
     assert main(["convert", str(source(tmp_path, "transpose")), "-o", str(target)]) == 1
     assert not target.exists()
