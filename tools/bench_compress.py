@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS, metavar="TOOL", help=", ".join(TOOLS))
     parser.add_argument("--time", default="10m", help="that a search may take [10m]")
     parser.add_argument("--max-drop", type=float, default=0.01, help="of the score [0.01]")
+    parser.add_argument("--time-later", default="", help="with --share: of the goals after the first [as --time]")
     parser.add_argument("--share", action="store_true", help="all goals of a model go on with one journal")
     parser.add_argument("--svg", type=Path, help="predicted: where the plot goes")
     parser.add_argument("--kills", type=int, default=50, help="kills: how many [50]")
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def runner(options: argparse.Namespace) -> Runner:
     """Runs one tool, as `tools.judged_runs` wants it."""
-    asked = {key: getattr(options, key) for key in ("max_drop", "time", "more", "timeout", "share")}
+    asked = {key: getattr(options, key) for key in ("max_drop", "time", "more", "timeout", "share", "time_later")}
 
     def run(tool: str, python: str, source: Path, root: Path, folder: Path) -> Row:
         return compress(tool, python, source, root, folder, asked)

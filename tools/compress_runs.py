@@ -111,14 +111,16 @@ def compress(tool: str, python: str, source: Path, root: Path, folder: Path, opt
         source: The model.
         root: Where the samples lie, as `tools.quantize_judge` writes them.
         folder: Empty; holds the result as ``model.onnx``.
-        options: As of `command` without ``work``, ``timeout`` in seconds, and whether all goals ``share`` a journal.
+        options: As of `command` without ``work``, ``timeout`` in seconds, whether all goals ``share`` a journal, and
+            ``time_later``, that those have which find one.
     """
     if tool in PEERS:
         return quantize(tool, python, source, root / "peers", folder, options["timeout"])
     target, progress = folder / "model.onnx", folder / "progress.txt"
     variables = {GIVEN: str(root / "given.pickle")}
     work = root / "work" if options["share"] else None
-    words = command(tool, python, source, target, {**options, "work": work})
+    later = work is not None and work.exists() and options["time_later"]
+    words = command(tool, python, source, target, {**options, "work": work, "time": later or options["time"]})
     with Watch(work or folder / "work", progress) as watch:
         cost = run(OURS, words, target, folder, options["timeout"], variables=variables, progress=progress)
     made = cost.to_json()

@@ -60,6 +60,8 @@ def _like(value: object, generator: np.random.Generator) -> np.ndarray:
     if array.dtype.kind == "f" and array.size:
         centre, spread = float(np.mean(array, dtype=np.float64)), float(np.std(array, dtype=np.float64))
         return np.asarray(generator.normal(centre, spread or 1.0, array.shape)).astype(array.dtype)
+    if array.dtype.kind in "OUS" and array.ndim > 1:  # words of one column are unknown in another
+        return np.asarray(generator.permuted(array, axis=0))
     return np.asarray(generator.permutation(array.reshape(-1))).reshape(array.shape)
 
 

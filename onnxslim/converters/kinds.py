@@ -123,7 +123,7 @@ BUILT_IN = (
         "huggingface",
         "huggingface",
         (Form("config.json", folder=True),),
-        ("torch", "transformers", "optimum-onnx"),
+        ("torch", "transformers", "optimum-onnx", "onnxruntime"),
         ("torch", "transformers", "optimum"),
         "optimum",
     ),

@@ -185,7 +185,9 @@ def _compare(
         if difference is None and rounding is not None:
             difference, worst = within_rounding(before, after, name, index, rounding[place])
             found.worst = max(found.worst, worst)
-            found.note("the model is quantized: outputs may differ by 4 times what the framework's own kernels differ by")
+            found.note(
+                "the model is quantized: outputs may differ by 4 times what the framework's own kernels differ by"
+            )
         elif difference is None:
             own = max_error(after, other)
             scale = dtype_scale({before.dtype.name, after.dtype.name})

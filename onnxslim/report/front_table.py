@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from onnxslim.report.blocks import Align, Block, Cell, Fit, Heading, Line, Row, Tone, cells, data_table
+from onnxslim.report.wording import decibels
 
 if TYPE_CHECKING:
     from onnxslim.search import Figures, Front, Trial
@@ -53,6 +53,6 @@ def _numbers(figures: Figures) -> list[str]:
     return [
         f"{figures.size_ratio:.2f}x",
         "-" if figures.speedup is None else f"{figures.speedup:.2f}x",
-        "same" if math.isinf(figures.sqnr_db) and figures.sqnr_db > 0 else f"{figures.sqnr_db:.1f} dB",
+        decibels(figures.sqnr_db),
         "-" if figures.drop is None else f"{figures.drop:+.4f}",
     ]

@@ -85,6 +85,11 @@ def look_inside(
             f"{odd:,} values that both models name alike were not compared: they have another shape, are no floats, "
             "do not vary, or a neighbour was folded into them"
         )
+    if rescaled := sum(each.rescaled for each in errors):
+        notes.append(
+            f"{rescaled:,} values have channels that were scaled for int8, and scaled back in what reads them: their "
+            "error is measured without these factors"
+        )
     return Layers(before, after, errors, len(feeds[:COMPARED]) if errors else 0, notes)
 
 

@@ -152,6 +152,24 @@ def size(count: int | None) -> str:
     return f"{count / 1000**power:.2f} {('', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
+def three(value: float) -> str:
+    """A positive number with three digits, so that numbers below each other have one form.
+
+    >>> three(26.0), three(0.654), three(162.4), three(16240.0), three(0.0)
+    ('26.0', '0.654', '162', '16,240', '0.00')
+    """
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
+def decibels(sqnr_db: float) -> str:
+    """A signal to noise ratio for a person: what nothing changed has no number.
+
+    >>> decibels(31.04), decibels(math.inf)
+    ('31.0 dB', 'same')
+    """
+    return "same" if sqnr_db == math.inf else f"{sqnr_db:.1f} dB"
+
+
 def change(before: int | None, after: int | None) -> str:
     """The change in percent.
 

@@ -32,7 +32,7 @@ TABLES = 0.6
 """Share of the time within which single offers are asked for."""
 CHUNK, EVERY = 2, 99
 """Offers that are asked for at once, where each goes on from the one before, and elsewhere."""
-ERRORS = (0.0, 1.0, -1.0, 0.5)
+ERRORS = (0.0, 1.0, -1.0, -2.0)
 """What proposals take predictions to err by to the good, in typical errors so far; one proposal for each."""
 GAIN = 0.01
 """Logarithm of the goal by which a proposal must be predicted to be better than the best model so far."""

@@ -18,7 +18,7 @@ WEIGHT = jnp.asarray(RNG.normal(size=(16, 4)) / 4, jnp.float32)
 
 
 class Net(nn.Module):  # type: ignore[misc]
-    @nn.compact
+    @nn.compact  # type: ignore[untyped-decorator]
     def __call__(self, image: Any) -> Any:
         x = nn.relu(nn.Conv(8, (3, 3), strides=2)(image))
         x = nn.BatchNorm(use_running_average=True)(x)
@@ -55,7 +55,7 @@ def dropout_on() -> Any:
 
 
 def jitted() -> Any:
-    @jax.jit
+    @jax.jit  # type: ignore[untyped-decorator]
     def compute(x: Any, more: Any) -> Any:
         return {"y": jnp.tanh(x @ WEIGHT) + more["bias"], "order": jnp.argmax(x, axis=-1), "scale": more["scale"] * x}
 

@@ -17,7 +17,7 @@ def cnn() -> Any:
     image = keras.Input((16, 16, 3), name="image")
     x = layers.Conv2D(8, 3, strides=2, padding="same", name="first")(image)
     x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
-    x = layers.Conv2D(12, 3, name="second")(x)
+    x = layers.Conv2D(40, 3, name="second")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(image, layers.Dense(5, name="head")(layers.Dropout(0.5)(x)))
 
@@ -122,7 +122,7 @@ def otherepsilon() -> Any:
 def function() -> Any:
     weight = tf.constant(np.random.default_rng(0).normal(size=(8, 4)), tf.float32)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def compute(x: Any, y: Any) -> dict[str, Any]:
         return {"product": tf.tanh(x @ weight) + y, "best": tf.argmax(x, axis=-1)}
 

@@ -35,12 +35,39 @@ def test_noise_shows_from_where_it_begins() -> None:
     assert errors(BEFORE, memory=1)[0] == dict.fromkeys("abcdy", math.inf)
 
 
+def test_channels_that_were_scaled_on_purpose_are_compared_without_their_factors() -> None:
+    """Through several values, as quantization scales a Conv and what follows it."""
+    scaled = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[2,4] x) => (float[2,4] y)
+    <float[4] one = {0.1, 16.0, 6.0, 2.0}, float[4] shift = {0.2, 16.0, 4.0, 1.0}, float[4] two = {2.0, 2.0, 2.0, 2.0},
+     float[4] half = {5.0, 0.0625, 0.25, 1.0}> {
+        a = Mul(x, one)
+        b = Add(a, shift)
+        c = Mul(b, two)
+        d = Mul(c, half)
+        y = Relu(d)
+    }"""
+    found, odd = layer_errors(ir.from_onnx_text(BEFORE), ir.from_onnx_text(scaled), FEEDS)
+    assert odd == 0
+    assert [each.name for each in found if each.rescaled] == ["a", "b", "c"]
+    assert min(each.sqnr_db for each in found) > 120
+
+
+def test_a_factor_that_nothing_takes_back_is_an_error() -> None:
+    found, _ = layer_errors(
+        ir.from_onnx_text(BEFORE), ir.from_onnx_text(BEFORE.replace("half = {0.5}", "half = {0.25}")), FEEDS
+    )
+    errors = {each.name: each for each in found}
+    assert not any(each.rescaled for each in found)
+    assert errors["c"].sqnr_db == math.inf
+    assert errors["d"].sqnr_db < 8
+
+
 def test_what_stands_for_something_else_is_left_out() -> None:
-    scaled = BEFORE.replace(
-        "{2.0, 2.0, 2.0, 2.0}, float half = {0.5}",
-        "{2.0, 2.0, 2.0, 2.0}, float[4] three = {3.0, 3.0, 3.0, 3.0}, float half = {0.3333333333}",
-    ).replace("c = Mul(b, two)", "c = Mul(b, three)")
-    found, odd = errors(scaled)
+    shifted = BEFORE.replace("float half", "float[4] six = {6.0, 6.0, 6.0, 6.0}, float half").replace(
+        "c = Mul(b, two)\n    d = Mul(c, half)", "c = Add(b, six)\n    d = Sub(c, six)"
+    )
+    found, odd = errors(shifted)
     assert "c" not in found
     assert odd == 1
     folded = BEFORE.replace("    b = Add(a, two)\n", "").replace("Mul(b, two)", "Mul(a, two)")

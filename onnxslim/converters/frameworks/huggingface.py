@@ -40,7 +40,10 @@ class TransformersModel:
             raise Refused(
                 "the model's code lies in its folder", why="config.json has auto_map", mend="give --trust-code"
             )
-        self.task = TasksManager.infer_task_from_model(folder, library_name="transformers")
+        architecture = next(iter(config.get("architectures") or ()), "")
+        if not hasattr(transformers, architecture or " "):
+            raise Refused(f"transformers has no {architecture or 'architecture'}", why="config.json names it")
+        self.task = TasksManager.infer_task_from_model(getattr(transformers, architecture), library_name="transformers")
         self.model = TasksManager.get_model_from_task(
             self.task,
             folder,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax2onnx
 import jax.numpy as jnp
+import jax2onnx
 import numpy as np
 
 from .base import Exported, ExportOptions, Feed, LoadRequest, Operation, Refused, by_name, last_line
@@ -17,7 +17,9 @@ TRACED = 1 << 30
 """Bytes of inner values that a trace keeps, about."""
 INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which a call keeps what it calls."""
-CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint"})
+CALLS = frozenset(
+    {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint"}
+)
 """Primitives that compute nothing but what they call."""
 
 
@@ -45,9 +47,7 @@ class JaxModel:
         return self.function(*jax.tree_util.tree_unflatten(self._tree, leaves))
 
     def _given(self, feed: Feed) -> list[np.ndarray]:
-        return [
-            feed[name].astype(leaf.dtype, copy=False) for name, leaf in zip(self.names, self._leaves, strict=True)
-        ]
+        return [feed[name].astype(leaf.dtype, copy=False) for name, leaf in zip(self.names, self._leaves, strict=True)]
 
     def example(self) -> Feed | None:
         """The example arguments."""
@@ -115,10 +115,10 @@ class _Tracer:
         known.update((variable, (value, None)) for variable, value in zip(jaxpr.constvars, constants, strict=True))
 
         def read(atom: Any) -> tuple[Any, int | None]:
-            return known[atom] if atom in known else (atom.val, None)
+            return (atom.val, None) if hasattr(atom, "val") else known[atom]
 
         for equation in jaxpr.eqns:
-            given = [read(atom) if not hasattr(atom, "val") else (atom.val, None) for atom in equation.invars]
+            given = [read(atom) for atom in equation.invars]
             inner = next((equation.params[name] for name in INLINED if name in equation.params), None)
             if equation.primitive.name in CALLS and inner is not None and len(_open(inner).invars) == len(given):
                 made = self._run(_open(inner), getattr(inner, "consts", ()), given)
@@ -129,7 +129,7 @@ class _Tracer:
                 place = self._note(equation, values if equation.primitive.multiple_results else [values], given)
                 made = [(each, place) for each in (values if equation.primitive.multiple_results else [values])]
             known.update(zip(equation.outvars, made, strict=True))
-        return [read(atom) if not hasattr(atom, "val") else (atom.val, None) for atom in jaxpr.outvars]
+        return [read(atom) for atom in jaxpr.outvars]
 
     def _note(self, equation: Any, values: Sequence[Any], given: Sequence[tuple[Any, int | None]]) -> int | None:
         array = np.asarray(values[0])

@@ -91,8 +91,7 @@ class KerasModel:
     def _call(self, feed: Feed) -> Any:
         tensor = self.keras.ops.convert_to_tensor if self.new else importlib.import_module("tensorflow").constant
         leaves = [
-            tensor(feed[name].astype(dtype, copy=False))
-            for name, dtype in zip(self.names, self._dtypes, strict=True)
+            tensor(feed[name].astype(dtype, copy=False)) for name, dtype in zip(self.names, self._dtypes, strict=True)
         ]
         return self.model(*self._packed(leaves), training=False)
 
@@ -165,7 +164,8 @@ class KerasModel:
         return Exported(f"keras.Model.export {self.keras.__version__}")
 
     def _by_tf2onnx(self, options: ExportOptions) -> Exported:
-        return self._function(self._export_shapes(options)).export(options)
+        made: Exported = self._function(self._export_shapes(options)).export(options)
+        return made
 
     def _function(self, shapes: Sequence[Sequence[int | None]]) -> Any:
         import tensorflow as tf
@@ -224,7 +224,9 @@ def load(request: LoadRequest) -> KerasModel:
             text = last_line(error)
             unsafe = "safe_mode" in text or "lambda" in text.lower()
             raise Refused(
-                "the file brings code of its own" if unsafe and not request.trust_code else "Keras cannot load the file",
+                "the file brings code of its own"
+                if unsafe and not request.trust_code
+                else "Keras cannot load the file",
                 why=text,
                 mend=TRUST
                 if unsafe and not request.trust_code

@@ -57,9 +57,10 @@ def module_of(request: LoadRequest) -> str:
             if library in known:
                 return module
     if callable(owners[-1]):  # a plain function, whose module has imported what it is of
-        for library in ("tensorflow", "jax"):
-            if library in sys.modules and library in _imported(owners[-1]):
-                return OBJECTS[library]
+        loaded = [library for library in ("tensorflow", "jax") if library in sys.modules]
+        named = [library for library in loaded if library in _imported(owners[-1])] or loaded
+        if len(named) == 1:
+            return OBJECTS[named[0]]
     raise Refused(
         f"{request.source} is a {type(request.loaded).__name__}, which no converter knows",
         why="a model, or a function that returns (model, example inputs), is wanted",

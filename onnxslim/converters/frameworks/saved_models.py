@@ -97,7 +97,11 @@ def load(request: LoadRequest) -> TensorFlowModel:
     """
     if request.form == "module:object" or request.loaded is not None:
         found = request.loaded
-        if request.arguments is None and not request.example and isinstance(getattr(found, "signatures", None), Mapping):
+        if (
+            request.arguments is None
+            and not request.example
+            and isinstance(getattr(found, "signatures", None), Mapping)
+        ):
             return _of_signature(found, [])
         return _of_callable(found, request)
     if not request.trust_code:

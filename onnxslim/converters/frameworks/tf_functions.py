@@ -43,24 +43,29 @@ class TensorFunction:
         return flat_outputs(self.call(*self.tensors(feed)))
 
     def export(self, options: ExportOptions) -> Exported:
-        """By ``tf2onnx.convert.from_function``.
+        """By ``tf2onnx.convert.from_function``; where that would make inputs of constants, from the frozen graph.
 
         Raises:
-            Refused: An operator has no counterpart, or an axis cannot be changed.
+            Refused: An operator has no counterpart.
         """
         function = tf.function(self.call, autograph=False)
+        concrete = function.get_concrete_function(*self.specs)
+        more: dict[str, Any] = {"opset": options.opset, "output_path": options.path}
+        if all(each.dtype == tf.resource for each in concrete.captured_inputs):
+            with unsupported_refused():
+                tf2onnx.convert.from_function(function, input_signature=self.specs, **more)
+            return Exported(f"tf2onnx.convert.from_function {tf2onnx.__version__}")
+        frozen = _frozen(concrete)
+        more["input_names"] = [each.name for each in frozen.inputs]
+        more["output_names"] = [each.name for each in frozen.outputs]
+        more["tensors_to_rename"] = dict(zip(more["input_names"], self.names, strict=True))
         with unsupported_refused():
-            tf2onnx.convert.from_function(
-                function, input_signature=self.specs, opset=options.opset, output_path=options.path
-            )
-        return Exported(f"tf2onnx.convert.from_function {tf2onnx.__version__}")
+            tf2onnx.convert.from_graph_def(frozen.graph.as_graph_def(), **more)
+        return Exported(f"tf2onnx.convert.from_graph_def {tf2onnx.__version__}")
 
     def trace(self, feed: Feed) -> list[Operation]:
         """Every operation of the graph with its variables frozen, which is what tf2onnx converts."""
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-        concrete = tf.function(self.call, autograph=False).get_concrete_function(*self.specs)
-        frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
+        frozen = _frozen(tf.function(self.call, autograph=False).get_concrete_function(*self.specs))
         seen = [
             each
             for each in ordered(frozen.graph.get_operations())
@@ -81,6 +86,13 @@ class TensorFunction:
             if operation.name in places:
                 steps[places[operation.name]].users = sorted(set(_users(operation, places)))
         return steps
+
+
+def _frozen(concrete: Any) -> Any:
+    """The same function with its variables as constants, as tf2onnx freezes it too."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
 
 
 def _users(operation: Any, places: dict[str, int]) -> Iterator[int]:

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnxslim.report.page.svg import Svg, axes, element, group, scale, share
+from onnxslim.report.wording import decibels, three
 
 if TYPE_CHECKING:
     from onnxslim.execution import Latency
 
 HEIGHT = 280.0
 LEFT, BOTTOM = 44, 40
+LEAST_TOP = 1.25
+"""To which the axes of ratios reach at least."""
 ROW = 42.0
 """Pixels of a bar and of the label above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A point of a scatter plot. ``kind`` is ``kept``, ``best``, ``holds`` or ``out``: each has a shape of its own."""
+    """A point of a scatter plot. ``kind`` is its shape: ``kept``, ``best``, ``holds``, ``out`` or ``original``."""
 
     x: float
     y: float
@@ -29,7 +32,9 @@ class Dot:
     text: str
 
 
-def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, *, diagonal: bool = False) -> Svg:
+def scatter(
+    title: str, dots: Sequence[Dot], x_label: str, y_label: str, *, diagonal: bool = False, legend: str = ""
+) -> Svg:
     """Points that can be reached by keyboard; the best ones are joined.
 
     Args:
@@ -38,8 +43,10 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, *, diag
         x_label: Of the horizontal axis.
         y_label: Of the vertical one.
         diagonal: Whether both axes have one scale, and a line where they agree.
+        legend: How to read it.
     """
-    x, y = (scale([getattr(dot, axis) for dot in dots], least=None if diagonal else 1.0) for axis in "xy")
+    # Speeds of 1.00 and 1.01 must not lie a page apart.
+    x, y = (scale([*(getattr(dot, axis) for dot in dots), LEAST_TOP], least=1.0) for axis in "xy")
     if diagonal:
         x = y = scale([value for dot in dots for value in (dot.x, dot.y)])
     body = axes(x, y, HEIGHT, x_label, y_label)
@@ -67,11 +74,13 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, *, diag
             + group(inner, class_=f"dot {dot.kind}", tabindex=0, role="img", aria_label=dot.text, data_tip=dot.text)
             + "</svg>"
         )
-    return Svg(title, "".join(body), HEIGHT, left=LEFT, bottom=BOTTOM, names=True)
+    return Svg(title, "".join(body), HEIGHT, left=LEFT, bottom=BOTTOM, names=True, legend=legend)
 
 
 def _mark(kind: str) -> list[str]:
-    """A shape around the origin: a cross, a circle, a filled circle, or a filled one in a ring with a word."""
+    """A shape around the origin: a square, a cross, a circle, a filled circle, or one in a ring with a word."""
+    if kind == "original":
+        return [element("rect", x=-6, y=-6, width=12, height=12)]
     if kind == "out":
         return [element("path", d="M-5-5L5 5M-5 5L5-5"), element("circle", r=9, class_="reach")]
     if kind == "kept":
@@ -94,8 +103,8 @@ def latencies(latency: Latency) -> Svg:
     height = sum(24 + step * len(rows) + 8 for _, rows in sides)
     body += axes(x, None, height, "milliseconds of one run")
     for name, rows in sides:
-        median = sorted(row[2] for row in rows)[len(rows) // 2]
-        body.append(element("text", f"{name}: median {median:.3g} ms", x=0, y=y + 14, class_="label"))
+        median = latency.a_ms if name == "before" else latency.b_ms
+        body.append(element("text", f"{name}: median {three(median)} ms", x=0, y=y + 14, class_="label"))
         y += 24
         for row in rows:
             low, first, middle, third, high = map(x, row)
@@ -106,8 +115,8 @@ def latencies(latency: Latency) -> Svg:
             y += step
         y += 8
     title = (
-        f"Time of one run in each of {latency.processes} processes, before and after: dot median, bar middle half, "
-        "line 5 % to 95 %"
+        f"Time of one run; each row is one of {latency.processes} processes. Dot: median. Bar: middle half of "
+        "the runs. Line: 5 % to 95 % of them"
     )
     return Svg(title, "".join(body), height, bottom=BOTTOM)
 
@@ -126,7 +135,10 @@ def ratio(latency: Latency) -> Svg:
         element("line", x1=share(x(low)), x2=share(x(high)), y1=20, y2=20, class_="interval"),
         element("circle", cx=share(x(middle)), cy=20, r=6, class_="center after"),
     ]
-    title = f"Speedup {middle:.2f}, 99 % interval {low:.2f} to {high:.2f}; small dots: one process each"
+    title = (
+        f"Speedup {middle:.2f}, line: 99 % interval {low:.2f} to {high:.2f}. Small dots: one process each. "
+        "Grey band: no difference on this machine"
+    )
     return Svg(title, "".join(body), height, bottom=BOTTOM)
 
 
@@ -148,7 +160,7 @@ def pairs(title: str, rows: Sequence[tuple[str, float | None, float | None, str]
             if value is not None:
                 width = share(max(value / top, 0.003))
                 body.append(element("rect", x=0, y=y + offset, width=width, height=7, rx=2, class_=f"fill {kind}"))
-    return Svg(f"{title}; upper bar before, lower bar after, in {unit}", "".join(body), ROW * len(rows))
+    return Svg(f"{title} in {unit}. Upper, grey bar: before. Lower, blue bar: after", "".join(body), ROW * len(rows))
 
 
 def levels(title: str, rows: Sequence[tuple[str, float]], ends: tuple[str, str]) -> Svg:
@@ -166,13 +178,13 @@ def levels(title: str, rows: Sequence[tuple[str, float]], ends: tuple[str, str])
     for tick in y.ticks:
         at = height * (1 - y(tick))
         body.append(element("line", x1="0%", x2="100%", y1=at, y2=at, class_="rule"))
-        body.append(element("text", f"{tick:g}", x=-8, y=at + 4, class_="tick end"))
+        body.append(element("text", f"{tick:g}", x=-11, y=at + 4, class_="tick end"))
     worst = min(finite, default=math.inf)
     for place, (name, value) in enumerate(rows):
         x = share((place + 0.5) / len(rows))
-        top = height * (1 - (y(value) if math.isfinite(value) else 1.0))
-        kind = "same" if not math.isfinite(value) else "low" if value == worst else "after"
-        said = f"{name}: {value:.1f} dB" if math.isfinite(value) else f"{name}: the same"
+        top = height * (1 - y(value))
+        kind = "same" if value == math.inf else "low" if value == worst else "after"
+        said = f"{name}: {decibels(value)}"
         inner = [
             element("title", said),
             element("line", x1=x, x2=x, y1=height * (1 - y(0.0)), y2=top, class_="stem"),

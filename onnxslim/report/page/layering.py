@@ -7,39 +7,37 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.report.page.charts import levels, pairs
-from onnxslim.report.page.parts import Chapter, Drawing, Entry, Sheet, number, sheet
+from onnxslim.report.page.parts import Chapter, Drawing, Entry, Sheet, number, ratio_db, sheet
 from onnxslim.report.page.regions import MOST, LayerGroup, channels_text, few, matched, picture, regions_of
-from onnxslim.report.wording import shorten, size
+from onnxslim.report.wording import decibels, shorten, size
 
 if TYPE_CHECKING:
     from onnxslim.report.layers import Layers
 
 SLOWEST = 12
 """Layers whose time is drawn."""
-LISTED = 150
-"""Layers that a table lists; the others are summed up."""
+LISTED = 200
+"""Layers that a table lists, those that cost most; the others are counted."""
 Pair = tuple[LayerGroup | None, LayerGroup | None]
 
 
-def layer_chapters(layers: Layers, skipped: Mapping[str, str]) -> list[Chapter]:
-    """Time and error by layer, then both graphs.
-
-    Args:
-        layers: Of both models.
-        skipped: Node -> why a rewrite was skipped there.
-    """
-    before, after = regions_of(layers.original), regions_of(layers.result)
-    rows = matched(before, after)
+def layers_chapter(layers: Layers) -> Chapter:
+    """Time and error by layer."""
+    rows = matched(regions_of(layers.original), regions_of(layers.result))
     errors = {each.name: each.sqnr_db for each in layers.errors}
-    channels = {node.name: node.channels for node in layers.original.nodes if node.channels is not None}
+    channels = _channels(layers)
     drawings = [*_times(rows), *_errors(layers, len(rows))]
     if rows:
         drawings.append(
             Drawing("All layers", (), _table(rows, errors, channels), _missing(layers), folded=bool(drawings))
         )
-    lead = "A layer is a node that makes channels with what follows it; onnxruntime fuses much of that into one kernel."
-    chapter = Chapter("layers", "Layer by layer", lead, tuple(drawings), tuple(layers.notes))
-    return [chapter, _graphs(before, after, channels, skipped)]
+    lead = "A layer is a convolution or a matrix product, together with the operators right behind it."
+    return Chapter("layers", "Layer by layer", lead, tuple(drawings), tuple(layers.notes))
+
+
+def _channels(layers: Layers) -> dict[str, int]:
+    """Those of the original, by node."""
+    return {node.name: node.channels for node in layers.original.nodes if node.channels is not None}
 
 
 def _times(rows: Sequence[Pair]) -> list[Drawing]:
@@ -49,48 +47,48 @@ def _times(rows: Sequence[Pair]) -> list[Drawing]:
         return []
     shown.sort(key=lambda each: -max(each[1] or 0.0, each[2] or 0.0))
     bars = [
-        (shorten(_name(pair), 34), a, b, " → ".join("-" if t is None else f"{t:.3g}" for t in (a, b)))
+        (shorten(_name(pair), 34), a, b, " → ".join("-" if t is None else f"{t:.3f}" for t in (a, b)) + " ms")
         for pair, a, b in shown[:SLOWEST]
     ]
     sums = (sum(a or 0.0 for _, a, _ in shown), sum(b or 0.0 for _, _, b in shown))
     table = sheet(
         "Time by layer in milliseconds",
-        ("layer", "before", "after", "change"),
+        ("layer", "ms before", "ms after", "times as fast"),
         [
-            (Entry(_name(pair)), number(a, "{:.4f}"), number(b, "{:.4f}"), _change(a, b))
+            (Entry(_name(pair)), number(a, "{:.3f}"), number(b, "{:.3f}"), _change(a, b))
             for pair, a, b in shown[:LISTED]
         ],
         ("all layers", *(f"{each:.3f}" for each in sums), ""),
     )
-    note = "From onnxruntime's profiler, which slows short nodes: times compare layers, they do not add up to a run."
+    note = (
+        "From onnxruntime's profiler. It slows short nodes: the times compare layers, and do not add up to a whole run."
+    )
     title = f"Time by layer, the slowest {len(bars)}" if len(shown) > len(bars) else "Time by layer"
-    return [Drawing(title, (pairs("Time of the slowest layers", bars, "milliseconds"),), table, note)]
+    return [Drawing(title, (pairs("Time of each layer", bars, "milliseconds"),), table, note)]
 
 
 def _change(before: float | None, after: float | None) -> Entry:
     if not before or after is None:
         return Entry("-")
-    return number(before / after if after else math.inf, "{:.2f}x")
+    return number(before / after) if after else Entry("-")
 
 
 def _errors(layers: Layers, count: int) -> list[Drawing]:
     if not layers.errors:
         return []
     shown = [(each.name, each.sqnr_db) for each in layers.errors]
-    title = "Signal to noise ratio of values inside, in the order of the model"
+    title = "Error of the values inside, in the order of the model. Red: the largest error. Hollow: not changed"
     chart = levels(title, shown, ("first layer", "last layer"))
-    rows = [
-        (Entry(name, tone="code"), Entry("the same", math.inf) if db == math.inf else number(db, "{:.1f}"))
-        for name, db in sorted(shown, key=lambda each: each[1])[:LISTED]
-    ]
-    finite = min(shown, key=lambda each: each[1])
-    note = f"On {layers.samples} samples. The lowest is {finite[1]:.1f} dB at {finite[0]}."
+    rows = [(Entry(name, tone="code"), ratio_db(db)) for name, db in sorted(shown, key=lambda each: each[1])[:LISTED]]
+    name, lowest = min(shown, key=lambda each: each[1])
+    most = "No value changed." if lowest == math.inf else f"The lowest is {decibels(lowest)} at {name}."
+    note = f"Measured on {layers.samples} sample{'s' * (layers.samples != 1)}. {most}"
     return [Drawing("Error by layer", (chart,), sheet("Error by value", ("value", "SQNR dB"), rows), note)]
 
 
 def _table(rows: Sequence[Pair], errors: dict[str, float], channels: dict[str, int]) -> Sheet:
     found = []
-    for before, after in rows[:LISTED]:
+    for before, after in _costly(rows):
         region = after or before
         assert region is not None, "one of both is there"
         error = next((errors[name] for node in reversed(region.nodes) for name in node.outputs if name in errors), None)
@@ -104,12 +102,8 @@ def _table(rows: Sequence[Pair], errors: dict[str, float], channels: dict[str, i
                 ),
                 Entry(state),
                 *(Entry("-") if each is None else Entry(size(each.bytes), each.bytes) for each in (before, after)),
-                *(number(_ms(each), "{:.4f}") for each in (before, after)),
-                Entry("-")
-                if error is None
-                else Entry("the same", math.inf)
-                if error == math.inf
-                else number(error, "{:.1f}"),
+                *(number(_ms(each), "{:.3f}") for each in (before, after)),
+                ratio_db(error),
             )
         )
     columns = (
@@ -124,24 +118,41 @@ def _table(rows: Sequence[Pair], errors: dict[str, float], channels: dict[str, i
         "SQNR dB",
     )
     rest = len(rows) - LISTED
-    total = (f"{rest:,} more", *[""] * (len(columns) - 1)) if rest > 0 else ()
+    total = (f"{rest:,} more, which cost least", *[""] * (len(columns) - 1)) if rest > 0 else ()
     return sheet("Layers of both models", columns, found, total)
+
+
+def _costly(rows: Sequence[Pair]) -> list[Pair]:
+    """Those of the longest times, and of the most bytes where none was timed, in the order of the model."""
+
+    def cost(pair: Pair) -> tuple[float, int]:
+        there = [each for each in pair if each is not None]
+        return max(each.milliseconds or 0.0 for each in there), max(each.bytes for each in there)
+
+    ranked = sorted(range(len(rows)), key=lambda place: cost(rows[place]), reverse=True)
+    return [rows[place] for place in sorted(ranked[:LISTED])]
 
 
 def _missing(layers: Layers) -> str:
     return "" if layers.timed else "Times are shown where a model was profiled."
 
 
-def _graphs(
-    before: Sequence[LayerGroup], after: Sequence[LayerGroup], channels: dict[str, int], skipped: Mapping[str, str]
-) -> Chapter:
+def graphs_chapter(layers: Layers, skipped: Mapping[str, str]) -> Chapter:
+    """Both graphs beside each other.
+
+    Args:
+        layers: Of both models.
+        skipped: Node -> why a rewrite was skipped there.
+    """
+    before, after = regions_of(layers.original), regions_of(layers.result)
+    channels = _channels(layers)
     if not before or not after:
         return Chapter("graphs", "Both graphs")
     drawings = []
     rows = []
-    for name, regions, other in (("original", before, {}), ("result", after, channels)):
+    for name, regions, other, reasons in (("Original", before, {}, {}), ("Result", after, channels, skipped)):
         shown = few(regions)
-        drawings.append(picture(f"Graph of the {name}, from inputs at the top to outputs", shown, other))
+        drawings.append(picture(f"{name}: inputs at the top, outputs at the bottom", shown, other, reasons))
         rows.append(shown)
     table = sheet(
         "Regions of both graphs",
@@ -158,8 +169,10 @@ def _graphs(
         ],
     )
     cut = max(len(before), len(after)) > MOST
-    note = "A filled box marked int8 runs on integers; a dashed border marks pruned channels, as before → after." + (
-        f" Neighbours were joined, so that at most {MOST} regions are drawn." if cut else ""
+    note = (
+        "A filled box marked int8 computes in 8-bit integers. A dashed border: pruned channels, as before → after. "
+        "Skipped: operators for which a rewrite was considered and not done. The table and the hover text say why."
+        + (f" Neighbours were joined, so that at most {MOST} boxes are drawn." if cut else "")
     )
     return Chapter("graphs", "Both graphs", "", (Drawing("Original and result", tuple(drawings), table, note),))
 

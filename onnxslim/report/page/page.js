@@ -49,6 +49,9 @@ for (const table of document.querySelectorAll("table.sorts")) {
   }
 }
 
+// The first box of a graph stands in the middle: that is what a narrow screen shows first.
+for (const graph of document.querySelectorAll(".graph")) graph.scrollLeft = (graph.scrollWidth - graph.clientWidth) / 2;
+
 const tip = document.getElementById("tip");
 
 /** Shows the text of a point beside it, within the window. */

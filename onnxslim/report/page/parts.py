@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ class Entry:
     text: str
     order: float | None = None
     tone: str = ""
-    """``good``, ``bad``, ``code`` or nothing."""
+    """``good``, ``bad``, ``code``, ``kind0`` to ``kind7`` for a colour of a chart, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Sheet:
     columns: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
     total: tuple[Entry, ...] = ()
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """For each column whether it holds numbers, which stand at the right."""
+        return tuple(any(row[place].order is not None for row in self.rows) for place in range(len(self.columns)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,22 @@ def _row(cells: Sequence[Entry | str]) -> tuple[Entry, ...]:
     return tuple(Entry(cell) if isinstance(cell, str) else cell for cell in cells)
 
 
+def known(table: Sheet) -> Sheet:
+    """The table without columns that hold nothing but ``-``."""
+    places = [i for i in range(len(table.columns)) if any(row[i].text != "-" for row in table.rows)]
+
+    def kept(row: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        return tuple(row[place] for place in places) if row else ()
+
+    columns = tuple(table.columns[place] for place in places)
+    return Sheet(table.caption, columns, tuple(map(kept, table.rows)), kept(table.total))
+
+
 def number(value: float | None, form: str = "{:.2f}", tone: str = "") -> Entry:
     """A number as an entry; ``-`` where it is unknown, which is sorted to the end."""
-    return Entry("-") if value is None else Entry(form.format(value), value, tone)
+    return Entry("-") if value is None or math.isnan(value) else Entry(form.format(value), value, tone)
+
+
+def ratio_db(value: float | None) -> Entry:
+    """A signal to noise ratio under a heading that names the unit; what did not change has none."""
+    return Entry("same", math.inf) if value == math.inf else number(value, "{:.1f}")

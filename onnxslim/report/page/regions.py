@@ -13,10 +13,12 @@ from onnxslim.report.wording import QDQ, shorten
 
 MOST = 48
 """Regions of a graph that are drawn."""
-WIDTH, HEIGHT, GAP_X, GAP_Y = 196.0, 44.0, 14.0, 26.0
+WIDTH, HEIGHT, GAP_X, GAP_Y = 228.0, 44.0, 14.0, 26.0
 """Of a box, and between boxes."""
-LETTERS = 25
-"""That fit into a box."""
+MOST_REASONS = 3
+"""Reasons in the hover text of a box."""
+LETTERS, SMALL_LETTERS = 29, 34
+"""That fit into the first and the second line of a box."""
 
 
 @dataclass(eq=False)
@@ -131,13 +133,14 @@ def matched(
     return pairs + [(before[place], None) for place in left]
 
 
-def picture(title: str, regions: Sequence[LayerGroup], other: Mapping[str, int]) -> Svg:
+def picture(title: str, regions: Sequence[LayerGroup], other: Mapping[str, int], skipped: Mapping[str, str]) -> Svg:
     """A graph from top to bottom: boxes of regions, and lines for what they read.
 
     Args:
         title: What is shown.
         regions: Few of them.
         other: Node name -> channels in the other model.
+        skipped: Node name -> why a rewrite was skipped there.
     """
     rows: dict[int, list[int]] = {}
     depth: list[int] = []
@@ -156,8 +159,8 @@ def picture(title: str, regions: Sequence[LayerGroup], other: Mapping[str, int])
         for each in sorted(region.before)
         if each in at
     ]
-    boxes = [_box(region, *at[place], other) for place, region in enumerate(regions)]
-    return Svg(title, "".join([*lines, *boxes]), len(rows) * (HEIGHT + GAP_Y) - GAP_Y + 2, width=width + 2)
+    boxes = [_box(region, *at[place], other, skipped) for place, region in enumerate(regions)]
+    return Svg(title, "".join([*lines, *boxes]), len(rows) * (HEIGHT + GAP_Y) - GAP_Y + 10, width=width + 2)
 
 
 def _middle(places: Sequence[float]) -> float:
@@ -174,16 +177,24 @@ def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
     )
 
 
-def _box(region: LayerGroup, x: float, y: float, other: Mapping[str, int]) -> str:
-    facts = list(filter(None, (channels_text(region.main, other), "int8" if region.int8 else "", _ms(region))))
+def _box(region: LayerGroup, x: float, y: float, other: Mapping[str, int], skipped: Mapping[str, str]) -> str:
+    facts = list(filter(None, ("int8" if region.int8 else "", channels_text(region.main, other), _ms(region))))
+    reasons = [f"skipped at {node.name}: {skipped[node.name]}" for node in region.nodes if node.name in skipped]
     pruned = other.get(region.main.name, region.main.channels) != region.main.channels
     kind = " ".join(filter(None, ("box", "int8" if region.int8 else "", "pruned" if pruned else "")))
+    said = f" ({', '.join(facts)})" if facts else ""
     inner = [
-        element("title", f"{region.main.name}: {region.label}" + (f" ({', '.join(facts)})" if facts else "")),
+        element("title", "; ".join([f"{region.main.name}: {region.label}{said}", *reasons[:MOST_REASONS]])),
         element("rect", x=x, y=y, width=WIDTH, height=HEIGHT, rx=7),
         element("text", shorten(region.label, LETTERS), x=x + 10, y=y + 18, class_="label"),
-        element("text", shorten(" · ".join(facts), LETTERS + 3), x=x + 10, y=y + 34, class_="tick"),
+        element("text", shorten(" · ".join(facts), SMALL_LETTERS), x=x + 10, y=y + 34, class_="tick"),
     ]
+    if reasons:  # on the lower edge, beside the line to the next box
+        right, middle = x + WIDTH - 8, y + HEIGHT + 3
+        inner += [
+            element("rect", x=right - 68, y=middle - 8, width=68, height=16, rx=8, class_="badge"),
+            element("text", f"{len(reasons)} skipped", x=right - 34, y=middle + 4, class_="count middle"),
+        ]
     return group(inner, class_=kind)
 
 
@@ -197,4 +208,4 @@ def channels_text(node: NodeFacts, other: Mapping[str, int]) -> str:
 
 def _ms(region: LayerGroup) -> str:
     time = region.milliseconds
-    return "" if time is None else f"{time:.3g} ms"
+    return "" if time is None else f"{time:.3f} ms"

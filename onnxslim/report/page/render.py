@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from onnxslim.report.as_json import to_json
 from onnxslim.report.page.sections import chapters
+from onnxslim.report.page.terms import terms
 from onnxslim.report.page.verdict import figures, sentence
 
 if TYPE_CHECKING:
@@ -28,14 +30,21 @@ def page_of(report: Account) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(text["page.html"])
     return template.render(
-        title=f"{report.command}: {report.decision}",
+        title=" - ".join(filter(None, (_model(report), f"{report.command}: {report.decision}"))),
         verdict=sentence(report),
+        reason=report.reason[:1].upper() + report.reason[1:],
         figures=figures(report),
+        terms=terms(report),
         chapters=chapters(report),
         data=embedded(to_json(report)),
         style=text["page.css"],
         script=text["page.js"],
     )
+
+
+def _model(report: Account) -> str:
+    """The name of the file that the page is about; empty where there is none."""
+    return PurePath(report.input.path or "").name
 
 
 def embedded(data: Mapping[str, Any], most: int = MOST_DATA) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from onnxslim.evaluation.tier import Tier
 from onnxslim.report.page.charts import latencies, levels, ratio, stacks
-from onnxslim.report.page.layering import layer_chapters
-from onnxslim.report.page.parts import Chapter, Drawing, Entry, number, sheet
+from onnxslim.report.page.layering import graphs_chapter, layers_chapter
+from onnxslim.report.page.parts import Chapter, Drawing, Entry, number, ratio_db, sheet
 from onnxslim.report.page.searching import front_chapter
-from onnxslim.report.wording import common, difference_lines, kind_of, shorten, size
+from onnxslim.report.page.verdict import on_samples
+from onnxslim.report.wording import common, difference_lines, kind_of, shorten, size, three
 
 if TYPE_CHECKING:
     from onnxslim.evaluation import Parity
@@ -29,17 +30,18 @@ MOST_PARTS = 100
 def chapters(report: Account) -> list[Chapter]:
     """All chapters that have something to show."""
     found: list[Chapter] = []
-    if report.warnings or report.reason:
-        reasons = (f"Why: {report.reason}",) if report.reason else ()
-        found.append(Chapter("warnings", "Before you rely on it", lines=(*report.warnings, *reasons)))
+    found.append(Chapter("warnings", "Before you rely on it", lines=tuple(report.warnings)))
     if report.front is not None and report.front.trials:
         found.append(front_chapter(report.front))
     found.append(Chapter("latency", "Latency", drawings=tuple(_latencies(report))))
+    layers = report.layers
+    if layers is not None:
+        found.append(layers_chapter(layers))
     if report.parity is not None:
-        found.append(_outputs(report.parity))
-    if report.layers is not None:
-        found += layer_chapters(report.layers, _reasons(report))
-        found.append(_bytes(report, report.layers))
+        found.append(_outputs(report.parity, on_samples(report, report.parity)))
+    if layers is not None:
+        found.append(_bytes(report, layers))
+        found.append(graphs_chapter(layers, _reasons(report)))
     found.append(_done(report))
     found.append(_skipped(report))
     found.append(Chapter("notes", "Notes", lines=tuple(report.notes)))
@@ -52,12 +54,12 @@ def _latencies(report: Account) -> Iterator[Drawing]:
         if latency is None:
             continue
         threads = f"{latency.threads} thread{'s' * (latency.threads != 1)}"
-        title = f"On {threads}: {latency.a_ms:.3g} → {latency.b_ms:.3g} ms"
+        title = f"On {threads}: {three(latency.a_ms)} → {three(latency.b_ms)} ms"
         drawings = (latencies(latency), ratio(latency)) if latency.spreads else ()
         rows: list[Sequence[Entry | str]] = [
             (
                 f"process {place}",
-                *(number(each, "{:.3g}") for each in (*spread.a_ms, *spread.b_ms)),
+                *(Entry(three(each), each) for each in (*spread.a_ms, *spread.b_ms)),
                 number(1 / spread.ratio),
             )
             for place, spread in enumerate(latency.spreads, 1)
@@ -69,15 +71,16 @@ def _latencies(report: Account) -> Iterator[Drawing]:
 
 def _judgement(latency: Latency) -> str:
     low, high = 1 / latency.high, 1 / latency.low
-    verdict = "too noisy to tell" if latency.noisy else latency.verdict
+    verdict = "too noisy to tell; rerun on an idle machine" if latency.noisy else latency.verdict
     return (
         f"Verdict: {verdict}. The speedup is {1 / latency.ratio:.3f} with a 99 % interval of {low:.3f} to {high:.3f}, "
-        f"over {latency.processes} processes and {latency.trials:,} rounds in which both models took turns. The band "
-        f"is what this machine shows where nothing differs ({100 * latency.floor:.1f} %)."
+        f"over {latency.processes} processes and {latency.trials:,} rounds in which both models took turns. On this "
+        f"machine two runs of one model differ by up to {100 * latency.floor:.1f} %: within that band, no difference "
+        "is claimed."
     )
 
 
-def _outputs(parity: Parity) -> Chapter:
+def _outputs(parity: Parity, on: str) -> Chapter:
     lines = [*difference_lines(parity), *parity.notes]
     parts = sorted(parity.fidelity, key=lambda each: each.sqnr_db)[:MOST_PARTS]
     drawings = []
@@ -85,14 +88,14 @@ def _outputs(parity: Parity) -> Chapter:
         rows = [
             (
                 Entry(each.label),
-                Entry("the same", math.inf) if each.sqnr_db == math.inf else number(each.sqnr_db, "{:.1f}"),
+                ratio_db(each.sqnr_db),
                 number(each.cosine, "{:.5f}"),
                 Entry("-") if each.top1 is None else number(100 * each.top1, "{:.1f} %"),
             )
             for each in parts
         ]
         columns = ("part", "SQNR dB", "cosine", "same largest entry")
-        title = "Signal to noise ratio of each part of the outputs, worst first"
+        title = "Error of each part of the outputs, worst first. Red: the largest error. Hollow: not changed"
         chart = levels(title, [(each.label, each.sqnr_db) for each in parts], ("worst part", "best part"))
         drawn = (chart,) if len(parts) > 1 else ()
         left = (
@@ -100,12 +103,16 @@ def _outputs(parity: Parity) -> Chapter:
             if len(parity.fidelity) > MOST_PARTS
             else ""
         )
-        note = "A part is what an output is concatenated or decoded from, judged before it saturates." + left
+        note = (
+            "An output that was joined from parts is judged part by part, before a Softmax or Sigmoid hides an error. "
+            "Cosine: 1 is the same direction. Same largest entry: how often both models choose the same class." + left
+        )
         drawings.append(
             Drawing("Part by part", drawn, sheet("Parts of the outputs", columns, rows), note, folded=False)
         )
     kind = "passed" if parity.passed else "FAILED"
-    lead = f"Comparison {kind}, {parity.tier.name.lower()}, on {parity.feeds:,} {parity.evidence}."
+    asked = {Tier.EXACT: "equal", Tier.NUMERIC: "equal but for rounding", Tier.LOSSY: "close"}
+    lead = f"The outputs must be {asked[parity.tier]} to the original's: {kind} {on}."
     return Chapter("outputs", "Outputs", lead, tuple(drawings), tuple(lines))
 
 
@@ -131,12 +138,19 @@ def _bytes(report: Account, layers: Layers) -> Chapter:
     table = sheet(
         "Bytes by encoding",
         ("encoding", "before", "after"),
-        [(kind, *(Entry(size(int(parts.get(kind, 0))), parts.get(kind, 0)) for _, parts in rows)) for kind in kinds],
+        [
+            (
+                Entry(kind, tone=f"kind{place % 8}"),
+                *(Entry(size(int(parts.get(kind, 0))), parts.get(kind, 0)) for _, parts in rows),
+            )
+            for place, kind in enumerate(kinds)
+        ],
         ("all", *(size(int(sum(parts.values()))) for _, parts in rows)),
     )
     chart = stacks("Bytes of the file by encoding, before and after", rows, kinds, "{:,.0f} bytes")
     note = (
-        "graph: nodes, names and the rest of the file. packed: few values or zeros, unpacked when the model is loaded."
+        "graph: nodes, names and the rest of the file. packed: weights in few bits or with many zeros, unpacked when "
+        "the model is loaded."
     )
     drawings = [Drawing("By encoding", (chart,), table, note, folded=False)]
     drawings += [_weights(name, graph) for name, graph, _ in sides if graph.weights]

@@ -13,7 +13,8 @@ class Svg:
     """A finished drawing.
 
     Attributes:
-        title: What it shows, for who cannot see it.
+        title: What it shows.
+        legend: How to read it, which stands above it besides.
         body: The elements within.
         height: In pixels.
         width: In pixels; None for all that there is.
@@ -28,6 +29,7 @@ class Svg:
     left: int = 0
     bottom: int = 0
     names: bool = False
+    legend: str = ""
 
 
 def element(name: str, text: str | None = None, /, **attributes: object) -> str:
@@ -97,12 +99,12 @@ def axes(x: Scale, y: Scale | None, height: float, x_label: str, y_label: str = 
     found = []
     for tick in x.ticks:
         found.append(element("line", x1=share(x(tick)), x2=share(x(tick)), y1=0, y2=height, class_="rule"))
-        found.append(element("text", f"{tick:g}", x=share(x(tick)), y=height + 16, class_="tick middle"))
+        found.append(element("text", f"{tick:g}", x=share(x(tick)), y=height + 19, class_="tick middle"))
     for tick in y.ticks if y is not None else ():
         at = height * (1 - y(tick)) if y is not None else 0
         found.append(element("line", x1="0%", x2="100%", y1=at, y2=at, class_="rule"))
-        found.append(element("text", f"{tick:g}", x=-8, y=at + 4, class_="tick end"))
-    found.append(element("text", x_label, x="100%", y=height + 34, class_="tick end"))
+        found.append(element("text", f"{tick:g}", x=-11, y=at + 4, class_="tick end"))
+    found.append(element("text", x_label, x="100%", y=height + 36, class_="tick end"))
     if y_label:
         found.append(element("text", y_label, x=-40, y=-10, class_="tick"))
     return found
