@@ -121,8 +121,16 @@ def verified(
     if _random(wanted, again):
         found.differences.append(Difference("random", "", f"{framework.framework} gives other outputs on a second run"))
         return _result(found, evidence)
+    changes = len(given) == 1
     for index, feed in enumerate(given):
-        _compare(found, framework, wanted if index == 0 else framework.run(feed), sessions, feed, index)
+        outputs = wanted if index == 0 else framework.run(feed)
+        changes = changes or _random(wanted, outputs)
+        _compare(found, framework, outputs, sessions, feed, index)
+    if not changes:
+        found.note(
+            f"{framework.framework} gives almost the same outputs for {len(given)} different inputs, so the comparison "
+            "shows little: give --samples, or a trained model"
+        )
     for words, feed in sizes_to_try(given[0], changing_axes(inputs)):
         try:
             wanted = framework.run(feed)
@@ -146,6 +154,7 @@ def _result(found: _Found, evidence: Evidence) -> Parity:
 
 
 def _random(first: Sequence[tuple[str, np.ndarray]], second: Sequence[tuple[str, np.ndarray]]) -> bool:
+    """Whether an output of two runs differs by more than the numeric tier allows."""
     return any(
         one.shape != two.shape or numeric(one, two, "", 0, own=0.0, scale=dtype_scale({one.dtype.name}))[0] is not None
         for (_, one), (_, two) in zip(first, second, strict=True)

@@ -101,6 +101,11 @@ def test_every_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
     assert not target.exists()
 
 
+def test_outputs_that_hardly_depend_on_the_inputs_are_noted(tmp_path: Path) -> None:
+    report = onnxslim.convert(source(tmp_path, "indifferent"), dynamic=DYNAMIC).report
+    assert any("almost the same outputs" in note for note in report.notes)
+
+
 def test_a_size_at_which_the_framework_itself_fails_is_noted(tmp_path: Path) -> None:
     report = onnxslim.convert(source(tmp_path, "fails at size 5"), dynamic=DYNAMIC).report
     assert report.parity.feeds == 5
