@@ -62,7 +62,7 @@ def dropout_on() -> Any:
 
 class Other(Dropped):
     def forward(self, x: Any) -> Any:
-        return nn.functional.gelu(self.head(x), approximate=type(x).__name__ == "Value")
+        return self.head(x) * (1.01 if type(x).__name__ == "Value" else 1.0)
 
 
 def otherwhensaved() -> Any:
