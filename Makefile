@@ -45,9 +45,9 @@ wheel: $(VENV)/.dev ## Build sdist and wheel, install the wheel elsewhere and ru
 frameworks: ## Make .frameworks/*: what tests/converters -m frameworks and tools.bench_convert convert from
 	$(call framework,torch,torch==2.13.0 'onnx>=1.21' onnxscript)
 	$(call framework,sklearn,scikit-learn skl2onnx onnxmltools lightgbm xgboost catboost skops pandas onnx)
-	$(call framework,tensorflow,tensorflow-cpu tf2onnx onnx)
-	$(call framework,jax,jax jaxlib jax2onnx)
-	$(call framework,paddle,paddlepaddle paddle2onnx packaging setuptools)
+	$(call framework,tensorflow,tensorflow-cpu tf2onnx)
+	$(call framework,jax,jax jax2onnx flax keras)
+	$(call framework,paddle,paddlepaddle paddle2onnx packaging)
 	$(call framework,huggingface,torch==2.13.0)
 	$(call framework,huggingface,torch==2.13.0 transformers optimum-onnx onnxruntime onnxscript)
 

@@ -79,10 +79,21 @@ def agreeing(
 
     Args:
         steps: Of the framework.
-        values: Of the file, by shape.
+        values: Of the file, by shape. Channels may lie last or second.
         share: Of the largest magnitude that an error may be; the numeric tier's bound is allowed in any case.
     """
-    return [any(_equal(step.output, value, share) for value in values.get(step.output.shape, ())) for step in steps]
+    return [
+        any(_equal(form, value, share) for form in _layouts(step.output) for value in values.get(form.shape, ()))
+        for step in steps
+    ]
+
+
+def _layouts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array, and the same with its channels moved: ONNX has them second, TensorFlow and JAX have them last."""
+    yield array
+    if array.ndim in (3, 4, 5):
+        yield np.moveaxis(array, -1, 1)
+        yield np.moveaxis(array, 1, -1)
 
 
 def _equal(one: np.ndarray, other: np.ndarray, share: float) -> bool:

@@ -72,17 +72,18 @@ def checked(
         raise CheckFailed(
             "the model gives other outputs on every run, so they cannot be compared",
             where=source,
-            why="something random, such as dropout, is on",
-            mend="call eval() on the model, or leave the random operation out for the export",
+            why="something random, such as dropout, is on, or it keeps a state from one run to the next",
+            mend="call eval() on the model, or leave that operation out for the export",
         )
     blamed = None
     if any(each.kind in ("value", "shape", "NaN/Inf") and each.output for each in found.differences):
-        steps = framework.trace(dict(feeds[0]))
-        blamed = None if steps is None else first_difference(steps, path, feeds[0])
+        with contextlib.suppress(InputError):  # the difference is what counts, not that nobody can look into it
+            steps = framework.trace(dict(feeds[0]))
+            blamed = None if steps is None else first_difference(steps, path, feeds[0])
     raise CheckFailed(
         "the exported file does not compute what the framework computes",
         where=source,
-        why=f"{found}" + ("" if blamed is None else f"; {blamed}"),
+        why="; ".join([str(found), *([] if blamed is None else [str(blamed)]), *framework.notes]),
         mend="try another --exporter or --opset, or rewrite that part of the model",
     )
 

@@ -63,6 +63,7 @@ class ChildFramework:
         self.python = interpreter(python)
         self.framework = ""
         self.narrows = False
+        self._rounds = False
         self.notes: list[str] = []
         self._folder = tempfile.mkdtemp(prefix="onnxslim-convert-")
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with this object
@@ -129,6 +130,7 @@ class ChildFramework:
             trust_code=self._trust_code,
         )
         self.framework, self.narrows, self.notes = made["framework"], made["narrows"], list(made["notes"])
+        self._rounds = bool(made["rounds"])
 
     def example(self) -> Feed | None:
         """Inputs that the model takes; None where the framework knows none."""
@@ -174,6 +176,15 @@ class ChildFramework:
         names = self._ask("run", f"{self.framework} fails on an input", feed=self._written(feed), into=into)["names"]
         arrays = _read(into)
         return [(name, arrays[str(place)]) for place, name in enumerate(names)]
+
+    def rounding(self, feed: Feed) -> list[float] | None:
+        """By how much each output may differ by the framework's own account; None where it computes in floats."""
+        if not self._rounds:
+            return None
+        found: list[float] | None = self._ask(
+            "rounding", f"{self.framework} fails on an input", feed=self._written(feed)
+        )["rounding"]
+        return found
 
     def trace(self, feed: Feed) -> list[TracedStep] | None:
         """Every operation of the framework; None where it does not let us look."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def _form(path: str) -> tuple[Converter, Form] | None:
 def _form_in(path: str, converter: Converter, more: Sequence[Form] = ()) -> tuple[Converter, Form] | None:
     for form in (*converter.forms, *more):
         if form.folder:
-            if os.path.isfile(os.path.join(path, form.name)):
+            if os.path.isdir(path) and fnmatch.filter(os.listdir(path), form.name):
                 return converter, form
         elif path.lower().endswith(form.name) and not os.path.isdir(path):
             return converter, form

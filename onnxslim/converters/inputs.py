@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from onnxslim.execution import Feed, Port
 
 SIZES = (1, 2, 5)
 """That each axis of changing size is tried at."""
+MADE_UP = re.compile(r"unk__\d+|DynamicDimension\.\d+")
+"""Names that tf2onnx and Paddle2ONNX give to sizes that have none."""
 COUNT = 3
 """Feeds that are made of an example, itself included."""
 
@@ -63,13 +66,16 @@ def _like(value: object, generator: np.random.Generator) -> np.ndarray:
 
 
 def changing_axes(inputs: Sequence[Port]) -> Axes:
-    """The axes of a model's inputs that have no fixed size; such without a name share one for each axis."""
+    """The axes of a model's inputs that have no fixed size; such without a name share one for each axis.
+
+    A name that an exporter has made up is none: two inputs of one batch size would have two.
+    """
     return {
         port.name: axes
         for port in inputs
         if (
             axes := {
-                axis: size if isinstance(size, str) and size else f"axis {axis}"
+                axis: size if isinstance(size, str) and size and not MADE_UP.fullmatch(size) else f"axis {axis}"
                 for axis, size in enumerate(port.shape)
                 if not isinstance(size, int)
             }

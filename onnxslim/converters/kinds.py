@@ -20,7 +20,8 @@ class Form:
     """One way in which models of a framework are stored.
 
     Attributes:
-        name: A suffix (``.pt2``), or the name of a file by which a folder is known (``saved_model.pb``).
+        name: A suffix (``.pt2``), or the name of a file by which a folder is known (``saved_model.pb``,
+            ``*.pdiparams``).
         danger: Why loading it runs code that the file brings; empty where it does not.
         folder: Whether ``name`` is of a file in a folder.
     """
@@ -97,20 +98,25 @@ BUILT_IN = (
         "keras",
         "keras_models",
         (Form(".keras"), Form(".h5", OWN_CODE), Form(".hdf5", OWN_CODE)),
-        ("tensorflow", "tf2onnx"),
-        ("tensorflow", "tf2onnx"),
-        "tf2onnx",
+        ("tensorflow-cpu", "tf2onnx"),
+        ("keras",),
+        "keras.Model.export",
     ),
     Converter(
         "tensorflow",
         "saved_models",
         (Form("saved_model.pb", folder=True),),
-        ("tensorflow", "tf2onnx"),
+        ("tensorflow-cpu", "tf2onnx"),
         ("tensorflow", "tf2onnx"),
         "tf2onnx",
     ),
     Converter(
-        "tflite", "tflite_models", (Form(".tflite"),), ("tensorflow", "tf2onnx"), ("tensorflow", "tf2onnx"), "tf2onnx"
+        "tflite",
+        "tflite_models",
+        (Form(".tflite"),),
+        ("tensorflow-cpu", "tf2onnx"),
+        ("tensorflow", "tf2onnx"),
+        "tf2onnx",
     ),
     Converter("jax", "jax_functions", (), ("jax", "jax2onnx"), ("jax", "jax2onnx"), "jax2onnx"),
     Converter(
@@ -124,15 +130,11 @@ BUILT_IN = (
     Converter(
         "paddle",
         "paddle_models",
-        (
-            Form(".pdmodel"),
-            Form(".pdiparams"),
-            Form("inference.json", folder=True),
-            Form("inference.pdmodel", folder=True),
-        ),
-        ("paddlepaddle", "paddle2onnx"),
-        ("paddle", "paddle2onnx"),
+        (Form(".pdmodel"), Form(".pdiparams"), Form("*.pdiparams", folder=True)),
+        ("paddlepaddle", "paddle2onnx", "packaging"),
+        ("paddle", "paddle2onnx", "packaging"),
         "paddle2onnx",
+        (Form(".json"),),
     ),
 )
 

@@ -65,6 +65,14 @@ class LocalFramework:
         with explained(f"{self.framework} fails on an input", self.source):
             return [(name, np.asarray(value)) for name, value in self._model.run(dict(feed))]
 
+    def rounding(self, feed: Feed) -> list[float] | None:
+        """See `onnxslim.converters.child.ChildFramework.rounding`."""
+        if not hasattr(self._model, "rounding"):
+            return None
+        with explained(f"{self.framework} fails on an input", self.source):
+            found: list[float] | None = self._model.rounding(dict(feed))
+        return found
+
     def trace(self, feed: Feed) -> list[TracedStep] | None:
         """Every operation of the framework; None where it does not let us look."""
         with explained("the model cannot be looked into", self.source):

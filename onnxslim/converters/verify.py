@@ -11,10 +11,23 @@ import numpy as np
 from onnxslim.converters.child import TracedStep
 from onnxslim.converters.inputs import changing_axes, sizes_to_try
 from onnxslim.errors import InputError, OnnxSlimError, OutOfMemory
-from onnxslim.evaluation.compare import Difference, Kind, dtype_scale, max_error, numeric, same_form
+from onnxslim.evaluation.compare import (
+    OWN_FACTOR,
+    Difference,
+    Kind,
+    dtype_scale,
+    max_error,
+    non_finite,
+    numeric,
+    peak,
+    same_form,
+)
 from onnxslim.evaluation.findings import Evidence, Parity
 from onnxslim.evaluation.tier import Tier
 from onnxslim.execution import Feed, IsolatedSession, open_isolated
+
+TELLING = 0.25
+"""Share of an output's largest value: what may differ by more proves nothing."""
 
 
 class Framework(Protocol):
@@ -34,6 +47,9 @@ class Framework(Protocol):
 
     def run(self, feed: Feed) -> list[tuple[str, np.ndarray]]:
         """Outputs by name, in the order of the export's."""
+
+    def rounding(self, feed: Feed) -> list[float] | None:
+        """By how much each output may differ, where the framework rounds by its own kernels' choice; else None."""
 
     def trace(self, feed: Feed) -> list[TracedStep] | None:
         """Every operation; None where the framework does not let us look."""
@@ -62,7 +78,8 @@ def verified(
     """Compares the outputs of a framework with those of its ONNX file in onnxruntime, at the numeric tier.
 
     Each feed is compared as it is; the first one also at three sizes of every axis that has no fixed one. As for every
-    original, the bound is never tighter than four times what onnxruntime's own optimizations change.
+    original, the bound is never tighter than four times what onnxruntime's own optimizations change. A quantized
+    model's outputs are equal within four times what the framework's own kernels differ by.
 
     Args:
         framework: The model in it.
@@ -104,19 +121,23 @@ def verified(
     if _random(wanted, again):
         found.differences.append(Difference("random", "", f"{framework.framework} gives other outputs on a second run"))
         return _result(found, evidence)
-    answers = [wanted, *(framework.run(feed) for feed in given[1:])]
-    for index, (feed, answer) in enumerate(zip(given, answers, strict=True)):
-        _compare(found, answer, sessions, feed, index, framework.narrows)
-    for place, port in enumerate(sessions[0].outputs):
-        if len(answers) > 1 and _constant([answer[place][1] for answer in answers if place < len(answer)]):
-            found.note(f"{port.name!r} is the same for all inputs that were compared, which says little: give samples")
+    changes = len(given) == 1
+    for index, feed in enumerate(given):
+        outputs = wanted if index == 0 else framework.run(feed)
+        changes = changes or _random(wanted, outputs)
+        _compare(found, framework, outputs, sessions, feed, index)
+    if not changes:
+        found.note(
+            f"{framework.framework} gives almost the same outputs for {len(given)} different inputs, so the comparison "
+            "shows little: give --samples, or a trained model"
+        )
     for words, feed in sizes_to_try(given[0], changing_axes(inputs)):
         try:
             wanted = framework.run(feed)
         except InputError as error:
             found.note(f"{framework.framework} itself does not run at {words}: {error.why or error.what}")
             continue
-        _compare(found, wanted, sessions, feed, len(given), framework.narrows, f" at {words}")
+        _compare(found, framework, wanted, sessions, feed, len(given), f" at {words}")
     return _result(found, evidence)
 
 
@@ -132,17 +153,8 @@ def _result(found: _Found, evidence: Evidence) -> Parity:
     )
 
 
-def _constant(values: Sequence[np.ndarray]) -> bool:
-    """Whether floats do not follow the inputs, but for rounding; a label may well be the same for a few of them."""
-    first = values[0]
-    return (
-        first.dtype.kind == "f"
-        and first.size > 0
-        and all(each.shape == first.shape and np.allclose(each, first, 1e-6, 1e-7) for each in values[1:])
-    )
-
-
 def _random(first: Sequence[tuple[str, np.ndarray]], second: Sequence[tuple[str, np.ndarray]]) -> bool:
+    """Whether an output of two runs differs by more than the numeric tier allows."""
     return any(
         one.shape != two.shape or numeric(one, two, "", 0, own=0.0, scale=dtype_scale({one.dtype.name}))[0] is not None
         for (_, one), (_, two) in zip(first, second, strict=True)
@@ -151,11 +163,11 @@ def _random(first: Sequence[tuple[str, np.ndarray]], second: Sequence[tuple[str,
 
 def _compare(
     found: _Found,
+    framework: Framework,
     wanted: Sequence[tuple[str, np.ndarray]],
     sessions: Sequence[IsolatedSession],
     feed: Feed,
     index: int,
-    narrows: bool,
     where: str = "",
 ) -> None:
     """One feed: each of the framework's outputs beside the file's at the same place."""
@@ -173,12 +185,24 @@ def _compare(
         kind: Kind = "missing output" if len(names) < len(wanted) else "extra output"
         found.differences.append(Difference(kind, "", detail, index))
         return
-    for name, (_, before) in zip(names, wanted, strict=True):
+    rounding = framework.rounding(feed)
+    for place, (name, (_, before)) in enumerate(zip(names, wanted, strict=True)):
         after, other = _array(made[name]), _array(plain[name])
-        if narrows:
+        if framework.narrows:
             before = _narrowed(found, before, after)
         difference = same_form(before, after, name, index)
-        if difference is None:
+        if difference is None and rounding is not None:
+            difference, worst = within_rounding(before, after, name, index, rounding[place])
+            if difference is not None and within_rounding(before, other, name, index, rounding[place])[0] is None:
+                detail = (
+                    f"{difference.detail}; without onnxruntime's optimizations it agrees: its integer kernels differ"
+                )
+                difference = Difference(difference.kind, name, detail, index, difference.error)
+            found.worst = max(found.worst, worst)
+            found.note(
+                "the model is quantized: outputs may differ by 4 times what the framework's own kernels differ by"
+            )
+        elif difference is None:
             own = max_error(after, other)
             scale = dtype_scale({before.dtype.name, after.dtype.name})
             difference, worst = numeric(before, after, name, index, own=own, scale=scale)
@@ -187,6 +211,35 @@ def _compare(
             found.differences.append(
                 Difference(difference.kind, name, difference.detail + where, index, difference.error)
             )
+
+
+def within_rounding(
+    before: np.ndarray, after: np.ndarray, name: str, index: int, own: float
+) -> tuple[Difference | None, float]:
+    """Whether an output of a quantized model differs by its rounding alone; also the worst error, of the bound.
+
+    Args:
+        before: The framework's.
+        after: The file's.
+        name: Of the output.
+        index: Of the feed.
+        own: By how much the framework's own kernels differ.
+    """
+    difference = non_finite(before, after, name, index)
+    if difference is not None:
+        return difference, float("inf")
+    allowed, error = OWN_FACTOR * own, max_error(before, after)
+    largest = float(np.iinfo(before.dtype).max) if before.dtype.kind in "iu" else peak(before)
+    if allowed > TELLING * largest and error > 0:
+        detail = (
+            f"the framework's own kernels differ by {own:.3g} where the largest value is {largest:.3g}, "
+            "which is too much to tell whether the file is right"
+        )
+        return Difference("value", name, detail, index, error), float("inf")
+    if error > allowed:
+        detail = f"differs by up to {error:.3g}, and its rounding explains {allowed:.3g}"
+        return Difference("value", name, detail, index, error), error / allowed if allowed else float("inf")
+    return None, error / allowed if allowed else 0.0
 
 
 def _array(value: object) -> np.ndarray:

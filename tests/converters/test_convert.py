@@ -101,10 +101,9 @@ def test_every_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
     assert not target.exists()
 
 
-def test_an_output_that_does_not_follow_the_inputs_is_noted(tmp_path: Path) -> None:
-    report = onnxslim.convert(source(tmp_path, "constant")).report
-    assert next(note for note in report.notes if "the same for all inputs" in note).startswith("'y'")
-    assert not any("the same for all" in note for note in onnxslim.convert(source(tmp_path)).report.notes)
+def test_outputs_that_hardly_depend_on_the_inputs_are_noted(tmp_path: Path) -> None:
+    report = onnxslim.convert(source(tmp_path, "indifferent"), dynamic=DYNAMIC).report
+    assert any("almost the same outputs" in note for note in report.notes)
 
 
 def test_a_size_at_which_the_framework_itself_fails_is_noted(tmp_path: Path) -> None:
@@ -172,10 +171,6 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert said["command"] == "convert"
     assert said["parity"]["passed"]
     assert said["inputs"][0]["shape"] == ["n", 3, 4, 4]
-    page = tmp_path / "report.html"
-    assert main(["convert", str(path), "-o", str(target), "--quiet", "--report", str(page)]) == 0
-    assert "was converted from Numpy 1 by the numpy exporter" in page.read_text()
-    assert "What the graph expects" in page.read_text()
     target.unlink()
     assert main(["convert", str(source(tmp_path, "transpose")), "-o", str(target)]) == 1
     assert not target.exists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ import numpy as np
 Feed = dict[str, np.ndarray]
 Axes = Mapping[str, Mapping[int, str]]
 """Name of an input -> axis -> name of its size."""
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+"""What turns a terminal's colors on and off."""
 
 
 class Refused(Exception):
@@ -104,7 +107,7 @@ class Operation:
 
 
 class FrameworkModel(Protocol):
-    """A model in its framework.
+    """A model in its framework. One that rounds also has ``rounding``: see `TFLiteModel.rounding`.
 
     Attributes:
         framework: Name and version: ``PyTorch 2.13.0``.
@@ -163,7 +166,9 @@ def import_object(spec: str) -> Any:
 def last_line(error: BaseException) -> str:
     """The last line of a traceback, and where the error was raised."""
     lines = traceback.format_exception_only(type(error), error)
-    text = " ".join(lines[-1].split())[:600]
+    notes = [line for note in getattr(error, "__notes__", ()) for line in str(note).split("\n")]  # JAX adds such
+    lines = lines[: len(lines) - len(notes)] or lines
+    text = " ".join(COLOR.sub("", lines[-1]).split())[:600]
     frames = traceback.extract_tb(error.__traceback__)
     return f"{text} ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else text
 
@@ -182,4 +187,38 @@ def by_name(feed: Feed, names: Sequence[str]) -> Feed:
         if name not in names and not (name.isdigit() and int(name) < len(names)):
             raise Refused(f"the samples have {name!r}, and the model has no such input", mend="use " + ", ".join(names))
         found[name if name in names else names[int(name)]] = array
+    return found
+
+
+def random_example(specs: Sequence[tuple[str, Sequence[int | None], np.dtype[Any]]], axes: int = 1) -> Feed:
+    """Small random inputs.
+
+    Args:
+        specs: Name, sizes and dtype of each input.
+        axes: How many axes in front may be of unknown size, and are 1.
+
+    Raises:
+        Refused: Another axis has no size, or a dtype has no random values.
+    """
+    generator = np.random.default_rng(0)
+    found = {}
+    for name, sizes, dtype in specs:
+        unknown = [axis for axis, size in enumerate(sizes) if size is None and axis >= axes]
+        if unknown:
+            raise Refused(
+                f"axis {unknown[0]} of input {name!r} has no size, so no inputs can be made up",
+                mend="give --samples",
+            )
+        shape = [1 if size is None else size for size in sizes]
+        if dtype.kind == "f":
+            found[name] = generator.random(shape).astype(dtype)
+        elif dtype.kind in "iu":
+            # Small ones, for they may be places in a table. Of 8 bits they are quantized numbers.
+            limits = np.iinfo(dtype) if dtype.itemsize == 1 else None
+            low, high = (0, 8) if limits is None else (limits.min, limits.max + 1)
+            found[name] = generator.integers(low, high, shape).astype(dtype)
+        elif dtype.kind == "b":
+            found[name] = generator.random(shape) > 0.5
+        else:
+            raise Refused(f"input {name!r} is of {dtype}, so no inputs can be made up", mend="give --samples")
     return found

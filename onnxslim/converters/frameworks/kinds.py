@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from .base import LoadRequest, Refused
 
@@ -15,10 +18,11 @@ OBJECTS = {
     "imblearn": "scikit",
     "keras": "keras_models",
     "tf_keras": "keras_models",
-    "tensorflow": "keras_models",
+    "tensorflow": "saved_models",
     "jax": "jax_functions",
     "jaxlib": "jax_functions",
     "flax": "jax_functions",
+    "equinox": "jax_functions",
     "paddle": "paddle_models",
 }
 """Library -> module of this package. The first one that an object's classes name counts."""
@@ -46,14 +50,35 @@ def module_of(request: LoadRequest) -> str:
     Raises:
         Refused: No module knows it.
     """
-    known = libraries(request.loaded)
-    for library, module in OBJECTS.items():
-        if library in known:
-            return module
-    if callable(request.loaded) and "jax" in sys.modules:
-        return "jax_functions"  # a plain function, which the source's module has written with it
+    owners = list(_owners(request.loaded))
+    for owner in owners:
+        known = libraries(owner)
+        for library, module in OBJECTS.items():
+            if library in known:
+                return module
+    if callable(owners[-1]):  # a plain function, whose module has imported what it is of
+        loaded = [library for library in ("tensorflow", "jax") if library in sys.modules]
+        named = [library for library in loaded if library in _imported(owners[-1])] or loaded
+        if len(named) == 1:
+            return OBJECTS[named[0]]
     raise Refused(
         f"{request.source} is a {type(request.loaded).__name__}, which no converter knows",
         why="a model, or a function that returns (model, example inputs), is wanted",
         mend="name its framework with --from if it is one of {}".format(", ".join(dict.fromkeys(OBJECTS))),
     )
+
+
+def _owners(found: Any) -> Iterator[Any]:
+    """An object, and what it is a method of or a partial application of."""
+    yield found
+    if isinstance(found, functools.partial):
+        yield from _owners(found.func)
+    elif hasattr(found, "__self__"):
+        yield from _owners(found.__self__)
+
+
+def _imported(function: Any) -> set[str]:
+    """Top-level packages that a function's module has imported under some name."""
+    values = getattr(function, "__globals__", {}).values()
+    names = {getattr(each, "__name__" if hasattr(each, "__path__") else "__module__", None) for each in values}
+    return {str(name).partition(".")[0] for name in names}

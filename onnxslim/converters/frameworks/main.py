@@ -59,7 +59,12 @@ class FrameworkServer:
             kinds.resolve(request)
             module = module or kinds.module_of(request)
         self._model = self._import(module).load(request)
-        return {"framework": self._model.framework, "narrows": self._model.narrows, "notes": self._model.notes}
+        return {
+            "framework": self._model.framework,
+            "narrows": self._model.narrows,
+            "notes": self._model.notes,
+            "rounds": hasattr(self._model, "rounding"),
+        }
 
     def _example(self, into: str) -> dict[str, Any]:
         found = self._model.example()
@@ -78,6 +83,9 @@ class FrameworkServer:
         found = self._model.run(read(feed))
         write(into, {str(place): array for place, (_, array) in enumerate(found)})
         return {"names": [name for name, _ in found]}
+
+    def _rounding(self, feed: str) -> dict[str, Any]:
+        return {"rounding": self._model.rounding(read(feed))}
 
     def _trace(self, feed: str, into: str) -> dict[str, Any]:
         steps = self._model.trace(read(feed))
