@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.evaluation.tier import Tier
+from onnxslim.ops.contraction import TRANSPOSES
 from onnxslim.ops.ml import DOMAIN
 from onnxslim.rewriter.place import Array, Place, Replacement, remade
 from onnxslim.rewriter.rule import Rule
@@ -66,9 +67,9 @@ def _into_inputs(place: Place, node: ir.Node, x: ir.Value, offset: Array, scale:
     if weights is None or dtype is None or weights.ndim != 2:
         return "its weights are no constant matrix"
     flag = {name: number(node, name, default) for name, default in _GEMM.items()}
-    if None in flag.values() or flag["transA"] or not flag["beta"] or (node.op_type == "Gemm" and place.opset < 7):
+    if None in flag.values() or flag[_LEFT] or not flag["beta"] or (node.op_type == "Gemm" and place.opset < 7):
         return "its parameters do not allow it"
-    matrix = weights.T if flag["transB"] else weights  # [features, outputs]
+    matrix = weights.T if flag[_RIGHT] else weights  # [features, outputs]
     if len(scale) not in (1, len(matrix)):
         return "the Scaler has another number of features"
     old = floats(place, node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
@@ -77,7 +78,7 @@ def _into_inputs(place: Place, node: ir.Node, x: ir.Value, offset: Array, scale:
     scaled = matrix * np.broadcast_to(scale, len(matrix))[:, None]
     alpha, beta = float(flag["alpha"] or 0), float(flag["beta"] or 1)
     shift = -(np.broadcast_to(offset, len(matrix)) @ scaled) * alpha / beta
-    new_weights, new_bias = rounded(scaled.T if flag["transB"] else scaled, dtype), rounded(old + shift, dtype)
+    new_weights, new_bias = rounded(scaled.T if flag[_RIGHT] else scaled, dtype), rounded(old + shift, dtype)
     if new_weights is None or new_bias is None:
         return _RANGE
     held = place.new_constant(np.ascontiguousarray(new_weights), node.inputs[1].name or "weights")  # type: ignore[union-attr]
@@ -94,7 +95,8 @@ def _into_inputs(place: Place, node: ir.Node, x: ir.Value, offset: Array, scale:
     return Replacement([new, add], (add.outputs[0],))
 
 
-_GEMM: Final = {"transA": 0.0, "transB": 0.0, "alpha": 1.0, "beta": 1.0}
+_LEFT, _RIGHT = TRANSPOSES
+_GEMM: Final = {_LEFT: 0.0, _RIGHT: 0.0, "alpha": 1.0, "beta": 1.0}
 """Attributes of a Gemm and what they are where it does not state them; a MatMul is one without."""
 
 

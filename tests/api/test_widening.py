@@ -70,7 +70,9 @@ def decibels(result: Result) -> float:
 
 @pytest.mark.parametrize("kind", ["dense", "convolutions"])
 def test_quantize_takes_them(kind: str) -> None:
-    result = onnxslim.quantize(net(kind), samples=samples(kind), search=False, rest="int8", bench=False)
+    result = onnxslim.quantize(
+        net(kind), samples=samples(kind), search=False, rest="int8", bench=False, target="x86-vnni"
+    )
     proto, ops, _ = written(result)
     assert result.report.decision == "quantized"
     matrices = [each.data_type for each in proto.graph.initializer if len(each.dims) > 1 and each.dims[1] > 1]

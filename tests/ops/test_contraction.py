@@ -22,6 +22,7 @@ from onnxslim.ops.unfold import Unfold
 PRODUCT = Path(onnxslim.__file__).parent
 WRITERS = {
     "passes/slim/fuse_gemm.py",  # a Transpose goes, and the Gemm behind it gets the flag
+    "passes/slim/fold_scaler.py",  # a Scaler goes into the weights of a Gemm, which keeps its flags
     "passes/slim/fuse_fused_matmul.py",  # FusedMatMul takes the flags of Transposes that go
 }
 """What gives an operator such a flag. They read its name from `TRANSPOSES`."""

@@ -21,7 +21,7 @@ from tools.compress_runs import GIVEN, PEERS, RECIPES, SEARCHES, Watch, brief, c
 from tools.compress_table import best, markdown, standing
 from tools.quantize_judge import write_samples
 
-OPTIONS = {"max_drop": 0.01, "time": "5s", "more": ["--workers", "2"]}
+OPTIONS = {"max_drop": 0.01, "time": "5s", "more": ["--workers", "2"], "work": None}
 
 
 def judged(size: float, time: float, score: float, **more: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Case:
         self.offers = list(PASS.offers(self.model, self.context()))
 
     def context(self) -> Context:
-        return Context.of(samples=self.calibration, selection=self.selection, bench=False)
+        return Context.of(samples=self.calibration, selection=self.selection, bench=False, target="x86-vnni")
 
     def reference(self, model: ir.Model) -> Reference:
         return Reference(model, feeds_of(self.selection, PROBED), tier=Tier.LOSSY, threads=1)

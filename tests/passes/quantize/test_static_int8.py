@@ -57,10 +57,10 @@ IMAGES = samples((2, 16, 8, 8))
 
 
 def quantized(
-    model: ir.Model, data: list[Sample], instance: QuantizeStatic | None = None
+    model: ir.Model, data: list[Sample], instance: QuantizeStatic | None = None, target: str | None = None
 ) -> tuple[ir.Model, PassResult]:
     clone = model.clone()
-    result = replace(instance or QuantizeStatic(), search=False).run(clone, Context(samples=data))
+    result = replace(instance or QuantizeStatic(), search=False).run(clone, Context.of(samples=data, target=target))
     return clone, result
 
 
