@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +46,11 @@ def carry_out(
     with watching(quiet or (as_json and not search)) as watcher:
         if search:
             more["watch"] = watcher.see
-        result = run(
-            model, target, samples=samples, in_place=in_place, progress=watcher.say, **arguments, **given, **more
-        )
+        # What a user's metric prints is no JSON.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result = run(
+                model, target, samples=samples, in_place=in_place, progress=watcher.say, **arguments, **given, **more
+            )
     show(result.report, as_json=as_json, explain=explain, quiet=quiet)
     front = result.report.front
     return INTERRUPTED if front is not None and front.interrupted else 0

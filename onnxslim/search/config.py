@@ -57,6 +57,10 @@ class SearchConfig:
             raise InputError(f"max_size is {self.max_size}", mend="give bytes, more than 0")
         if self.min_speedup is not None and not 0 < self.min_speedup < float("inf"):
             raise InputError(f"min_speedup is {self.min_speedup}", mend="give a ratio, such as 1.5")
+        if self.front is not None:
+            where = self.front if isinstance(self.front, str | os.PathLike) else None
+            if where is None or not os.fspath(where) or (os.path.exists(where) and not os.path.isdir(where)):
+                raise InputError(f"front is {self.front!r}, no folder", mend="name a folder, which may be new")
         if not self.time > 0:
             raise InputError(f"time is {self.time}", mend="give seconds, more than 0")
         if self.workers is not None and self.workers < 1:

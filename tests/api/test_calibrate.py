@@ -40,6 +40,7 @@ def test_nothing_is_measured_that_is_known(tmp_path: Path) -> None:
     assert any(text.startswith("calibrate") for text in said)
 
 
+@pytest.mark.slow
 def test_several_files_are_merged() -> None:
     one, other = (onnxslim.calibrate(DIGITS.path(), samples=each) for each in (SAMPLES, OTHERS))
     scales = []

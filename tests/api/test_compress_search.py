@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -20,7 +22,7 @@ from onnxslim.api.keywords import QuantizeOptions, RunOptions, SearchOptions, St
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.evaluation import Tier
 from onnxslim.pipeline import RUN_OPTIONS, Context, Effects, Offer, Pass, PassResult, get_pass
-from onnxslim.search.config import SEARCH_OPTIONS
+from onnxslim.search.config import SEARCH_OPTIONS, SearchConfig
 from onnxslim.search.front import INTERRUPTED, NOTHING, dominates
 from tests.documents import write_digit_samples
 
@@ -154,6 +156,24 @@ class Halve(Pass):
         return context.result()
 
 
+@pytest.mark.parametrize("front", ["", 5, DIGITS.path()])
+def test_a_front_that_is_no_folder_is_refused_before_the_search(front: Any) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        SearchConfig(front=front)
+
+
+def test_what_a_metric_prints_is_not_in_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "talks.py").write_text("def score(run, samples):\n    print('hello')\n    return 1.0\n")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((12, 1, 8, 8), np.float32))
+    monkeypatch.chdir(tmp_path)
+    words = [sys.executable, "-m", "onnxslim", "quantize", str(DIGITS.path()), "-o", "out.onnx", "--samples", "x.npy"]
+    words += ["--metric", "talks:score", "--no-search", "--no-bench", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["command"] == "quantize"
+    assert "hello" in done.stderr
+
+
+@pytest.mark.slow
 def test_workers_and_this_process_find_the_same(tmp_path: Path) -> None:
     """Samples that have a name are read by each process: two workers, and none, give the same bytes."""
     write_digit_samples(tmp_path / "samples", 32)

@@ -176,6 +176,7 @@ def test_misspelt_and_misplaced_options_are_named() -> None:
         onnxslim.quantize(DIGITS.path(), samples=SAMPLES, metric="topl")
 
 
+@pytest.mark.slow
 def test_compress_takes_the_options_of_quantize_and_samples_as_an_array() -> None:
     array = np.concatenate([next(iter(sample.feed.values())) for sample in SAMPLES])
     made = onnxslim.compress(DIGITS.path(), samples=array, weights_only=True, bench=False)

@@ -205,6 +205,7 @@ def test_a_plan_is_of_one_model_and_one_set_of_options(tmp_path: Path) -> None:
     assert len(read_plans(path)) == 2
 
 
+@pytest.mark.slow
 def test_a_plan_is_of_the_run_options_that_a_pass_decides_by(tmp_path: Path) -> None:
     path = tmp_path / "a.plan"
     for target in ("x86-vnni", "arm64", "x86-vnni"):

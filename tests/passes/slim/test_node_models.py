@@ -23,7 +23,7 @@ from tools.node_models import Case, node_cases
 DRAWN = frozenset(
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"]
 )
-EVERY = 9
+EVERY = 23
 """Of this many models one is in the quick test."""
 
 Given = list[tuple[onnx.ModelProto, dict[str, Any]]]
@@ -124,11 +124,11 @@ def _differences(
 def test_some_node_models_keep_their_outputs() -> None:
     ran, found = wrongs(node_cases()[::EVERY])
     assert not found
-    assert ran > 250
+    assert ran > 100
 
 
 @pytest.mark.slow
 def test_all_node_models_keep_their_outputs() -> None:
     ran, found = wrongs(node_cases())
     assert not found
-    assert ran > 2500
+    assert ran > 1000
