@@ -15,6 +15,8 @@ SIZES = (1, 2, 5)
 """That each axis of changing size is tried at."""
 MADE_UP = re.compile(r"unk__\d+|DynamicDimension\.\d+")
 """Names that tf2onnx and Paddle2ONNX give to sizes that have none."""
+ROWS = 8
+"""From which on a matrix is a table of samples."""
 COUNT = 3
 """Feeds that are made of an example, itself included."""
 
@@ -57,12 +59,23 @@ def resembling(example: Feed, count: int = COUNT, seed: int = 0) -> list[Feed]:
 
 def _like(value: object, generator: np.random.Generator) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype.kind == "f" and array.size:
-        centre, spread = float(np.mean(array, dtype=np.float64)), float(np.std(array, dtype=np.float64))
+    known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    if array.dtype.kind == "f" and known.size:
+        if array.ndim == 2 and len(array) >= ROWS:  # columns of a table have scales of their own
+            return np.asarray(generator.permuted(_shaken(array, generator), axis=0))
+        centre, spread = float(np.mean(known, dtype=np.float64)), float(np.std(known, dtype=np.float64))
         return np.asarray(generator.normal(centre, spread or 1.0, array.shape)).astype(array.dtype)
     if array.dtype.kind in "OUS" and array.ndim > 1:  # words of one column are unknown in another
         return np.asarray(generator.permuted(array, axis=0))
     return np.asarray(generator.permutation(array.reshape(-1))).reshape(array.shape)
+
+
+def _shaken(table: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A table whose numbers differ a little in every column; what is missing stays so."""
+    finite = np.where(np.isfinite(table), table, np.nan).astype(np.float64)
+    counts = np.maximum((~np.isnan(finite)).sum(0), 1)
+    spread = np.sqrt(np.nansum(np.square(finite - np.nansum(finite, 0) / counts), 0) / counts)
+    return np.asarray(table + generator.normal(0, 0.2, table.shape) * spread).astype(table.dtype)
 
 
 def changing_axes(inputs: Sequence[Port]) -> Axes:

@@ -8,10 +8,12 @@ from typing import Any
 
 import joblib
 import numpy as np
+import onnx_ir as ir
 import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.feature_selection import SequentialFeatureSelector
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -19,6 +21,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 import onnxslim
+from onnxslim.converters.inputs import resembling
+from onnxslim.converters.local import LocalFramework
+from onnxslim.converters.verify import verified
 from onnxslim.errors import CheckFailed, InputError
 from onnxslim.execution import open_session
 
@@ -126,3 +131,30 @@ def test_an_export_that_fails_writes_nothing(tmp_path: Path) -> None:
         onnxslim.export(LinearRegression(), output=target)
     assert not target.exists()
     assert onnxslim.export(net, output=target).report.decision in ("unchanged", "slimmed")
+
+
+def test_missing_numbers_are_compared_where_they_are_allowed(tmp_path: Path) -> None:
+    holes = X.copy()
+    holes[::7, 1] = np.nan
+    estimator = make_pipeline(SimpleImputer(strategy="median"), LogisticRegression(max_iter=500)).fit(holes, Y)
+    framework = LocalFramework(estimator)
+    example = framework.example()
+    assert example is not None
+    assert np.isnan(example["X"]).any()
+    assert all(np.isnan(each["X"]).any() for each in resembling(example))
+    assert onnxslim.convert(saved(tmp_path, estimator), trust_code=True).report.parity.passed
+    path = str(tmp_path / "wrong.onnx")
+    framework.export(path)
+    model = onnxslim.load(path)
+    imputer = next(node for node in model.graph if node.op_type == "Imputer")
+    wrong = [each + 1 for each in imputer.attributes["imputed_value_floats"].as_floats()]
+    imputer.attributes["imputed_value_floats"] = ir.AttrFloat32s("imputed_value_floats", wrong)
+    onnxslim.save(model, path)
+    assert not verified(framework, path, resembling(example), evidence="random inputs").passed
+
+
+def test_columns_of_a_table_keep_their_scales() -> None:
+    table = np.column_stack([np.linspace(0, 1, 32), np.linspace(1e4, 2e4, 32)]).astype(np.float32)
+    for feed in resembling({"X": table})[1:]:
+        assert feed["X"][:, 0].max() < 3
+        assert feed["X"][:, 1].min() > 5e3

@@ -35,7 +35,7 @@ class Booster:
     def width(self) -> int:
         """Columns of the input."""
         for name in ("n_features_in_", "n_features_"):
-            if isinstance(found := getattr(self.model, name, None), int):
+            if isinstance(found := getattr(self.model, name, None), int) and found:
                 return found
         if self.library == "xgboost":
             booster = self.model if hasattr(self.model, "num_features") else self.model.get_booster()
@@ -114,6 +114,10 @@ class Booster:
             given = xgboost.DMatrix(given, feature_names=self.model.feature_names)
         found = np.asarray(self.model.predict(given))
         objective = self._objective()
+        if "multi" in objective and found.ndim == 1:  # labels alone; the file gives probabilities, too
+            margins = np.asarray(self.model.predict(given, output_margin=True))
+            powers = np.exp(margins - margins.max(1, keepdims=True))
+            return [("label", found.astype(np.int64)), ("probabilities", powers / powers.sum(1, keepdims=True))]
         if "multi" in objective or (found.ndim == 2 and found.shape[1] > 1):
             return [("label", found.argmax(1)), ("probabilities", found)]
         if "binary" in objective or "logistic" in objective:

@@ -11,17 +11,29 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.base import is_classifier, is_clusterer, is_regressor
+from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 
 from .base import Exported, ExportOptions, Feed, LoadRequest, Operation, Refused, last_line
 from .kinds import libraries
-from .scikit_parts import categories_of, columns_of, parts_of, ranges_of, strings_in, takes_text
+from .scikit_parts import (
+    accepts_missing,
+    categories_of,
+    column_ranges,
+    columns_of,
+    expects_missing,
+    parts_of,
+    ranges_of,
+    strings_in,
+    takes_text,
+)
 
 INPUT = "X"
 ROWS = 32
 """Rows of inputs that are made up."""
 LOCALE = "C.UTF-8"
 """That text is lowercased in: the exporter's own, en_US.UTF-8, is missing on small systems."""
+MISSING = 0.1
+"""Share of numbers that are made up as missing, where that is allowed."""
 CALLS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 
 
@@ -51,14 +63,20 @@ class Estimator:
             if width is None and not takes_text(estimator):
                 raise Refused("the estimator is not fitted", why="it does not know its number of inputs", mend="fit it")
             self.width = 1 if width is None else int(width)
+            trees = any(hasattr(each, "tree_") for each in parts_of(estimator))
+            if trees and accepts_missing(estimator) and not expects_missing(estimator):
+                self.notes.append("missing numbers (NaN) were not compared: give --samples that have some if yours do")
             self.text = width is None or strings_in(estimator, self.width) == {*range(self.width)}
 
     def example(self) -> Feed | None:
         """Numbers around what the estimator was fitted on, as far as it tells; strings that it knows."""
         generator = np.random.default_rng(0)
         if self.columns:
+            ranges = column_ranges(self.estimator)
             return {
-                name: _words(generator, known, ROWS) if known else _numbers(generator, ROWS, 1, {})
+                name: _words(generator, known, ROWS)
+                if known
+                else _numbers(generator, ROWS, 1, {0: ranges.get(name, (0.0, 1.0))})
                 for name, known in self.columns.items()
             }
         if self.text:
@@ -67,7 +85,10 @@ class Estimator:
                 words = every[0]
                 every = [[" ".join(words[place : place + 3]) for place in range(0, min(len(words), 300), 3)]]
             return {INPUT: np.concatenate([_words(generator, words, ROWS) for words in every[: self.width]], axis=1)}
-        return {INPUT: _numbers(generator, ROWS, self.width, ranges_of(self.estimator))}
+        numbers = _numbers(generator, ROWS, self.width, ranges_of(self.estimator))
+        if expects_missing(self.estimator):  # what is done about them is a part of the model
+            numbers[generator.random(numbers.shape) < MISSING] = np.nan
+        return {INPUT: numbers}
 
     def export(self, options: ExportOptions) -> Exported:
         """By skl2onnx, with plain tensors of probabilities."""
@@ -144,15 +165,19 @@ def outputs_of(estimator: Any, given: Any) -> list[tuple[str, np.ndarray]]:
                 return [("label", label), ("probabilities", _dense(estimator.predict_proba(given)))]
             scores = _dense(estimator.decision_function(given))
             return [("label", label), ("probabilities", np.stack([-scores, scores], 1) if scores.ndim == 1 else scores)]
-        if getattr(estimator, "_estimator_type", "") == "outlier_detector" or hasattr(estimator, "offset_"):
+        if is_outlier_detector(estimator):
             label = np.asarray(estimator.predict(given)).reshape(-1, 1)
             return [("label", label), ("scores", _dense(estimator.decision_function(given)).reshape(-1, 1))]
+        if not any(hasattr(estimator, name) for name in ("predict", "transform")):
+            raise Refused(f"{type(estimator).__name__} neither predicts nor transforms new samples")
         if is_clusterer(estimator):
             label = np.asarray(estimator.predict(given))
             return [("label", label), ("scores", _dense(estimator.transform(given)))]
         if is_regressor(estimator):
             value = _dense(estimator.predict(given))
             return [("variable", value.reshape(-1, 1) if value.ndim == 1 else value)]
+        if not hasattr(estimator, "transform"):
+            raise Refused(f"what {type(estimator).__name__} answers has no counterpart in a file of skl2onnx")
         return [("variable", _dense(estimator.transform(given)))]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils import get_tags
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:
@@ -14,8 +15,9 @@ def parts_of(estimator: Any) -> Iterator[Any]:
     inner: list[Any] = [step for _, step in getattr(estimator, "steps", ())]
     inner += [each[1] for each in getattr(estimator, "transformers_", ())]
     inner += [each for _, each in getattr(estimator, "transformer_list", ())]
-    for name in ("estimator_", "best_estimator_", "base_estimator_", "regressor_"):
+    for name in ("estimator_", "best_estimator_", "base_estimator_", "regressor_", "final_estimator_"):
         inner += [getattr(estimator, name)] if hasattr(estimator, name) else []
+    inner += [each.estimator for each in getattr(estimator, "calibrated_classifiers_", ())]
     several = getattr(estimator, "estimators_", ())
     inner += list(np.asarray(several, dtype=object).reshape(-1)) if len(several) else []
     for each in inner:
@@ -30,13 +32,60 @@ def columns_of(estimator: Any) -> dict[str, list[str]]:
     if names is None or split is None:
         return {}
     words: dict[str, list[str]] = {}
-    for _, step, columns in split.transformers_:
-        if not isinstance(columns, Sequence | np.ndarray) or not hasattr(step, "get_params"):
-            continue
-        named = [str(names[each]) if isinstance(each, int | np.integer) else str(each) for each in columns]
+    for step, columns in _shares(split, names):
         known = categories_of(step)
-        words |= {name: known[place] for place, name in enumerate(named) if place in known}
+        words |= {name: known[place] for place, name in enumerate(columns) if place in known}
     return {str(name): words.get(str(name), []) for name in names}
+
+
+def column_ranges(estimator: Any) -> dict[str, tuple[float, float]]:
+    """Name of a column of numbers -> centre and spread, as far as the steps that take it tell."""
+    split = next((each for each in parts_of(estimator) if hasattr(each, "transformers_")), None)
+    found: dict[str, tuple[float, float]] = {}
+    for step, columns in () if split is None else _shares(split, estimator.feature_names_in_):
+        ranges = ranges_of(step)
+        found |= {name: ranges[place] for place, name in enumerate(columns) if place in ranges}
+    return found
+
+
+def _shares(split: Any, names: Sequence[str]) -> Iterator[tuple[Any, list[str]]]:
+    """The steps of a ColumnTransformer, each with the names of its columns, however these were chosen."""
+    every = np.asarray([str(each) for each in names])
+    for _, step, columns in split.transformers_:
+        if not hasattr(step, "get_params"):
+            continue
+        if isinstance(columns, str):
+            yield step, [columns]
+        elif isinstance(columns, slice) and isinstance(columns.start or columns.stop, str):
+            first, last = ((each is not None and list(every).index(each)) for each in (columns.start, columns.stop))
+            stop = len(every) if columns.stop is None else int(last) + 1
+            yield step, list(every[int(first) : stop])
+        elif isinstance(columns, slice | int | np.integer):
+            yield step, list(np.atleast_1d(every[columns]))
+        elif len(columns) and isinstance(columns[0], str):
+            yield step, [str(each) for each in columns]
+        else:
+            yield step, list(every[np.asarray(columns)])
+
+
+def expects_missing(estimator: Any) -> bool:
+    """Whether an estimator of one array fills in missing numbers (NaN) before anything else."""
+    return not _has_columns(estimator) and type(_first(estimator)).__name__.endswith("Imputer")
+
+
+def accepts_missing(estimator: Any) -> bool:
+    """Whether it takes missing numbers, perhaps without having seen any: files of trees then answer otherwise."""
+    return not _has_columns(estimator) and bool(get_tags(_first(estimator)).input_tags.allow_nan)
+
+
+def _has_columns(estimator: Any) -> bool:
+    return any(hasattr(each, "transformers_") for each in parts_of(estimator))
+
+
+def _first(estimator: Any) -> Any:
+    while getattr(estimator, "steps", None):
+        estimator = next(step for _, step in estimator.steps if step not in (None, "passthrough"))
+    return estimator
 
 
 def categories_of(estimator: Any) -> dict[int, list[str]]:
